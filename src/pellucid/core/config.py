@@ -1,0 +1,110 @@
+"""The one configuration object. Every environment variable Pellucid reads is read here and documented here.
+
+| variable | meaning | default |
+|---|---|---|
+| `PELLUCID_CACHE_DIR` | folder of the compile cache and measured machine limits | the platform's user cache folder + `/pellucid` |
+| `PELLUCID_CACHE` | `0` turns the on-disk compile cache off | `1` |
+| `PELLUCID_THREADS` | threads of the pool | the cores this process may use |
+| `PELLUCID_LOG` | log level: `debug`, `info`, `warning`, `error` | `warning` |
+| `PELLUCID_DISABLE_PASSES` | comma-separated names of graph passes to leave out | none |
+| `PELLUCID_UNSAFE_MATH` | `1` allows float rewrites that can change the last bits | `0` |
+| `PELLUCID_EAGER_COMPILE_BYTES` | eager ops that touch at least this many bytes run compiled kernels | `262144` |
+| `PELLUCID_DUMP` | folder into which every compiled program's graphs, loops and LLVM IR are written | none |
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.core.errors import ArgumentError, did_you_mean
+
+_LEVELS = ("debug", "info", "warning", "error")
+_KNOWN = (
+    "PELLUCID_CACHE_DIR", "PELLUCID_CACHE", "PELLUCID_THREADS", "PELLUCID_LOG", "PELLUCID_DISABLE_PASSES",
+    "PELLUCID_UNSAFE_MATH", "PELLUCID_EAGER_COMPILE_BYTES", "PELLUCID_DUMP",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings that hold for a whole process; passed in, never changed. See the module's table."""
+
+    cache_dir: Path
+    cache: bool = True
+    threads: int = 1
+    log: str = "warning"
+    disable_passes: tuple[str, ...] = ()
+    unsafe_math: bool = False
+    eager_compile_bytes: int = 262144
+    dump: Path | None = None
+
+
+def _user_cache_dir(env: Mapping[str, str]) -> Path:
+    if sys.platform == "win32":
+        return Path(env.get("LOCALAPPDATA", str(Path.home()))) / "pellucid" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "pellucid"
+    return Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pellucid"
+
+
+def usable_cores() -> int:
+    """Cores this process may run on (its affinity mask where the system has one)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _integer(env: Mapping[str, str], name: str, default: int, least: int) -> int:
+    text = env.get(name, "")
+    if not text:
+        return default
+    if not text.lstrip("-").isdigit() or int(text) < least:
+        raise ArgumentError(
+            "config", f"{name} must be an integer >= {least}", operands={name: repr(text)}
+        )
+    return int(text)
+
+
+def _switch(env: Mapping[str, str], name: str, default: bool) -> bool:
+    text = env.get(name, "")
+    if text not in ("", "0", "1"):
+        raise ArgumentError("config", f"{name} must be 0 or 1", operands={name: repr(text)})
+    return default if not text else text == "1"
+
+
+def read_config(env: Mapping[str, str] | None = None) -> Config:
+    """The configuration that the environment describes.
+
+    Raises:
+        ArgumentError: a `PELLUCID_` variable is unknown or its value does not fit.
+    """
+    env = os.environ if env is None else env
+    for name in env:
+        if name.startswith("PELLUCID_") and name not in _KNOWN:
+            raise ArgumentError(
+                "config", f"unknown environment variable {name}", fix=did_you_mean(name, _KNOWN)
+            )
+    log = env.get("PELLUCID_LOG", "").lower() or "warning"
+    if log not in _LEVELS:
+        raise ArgumentError(
+            "config",
+            f"PELLUCID_LOG must be one of {', '.join(_LEVELS)}",
+            operands={"it": repr(log)},
+        )
+    return Config(
+        cache_dir=Path(env.get("PELLUCID_CACHE_DIR") or _user_cache_dir(env)),
+        cache=_switch(env, "PELLUCID_CACHE", True),
+        threads=_integer(env, "PELLUCID_THREADS", usable_cores(), 1),
+        log=log,
+        disable_passes=tuple(filter(None, env.get("PELLUCID_DISABLE_PASSES", "").split(","))),
+        unsafe_math=_switch(env, "PELLUCID_UNSAFE_MATH", False),
+        eager_compile_bytes=_integer(env, "PELLUCID_EAGER_COMPILE_BYTES", 262144, 0),
+        dump=Path(env["PELLUCID_DUMP"]) if env.get("PELLUCID_DUMP") else None,
+    )
+
+
+CONFIG = read_config()

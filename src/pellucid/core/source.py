@@ -1,0 +1,18 @@
+"""Where in the user's program we are: the innermost frame outside the package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + "/"
+
+
+def user_line() -> str:
+    """`file.py:12` of the innermost caller outside Pellucid, or an empty string."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back  # type: ignore[assignment]  # the loop ends at None
+    if frame is None:
+        return ""
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
