@@ -1,0 +1,163 @@
+"""Which elements of its inputs a node reads: the question behind every fusion decision.
+
+A lowering rule is a function of index expressions, so it is asked once with symbolic indices `i0, i1, …` (output) and
+`r0, r1, …` (reduced) and readers that write down where they are called. Nothing here changes a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pellucid.core.shape import Shape, size_of
+from pellucid.graph.ir import Node, Value
+from pellucid.loop.compute import Index, Lowering, Pointwise, Readers, Reduction
+from pellucid.loop.ir import (
+    Buffer,
+    Call,
+    Const,
+    Expr,
+    Load,
+    Var,
+    iadd,
+    ifloordiv,
+    imod,
+    imul,
+)
+
+TRANSCENDENTAL = frozenset({
+    "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "pow", "sin", "cos", "tan", "asin", "acos", "atan",
+    "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf",
+})  # fmt: skip
+LARGE_EXPRESSION = 40  # calls; such a body (random bits) is dear however plain its functions are
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Input `input` of a node is read at `indices`."""
+
+    input: int
+    indices: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A node's lowering as a formula: its value at `i0, i1, …` and every read in it."""
+
+    lowering: Lowering
+    body: Expr | None
+    accesses: tuple[Access, ...]
+
+
+def out_vars(rank: int) -> tuple[Var, ...]:
+    """`i0, i1, …`: the symbolic output index of a template."""
+    return tuple(Var(f"i{k}") for k in range(rank))
+
+
+def lowering_of(node: Node) -> Lowering:
+    """What the node's own record says; its reshapes are ours, so that equal axes stay plain variables."""
+    types = [v.type for v in node.inputs]
+    made = node.op.lower(types, [v.type for v in node.outputs], node.attrs)
+    if isinstance(made, Pointwise) and made.views:
+        source, target = node.inputs[0].shape, node.outputs[0].shape
+        return Pointwise(
+            body=lambda idx, reads: reads[0](reshape_index(idx, target, source)), views=True
+        )
+    return made
+
+
+def template(node: Node) -> Template:
+    """The node's formula; `body` is None for `Loops`, whose reads are not described."""
+    lowering = lowering_of(node)
+    accesses: list[Access] = []
+    readers = _recorders(node, accesses)
+    idx: Index = out_vars(node.outputs[0].rank)
+    if isinstance(lowering, Pointwise):
+        body: Expr | None = lowering.body(idx, readers)
+    elif isinstance(lowering, Reduction):
+        red = tuple(Var(f"r{k}") for k in range(len(lowering.extents)))
+        body = lowering.body(idx, red, readers)
+    else:
+        body = None
+    return Template(lowering, body, tuple(accesses))
+
+
+def _recorders(node: Node, accesses: list[Access]) -> Readers:
+    buffers = [Buffer(f"in{k}", v.shape, v.dtype) for k, v in enumerate(node.inputs)]
+
+    def reader(k: int, indices: Index) -> Expr:
+        accesses.append(Access(k, tuple(indices)))
+        return Load(buffers[k], tuple(indices))
+
+    return tuple(lambda indices, k=k: reader(k, indices) for k in range(len(buffers)))
+
+
+def calls_in(expr: Expr) -> Iterator[Call]:
+    """Every function application in an expression, index arithmetic of its loads left out."""
+    if isinstance(expr, Call):
+        yield expr
+        for arg in expr.args:
+            yield from calls_in(arg)
+
+
+def is_dear(made: Template) -> bool:
+    """True when computing the value twice costs more than storing it once."""
+    if made.body is None or isinstance(made.lowering, Reduction):
+        return True
+    calls = list(calls_in(made.body))
+    return len(calls) > LARGE_EXPRESSION or any(c.fn in TRANSCENDENTAL for c in calls)
+
+
+def is_movement(made: Template) -> bool:
+    """True when the value is one element of an input, unchanged (transpose, broadcast, slice, reshape)."""
+    return isinstance(made.lowering, Pointwise) and isinstance(made.body, Load)
+
+
+def reshape_index(idx: Index, shape: Shape, source: Shape) -> Index:
+    """The element of `source` that element `idx` of `shape` is, in row-major order; sizes are equal.
+
+    Axes that both shapes have stay as they are: only the ones that are merged or split meet arithmetic.
+    """
+    out: list[Expr] = [Const(0)] * len(source)
+    left = [(i, n) for i, n in zip(idx, shape, strict=True) if n != 1]
+    axes = [(k, n) for k, n in enumerate(source) if n != 1]
+    while left and axes:
+        have, want = [left.pop(0)], [axes.pop(0)]
+        while (a := size_of([n for _, n in have])) != (b := size_of([n for _, n in want])):
+            if a < b:
+                have.append(left.pop(0))
+            else:
+                want.append(axes.pop(0))
+        _split_linear(have, want, out)
+    return tuple(out)
+
+
+def _split_linear(
+    have: list[tuple[Expr, int]], want: list[tuple[int, int]], out: list[Expr]
+) -> None:
+    if len(want) == 1:
+        linear: Expr = Const(0)
+        for i, n in have:
+            linear = iadd(imul(linear, n), i)
+        out[want[0][0]] = linear
+        return
+    linear = Const(0)
+    for i, n in have:
+        linear = iadd(imul(linear, n), i)
+    stride = size_of([n for _, n in want])
+    for position, (axis, n) in enumerate(want):
+        stride //= n
+        digit = ifloordiv(linear, stride)
+        out[axis] = digit if position == 0 else imod(digit, n)
+
+
+def plain_axes(indices: Index) -> tuple[int | None, ...]:
+    """For each index, the output axis whose variable it is, or None."""
+    return tuple(
+        int(i.name[1:]) if isinstance(i, Var) and i.name.startswith("i") else None for i in indices
+    )
+
+
+def solid_axes(value: Value) -> tuple[int, ...]:
+    """The axes of more than one element."""
+    return tuple(k for k, n in enumerate(value.shape) if n != 1)

@@ -1,0 +1,188 @@
+"""Run a list of passes: verify after each, count what each changed, dump what was asked for.
+
+Enters a graph and a list of `Pass` records; leaves a `PassResult`. Which passes run is data kept in
+`pellucid.compile.PASSES`; nothing here knows any pass by name.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.core.errors import ArgumentError, CompileError, VerifyError, did_you_mean
+from pellucid.graph.ir import Graph
+from pellucid.graph.op import Cost
+from pellucid.graph.printer import print_graph
+from pellucid.graph.stats import graph_cost
+from pellucid.graph.verifier import verify as verify_graph
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One graph rewrite: its name (the off switch), its `run` function, one sentence on what it does.
+
+    `unsafe` passes may change the last bits of floats and run only where that is allowed.
+    """
+
+    name: str
+    run: Callable[[Graph], Graph]
+    doc: str
+    unsafe: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassStats:
+    """What one application of one pass did. `before` and `after` are kept only when asked for."""
+
+    name: str
+    round: int
+    changed: bool
+    seconds: float
+    nodes_before: int
+    nodes_after: int
+    cost_before: Cost
+    cost_after: Cost
+    before: Graph | None = None
+    after: Graph | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name:<36}{self.nodes_before:>6} -> {self.nodes_after:<6}"
+            f"{self.cost_before.flops:>14,} -> {self.cost_after.flops:<14,}"
+            f"{self.cost_before.bytes:>14,} -> {self.cost_after.bytes:<14,}{self.seconds * 1e3:>9.2f} ms"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """The graph after all passes, and what each did in the order they ran."""
+
+    graph: Graph
+    stats: tuple[PassStats, ...]
+
+    def table(self, *, changed_only: bool = True) -> str:
+        """One line per pass: nodes, operations and bytes before and after, and its time."""
+        head = f"{'pass':<36}{'nodes':>14}  {'operations':>31}  {'bytes':>31}"
+        rows = [str(s) for s in self.stats if s.changed or not changed_only]
+        return "\n".join([head, *rows])
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the first graph and the graph after each pass that changed it as `00_input.txt`, `01_<pass>.txt`, …
+
+        Raises:
+            ArgumentError: the graphs were not kept (`run_passes(..., keep=True)`).
+        """
+        if any(s.before is None for s in self.stats):
+            raise ArgumentError("passes", "graphs were not kept", fix="run_passes(..., keep=True)")
+        first = self.stats[0].before if self.stats else self.graph
+        steps = [("input", first)] + [(s.name, s.after) for s in self.stats if s.changed]
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for number, (name, graph) in enumerate(steps):
+            if graph is not None:
+                paths.append(folder / f"{number:02}_{name}.txt")
+                paths[-1].write_text(print_graph(graph) + "\n", encoding="utf-8")
+        return paths
+
+
+def select_passes(
+    passes: Sequence[Pass], disabled: Collection[str] = (), *, unsafe: bool = False
+) -> tuple[Pass, ...]:
+    """The passes that will run: not switched off, and `unsafe` ones only where allowed.
+
+    Raises:
+        ArgumentError: `disabled` names a pass that is not in the list.
+    """
+    known = [p.name for p in passes]
+    for name in disabled:
+        if name not in known:
+            raise ArgumentError(
+                "passes",
+                f"no pass is named {name!r}",
+                operands={"the passes": ", ".join(known)},
+                fix=did_you_mean(name, known),
+            )
+    return tuple(p for p in passes if p.name not in disabled and (unsafe or not p.unsafe))
+
+
+def _check_signature(before: Graph, after: Graph) -> None:
+    for what, old, new in (
+        ("inputs", before.inputs, after.inputs),
+        ("outputs", before.outputs, after.outputs),
+    ):
+        if [v.type for v in old] != [v.type for v in new]:
+            types = {"before": [str(v.type) for v in old], "after": [str(v.type) for v in new]}
+            raise VerifyError(
+                before.name, f"a pass must keep the types of the {what}", operands=types
+            )
+
+
+def _apply(step: Pass, graph: Graph, verify: bool) -> Graph:
+    """One pass, checked.
+
+    Raises:
+        CompileError: the pass raised or broke the graph; names the pass and shows the graph it was given.
+    """
+    try:
+        after = step.run(graph)
+        if verify and after is not graph:
+            verify_graph(after)
+            _check_signature(graph, after)
+    except Exception as error:
+        raise CompileError(
+            f"pass {step.name}",
+            f"{type(error).__name__}: {error}\nThe graph it was given:\n{print_graph(graph)}\n",
+        ) from error
+    return after
+
+
+def run_passes(
+    graph: Graph,
+    passes: Sequence[Pass],
+    disabled: Collection[str] = (),
+    verify: bool = True,
+    keep: bool = False,
+    *,
+    unsafe: bool = False,
+    rounds: int = 1,
+) -> PassResult:
+    """Apply `passes` in order, the whole list again while it changes something, at most `rounds` times.
+
+    Args:
+        graph: the program; not changed.
+        passes: what to run, in order.
+        disabled: names of passes to leave out.
+        verify: check the graph after each pass that changed it.
+        keep: keep the graph before and after each pass in the statistics.
+        unsafe: allow passes that may change the last bits of floats.
+        rounds: how often the list may repeat.
+
+    Raises:
+        ArgumentError: `disabled` names no pass.
+        CompileError: a pass failed.
+    """
+    chosen = select_passes(passes, disabled, unsafe=unsafe)
+    stats: list[PassStats] = []
+    cost = graph_cost(graph)
+    for number in range(rounds):
+        first = graph
+        for step in chosen:
+            start = time.perf_counter()
+            after = _apply(step, graph, verify)
+            seconds = time.perf_counter() - start
+            changed = after is not graph
+            cost_after = graph_cost(after) if changed else cost
+            stats.append(
+                PassStats(
+                    name=step.name, round=number, changed=changed, seconds=seconds,
+                    nodes_before=len(graph.nodes), nodes_after=len(after.nodes),
+                    cost_before=cost, cost_after=cost_after,
+                    before=graph if keep else None, after=after if keep else None,
+                )
+            )  # fmt: skip
+            graph, cost = after, cost_after
+        if graph is first:
+            break
+    return PassResult(graph, tuple(stats))
