@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from pellucid.graph.ir import Graph
-from pellucid.passes.rewrite import map_bodies, prune
+from pellucid.graph.prune import prune
+from pellucid.passes.rewrite import map_bodies
 
 
 def run(graph: Graph) -> Graph:

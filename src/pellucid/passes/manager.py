@@ -21,7 +21,7 @@ from pellucid.graph.verifier import verify as verify_graph
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One graph rewrite: its name (the off switch), its `run` function, one sentence on what it does.
+    """One graph rewrite: its name (the off switch), its function, one sentence on what it does.
 
     `unsafe` passes may change the last bits of floats and run only where that is allowed.
     """
@@ -37,7 +37,6 @@ class PassStats:
     """What one application of one pass did. `before` and `after` are kept only when asked for."""
 
     name: str
-    round: int
     changed: bool
     seconds: float
     nodes_before: int
@@ -51,7 +50,8 @@ class PassStats:
         return (
             f"{self.name:<36}{self.nodes_before:>6} -> {self.nodes_after:<6}"
             f"{self.cost_before.flops:>14,} -> {self.cost_after.flops:<14,}"
-            f"{self.cost_before.bytes:>14,} -> {self.cost_after.bytes:<14,}{self.seconds * 1e3:>9.2f} ms"
+            f"{self.cost_before.bytes:>14,} -> {self.cost_after.bytes:<14,}"
+            f"{self.seconds * 1e3:>9.2f} ms"
         )
 
 
@@ -69,7 +69,7 @@ class PassResult:
         return "\n".join([head, *rows])
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the first graph and the graph after each pass that changed it as `00_input.txt`, `01_<pass>.txt`, …
+        """Write the first graph and each changed one as `00_input.txt`, `01_<pass>.txt` and so on.
 
         Raises:
             ArgumentError: the graphs were not kept (`run_passes(..., keep=True)`).
@@ -83,7 +83,7 @@ class PassResult:
         for number, (name, graph) in enumerate(steps):
             if graph is not None:
                 paths.append(folder / f"{number:02}_{name}.txt")
-                paths[-1].write_text(print_graph(graph) + "\n", encoding="utf-8")
+                paths[-1].write_text(print_graph(graph), encoding="utf-8")
         return paths
 
 
@@ -123,7 +123,7 @@ def _apply(step: Pass, graph: Graph, verify: bool) -> Graph:
     """One pass, checked.
 
     Raises:
-        CompileError: the pass raised or broke the graph; names the pass and shows the graph it was given.
+        CompileError: the pass raised or broke the graph; the message shows what it was given.
     """
     try:
         after = step.run(graph)
@@ -133,7 +133,7 @@ def _apply(step: Pass, graph: Graph, verify: bool) -> Graph:
     except Exception as error:
         raise CompileError(
             f"pass {step.name}",
-            f"{type(error).__name__}: {error}\nThe graph it was given:\n{print_graph(graph)}\n",
+            f"{type(error).__name__}: {error}\nThe graph it was given:\n{print_graph(graph, elide_arrays=True)}",
         ) from error
     return after
 
@@ -146,9 +146,8 @@ def run_passes(
     keep: bool = False,
     *,
     unsafe: bool = False,
-    rounds: int = 1,
 ) -> PassResult:
-    """Apply `passes` in order, the whole list again while it changes something, at most `rounds` times.
+    """Apply `passes` in order. A list may name a pass more than once: that is how passes repeat.
 
     Args:
         graph: the program; not changed.
@@ -157,32 +156,26 @@ def run_passes(
         verify: check the graph after each pass that changed it.
         keep: keep the graph before and after each pass in the statistics.
         unsafe: allow passes that may change the last bits of floats.
-        rounds: how often the list may repeat.
 
     Raises:
         ArgumentError: `disabled` names no pass.
         CompileError: a pass failed.
     """
-    chosen = select_passes(passes, disabled, unsafe=unsafe)
     stats: list[PassStats] = []
     cost = graph_cost(graph)
-    for number in range(rounds):
-        first = graph
-        for step in chosen:
-            start = time.perf_counter()
-            after = _apply(step, graph, verify)
-            seconds = time.perf_counter() - start
-            changed = after is not graph
-            cost_after = graph_cost(after) if changed else cost
-            stats.append(
-                PassStats(
-                    name=step.name, round=number, changed=changed, seconds=seconds,
-                    nodes_before=len(graph.nodes), nodes_after=len(after.nodes),
-                    cost_before=cost, cost_after=cost_after,
-                    before=graph if keep else None, after=after if keep else None,
-                )
-            )  # fmt: skip
-            graph, cost = after, cost_after
-        if graph is first:
-            break
+    for step in select_passes(passes, disabled, unsafe=unsafe):
+        start = time.perf_counter()
+        after = _apply(step, graph, verify)
+        seconds = time.perf_counter() - start
+        changed = after is not graph
+        cost_after = graph_cost(after) if changed else cost
+        stats.append(
+            PassStats(
+                name=step.name, changed=changed, seconds=seconds,
+                nodes_before=len(graph.nodes), nodes_after=len(after.nodes),
+                cost_before=cost, cost_after=cost_after,
+                before=graph if keep else None, after=after if keep else None,
+            )
+        )  # fmt: skip
+        graph, cost = after, cost_after
     return PassResult(graph, tuple(stats))

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from pellucid.core.errors import VerifyError
 from pellucid.graph.ir import Attr, Attrs, Graph, GraphBuilder, Node, Value, current_builder
+from pellucid.graph.prune import prune
 
 Rule = Callable[[Node, tuple[Value, ...]], Sequence[Value] | None]
 Run = Callable[[Graph], Graph]
@@ -82,19 +83,6 @@ def rewrite_until_stable(graph: Graph, rule_for: Callable[[Graph], Rule]) -> Gra
             break
         graph = after
     return graph
-
-
-def prune(graph: Graph) -> Graph:
-    """`graph` without the nodes no output depends on; itself where there are none."""
-    live = set(graph.outputs)
-    kept: list[Node] = []
-    for node in reversed(graph.nodes):
-        if any(v in live for v in node.outputs):
-            kept.append(node)
-            live.update(node.inputs)
-    if len(kept) == len(graph.nodes):
-        return graph
-    return Graph(graph.name, graph.inputs, tuple(reversed(kept)), graph.outputs)
 
 
 def use_counts(graph: Graph) -> Counter[Value]:
