@@ -1,7 +1,8 @@
 """The graph IR: a typed SSA program over whole tensors.
 
-Enters from tracing user code; is rewritten by `autodiff/` and `passes/`; leaves to `lower/`. Pure: state is inputs and
-outputs. A `Graph` is read-only once finished; rewriting means building another one (`GraphBuilder`).
+Enters from tracing user code; is rewritten by `autodiff/` and `passes/`; leaves to `lower/`. Pure:
+state is inputs and outputs. A `Graph` is read-only once finished; rewriting means building another
+one (`GraphBuilder`).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class TensorType:
 
 
 class ArrayAttr:
-    """A constant array as a node attribute: read-only, compared and hashed by dtype, shape and bytes."""
+    """A constant array as an attribute: read-only, compared by dtype, shape and bytes."""
 
     __slots__ = ("array", "digest")
 
@@ -70,12 +71,12 @@ class ArrayAttr:
         return f"ArrayAttr({self.array.dtype}{self.array.shape}, {self.digest[:8]})"
 
 
-Attr: TypeAlias = "Scalar | str | None | DType | ArrayAttr | tuple[Attr, ...] | Graph"
+Attr: TypeAlias = "Scalar | str | DType | ArrayAttr | tuple[Attr, ...] | Graph | None"
 Attrs: TypeAlias = Mapping[str, Attr]
 
 
 class Value:
-    """One tensor of a program: its type, the node that makes it (None for a graph input) and which of its outputs."""
+    """One tensor of a program: its type, its node (None for an input) and its place there."""
 
     __slots__ = ("index", "name", "node", "type")
 
@@ -111,7 +112,8 @@ class Node:
         self.outputs: tuple[Value, ...] = ()
 
     def __repr__(self) -> str:
-        return f"{', '.join(map(repr, self.outputs))} = {self.op.name}({', '.join(v.name for v in self.inputs)})"
+        made = ", ".join(map(repr, self.outputs))
+        return f"{made} = {self.op.name}({', '.join(v.name for v in self.inputs)})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,12 +130,15 @@ class GraphBuilder:
     """Collects nodes. As a context manager it is where `emit` puts what ops functions make.
 
     Names are unique within a builder: `a`, `b`, … from the hint given, with a number where taken.
+    While `source` is set, it is the source line of every node made; transforms set it to the line
+    of the node they derive from.
     """
 
     def __init__(self, name: str = "graph") -> None:
         self.name = name
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
+        self.source: str | None = None
         self._taken: dict[str, int] = {}
         self._tokens: list[Token[GraphBuilder | None]] = []
 
@@ -163,17 +168,16 @@ class GraphBuilder:
         source: str | None = None,
         names: Sequence[str] = (),
     ) -> tuple[Value, ...]:
-        """Append one node; its output types come from the op's type rule, which raises on bad operands."""
-        types = op.infer(*(v.type for v in inputs), **attrs)
+        """Append one node; its types come from the op's type rule, which raises on bad operands."""
+        types = op.infer(*[v.type for v in inputs], **attrs)
         types = (types,) if isinstance(types, TensorType) else types
-        node = Node(
-            op,
-            tuple(inputs),
-            MappingProxyType(dict(attrs)),
-            user_line() if source is None else source,
+        if source is None:
+            source = user_line() if self.source is None else self.source
+        node = Node(op, tuple(inputs), MappingProxyType(dict(attrs)), source)
+        hints = names or (op.name,) * len(types)
+        node.outputs = tuple(
+            [Value(t, node, i, self.unique(hints[i])) for i, t in enumerate(types)]
         )
-        hints = tuple(names) or (op.name,) * len(types)
-        node.outputs = tuple(Value(t, node, i, self.unique(hints[i])) for i, t in enumerate(types))
         self.nodes.append(node)
         return node.outputs
 
@@ -233,7 +237,7 @@ def emit_all(op: Op, *inputs: Value, **attrs: Attr) -> tuple[Value, ...]:
 
 
 def inline(graph: Graph, args: Sequence[Value]) -> tuple[Value, ...]:
-    """Copy a graph's nodes into the current builder with its inputs replaced; returns its outputs there."""
+    """Copy a graph's nodes into the current builder, on `args`; returns its outputs there."""
     builder = current_builder()
     if len(args) != len(graph.inputs):
         raise VerifyError(

@@ -1,6 +1,7 @@
 """The operator record: everything Pellucid knows about one primitive, in one place.
 
-The record's class lives here because graph nodes point at records; the records themselves live in `ops/`.
+The record's class lives here because graph nodes point at records; the records themselves live in
+`ops/`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # the graph IR points here; only annotations point back
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one application does at least: floating-point (or integer) operations, and bytes read plus written."""
+    """What one application does at least: arithmetic operations, and bytes read plus written."""
 
     flops: int
     bytes: int
@@ -30,7 +31,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One test case of an op: inputs (a type to fill at random in `[low, high)`, or a given array) and attributes."""
+    """One test case: inputs (a type to fill from `[low, high)`, or an array) and attributes."""
 
     inputs: tuple[TensorType | np.ndarray, ...]
     attrs: Mapping[str, Attr] = field(default_factory=dict)
@@ -40,11 +41,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One application of an op as its rules see it: input values, output values, attributes."""
+    """One application of an op as its rules see it: input values, output values, attributes.
+
+    `wanted` says which inputs need a gradient (empty: all of them). A vjp rule may answer `None`
+    for the others; it need not, because what is not used is pruned.
+    """
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     attrs: Attrs
+    wanted: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -54,13 +60,18 @@ class Op:
     Attributes:
         name: the field's term, unique in the catalogue.
         doc: one sentence, then what matters; the source where there is one.
-        infer: type rule, `infer(*input_types, **attrs) -> TensorType | tuple[TensorType, ...]`; raises on bad operands.
-        reference: the meaning in NumPy, `reference(*arrays, **attrs) -> array | tuple of arrays`; the oracle.
-        vjp: `vjp(site, *cotangents) -> one Value or None per input` (None: no gradient flows); `None`: not
-            differentiable. Emits into the current builder through ops functions, so it is itself differentiable.
+        infer: type rule, `infer(*input_types, **attrs) -> TensorType | tuple[TensorType, ...]`;
+            raises on bad operands.
+        reference: the meaning in NumPy, `reference(*arrays, **attrs) -> array | tuple of arrays`;
+            the oracle.
+        vjp: `vjp(site, *cotangents) -> one Value or None per input` (None: no gradient flows);
+            `None`: not differentiable. Emits into the current builder through ops functions, so it
+            is itself differentiable. The cotangent of a float output is always a value; that of
+            another output is always `None`.
         jvp: `jvp(site, *tangents) -> one Value or None per output`; a `None` tangent is zero.
-        batch: `batch(site, batched, size) -> output values`, all batched. `site.inputs[i]` has the batch axis first
-            where `batched[i]`, else no batch axis; every output must have the batch axis (of `size`) first.
+        batch: `batch(site, batched, size) -> output values`, all batched. `site.inputs[i]` has the
+            batch axis first where `batched[i]`, else no batch axis; every output must have the
+            batch axis (of `size`) first.
         lower: `lower(input_types, output_types, attrs) -> Lowering`.
         cost: `cost(input_types, output_types, attrs) -> Cost`.
         samples: test cases; tests, docs and fuzzers use them.

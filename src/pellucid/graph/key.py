@@ -1,0 +1,52 @@
+"""The canonical key of a graph: equal for graphs of equal structure, whatever their names and
+source lines.
+
+Enters: a `Graph`. Leaves: a hexadecimal SHA-256. Records count by name, so a catalogue must not
+hold two of one name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from operator import itemgetter
+
+from pellucid.core.dtype import DType
+from pellucid.graph.ir import ArrayAttr, Attr, Attrs, Graph
+
+
+def graph_key(graph: Graph) -> str:
+    """A hash of input types, nodes (op, operands, attributes, output types) and outputs.
+
+    Source: content addressing as in Nix and Bazel; values are numbered in order of definition.
+    """
+    numbers = {value: i for i, value in enumerate(graph.inputs)}
+    parts = ["in:", *(str(v.type) for v in graph.inputs)]
+    for node in graph.nodes:
+        operands = ",".join([str(numbers[v]) for v in node.inputs])
+        attrs = attrs_key(node.attrs)
+        types = ",".join([str(v.type) for v in node.outputs])
+        parts.append(f"{node.op.name}({operands};{attrs})->{types}")
+        for value in node.outputs:
+            numbers[value] = len(numbers)
+    parts.append("out:" + ",".join([str(numbers[v]) for v in graph.outputs]))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def attrs_key(attrs: Attrs) -> str:
+    """Attributes as canonical text, sorted by name."""
+    return ";".join(
+        f"{name}={attr_key(value)}" for name, value in sorted(attrs.items(), key=itemgetter(0))
+    )
+
+
+def attr_key(value: Attr) -> str:
+    """One attribute as canonical text; `1`, `1.0` and `True` differ, all NaN are equal."""
+    if isinstance(value, tuple):
+        return f"({','.join([attr_key(item) for item in value])},)"
+    if isinstance(value, DType):
+        return value.short
+    if isinstance(value, ArrayAttr):
+        return f"array:{value.digest}"
+    if isinstance(value, Graph):
+        return f"graph:{graph_key(value)}"
+    return repr(value)
