@@ -1,8 +1,9 @@
 """What an operator record's lowering rule returns: the meaning of an op as index functions.
 
-A rule says *what* each output element is; `lower/` decides how many ops share a nest and `schedule/` how it runs.
-Readers stand for inputs: calling one with indices gives the element, which may be a load or another op's inlined
-expression. That is how fusion works: a fused op's reader is its producer's body.
+A rule says *what* each output element is; `lower/` decides how many ops share a nest and
+`schedule/` how it runs. Readers stand for inputs: calling one with indices gives the element, which
+may be a load or another op's inlined expression. That is how fusion works: a fused op's reader is
+its producer's body.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ Combine = Literal["add", "mul", "max", "min", "or", "and"]
 class Pointwise:
     """`out[idx] = body(idx, readers)`: elementwise ops, movement, gathers, generated values.
 
-    `elementwise`: every input is read at `idx` itself and nowhere else. `views`: the output is input 0's memory under
-    another shape (reshape), so that no kernel is needed when nothing is fused with it.
+    `elementwise`: every input is read at `idx` itself and nowhere else. `views`: the output is
+    input 0's memory under another shape (reshape), so that no kernel is needed when nothing is
+    fused with it.
     """
 
     body: Callable[[Index, Readers], Expr]
@@ -35,10 +37,12 @@ class Pointwise:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reduction:
-    """`out[idx] = finish(combine over red in extents of body(idx, red, readers), starting at init)`.
+    """`out[idx] = finish(combine over red in extents of body(idx, red, readers), starting at
+    init)`.
 
-    `accumulate` is the dtype partial results are kept in. Contractions and convolutions are `add` reductions whose
-    body is a product of two readers; `lower/` recognises that form (`Call("mul", (a, b))`) by looking at it.
+    `accumulate` is the dtype partial results are kept in. Contractions and convolutions are `add`
+    reductions whose body is a product of two readers; `lower/` recognises that form (`Call("mul",
+    (a, b))`) by looking at it.
     """
 
     extents: tuple[int, ...]
@@ -51,7 +55,9 @@ class Reduction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loops:
-    """Anything else (scatter, scan, sort, concatenate): statements that fill the outputs from the inputs."""
+    """Anything else (scatter, scan, sort, concatenate): statements that fill the outputs from the
+    inputs.
+    """
 
     build: Callable[[tuple[Buffer, ...], tuple[Buffer, ...]], tuple[Stmt, ...]]
 

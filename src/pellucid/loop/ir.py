@@ -1,10 +1,12 @@
 """The loop IR: one kernel is a nest of counted loops over row-major buffers.
 
-Enters from `lower/`, is rewritten by `schedule/`, leaves to `codegen/`. Expressions are pure trees; statements are
-`For`, `If`, `Store` and `Alloc`. Every loop starts at 0 and steps by 1. Index arithmetic is int64. All nodes are
-frozen and compare by structure, so two kernels that print alike are alike.
+Enters from `lower/`, is rewritten by `schedule/`, leaves to `codegen/`. Expressions are pure trees;
+statements are `For`, `If`, `Store` and `Alloc`. Every loop starts at 0 and steps by 1. Index
+arithmetic is int64. All nodes are frozen and compare by structure, so two kernels that print alike
+are alike.
 
-Meaning in one place: `interpreter.py`. Well-formedness: `verifier.py`. Text: `printer.py`, `parser.py`.
+Meaning in one place: `interpreter.py`. Well-formedness: `verifier.py`. Text: `printer.py`,
+`parser.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ LoopKind = Literal["serial", "parallel", "vector", "unroll"]
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A row-major array. `param`: passed in; `temp`: scratch memory of the kernel; `local`: registers or stack."""
+    """A row-major array. `param`: passed in; `temp`: scratch memory of the kernel; `local`:
+    registers or stack.
+    """
 
     name: str
     shape: Shape
@@ -97,7 +101,9 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class For:
-    """`for var in range(extent)`. `parallel`: iterations may run on any thread; `vector`: one SIMD operation."""
+    """`for var in range(extent)`. `parallel`: iterations may run on any thread; `vector`: one SIMD
+    operation.
+    """
 
     var: str
     extent: Expr
@@ -127,7 +133,9 @@ Stmt = Store | For | If | Alloc
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A named loop nest. `params` are the inputs, then the outputs; the last `outputs` of them are written."""
+    """A named loop nest. `params` are the inputs, then the outputs; the last `outputs` of them are
+    written.
+    """
 
     name: str
     params: tuple[Buffer, ...]
@@ -175,7 +183,9 @@ def _fold(fn: str, a: Expr, b: Expr) -> Expr | None:
 
 
 def index(fn: str, a: Expr | int, b: Expr | int) -> Expr:
-    """int64 index arithmetic (`add sub mul floordiv mod min max`), folded where both sides or neutral ones are known."""
+    """int64 index arithmetic (`add sub mul floordiv mod min max`), folded where both sides or
+    neutral ones are known.
+    """
     x, y = as_expr(a), as_expr(b)
     folded = _fold(fn, x, y)
     return Call(fn, (x, y), int64) if folded is None else folded
