@@ -1,0 +1,220 @@
+"""The compile cache: bytes by content key, in memory and on disk.
+
+Enters: a key (a hexadecimal digest of everything the bytes depend on) and bytes. Leaves: those
+bytes, or None. What is stored, and what goes into the key, is the caller's business.
+
+A file is written beside its place and moved there in one step, so neither a second process nor an
+interrupt ever sees half of one; a checksum catches what the file system damaged afterwards. Losing
+an entry only costs a compilation, so trouble with the disk is reported once and then ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.core.config import CONFIG, Config
+from pellucid.core.errors import ArgumentError
+from pellucid.core.log import get_logger
+
+LOG = get_logger("runtime.cache")
+DISK_LIMIT_BYTES = 1 << 30
+MEMORY_LIMIT_BYTES = 64 << 20
+_MAGIC = b"pellucid1\n"
+_HEAD = len(_MAGIC) + 32
+_KEY = re.compile(r"[0-9a-f]{16,128}")
+_SHRINK_TO = 0.8  # of the limit, so that eviction is rare
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """What a cache folder holds. Sizes in bytes."""
+
+    folder: Path
+    entries: int
+    nbytes: int
+    limit_bytes: int
+    usable: bool
+
+
+class DiskStore:
+    """Checksummed files under `folder`, the least recently used ones evicted above `limit_bytes`."""
+
+    def __init__(self, folder: Path, limit_bytes: int = DISK_LIMIT_BYTES) -> None:
+        self.folder, self.limit_bytes = folder, limit_bytes
+        self.usable = True
+        self._nbytes: int | None = (
+            None  # known after the first write; other processes make it a guess
+        )
+        self._lock = threading.Lock()
+
+    def path(self, key: str) -> Path:
+        """Where `key` is kept.
+
+        Raises:
+            ArgumentError: the key is not a hexadecimal digest.
+        """
+        if not _KEY.fullmatch(key):
+            raise ArgumentError(
+                "cache", "keys are hexadecimal digests", operands={"key": repr(key)}
+            )
+        return self.folder / key[:2] / key[2:]
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes stored under `key`; None if there are none or they are damaged."""
+        path = self.path(key)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._give_up(error)
+            return None
+        payload = data[_HEAD:]
+        if data[:_HEAD] != _MAGIC + hashlib.sha256(payload).digest():
+            LOG.warning("%s is damaged; compiling again", path)
+            _remove(path)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # marks it as recently used
+        return payload
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store `data` under `key`; a folder that cannot be written is reported once."""
+        if not self.usable:
+            return
+        path = self.path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, _MAGIC + hashlib.sha256(data).digest() + data)
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._grow(_HEAD + len(data))
+
+    def info(self) -> CacheInfo:
+        """Count what is there."""
+        files = self._files()
+        total = sum(size for _, size, _ in files)
+        return CacheInfo(self.folder, len(files), total, self.limit_bytes, self.usable)
+
+    def clear(self) -> int:
+        """Remove all entries; returns how many."""
+        files = self._files()
+        for _, _, path in files:
+            _remove(path)
+        self._nbytes = None
+        return len(files)
+
+    def _give_up(self, error: OSError) -> None:
+        if self.usable:
+            self.usable = False
+            LOG.warning(
+                "the compile cache %s cannot be used, going on without: %s", self.folder, error
+            )
+
+    def _grow(self, added: int) -> None:
+        """Count `added` bytes, and evict when over the limit."""
+        with self._lock:
+            if self._nbytes is None:
+                self._nbytes = sum(size for _, size, _ in self._files())
+            else:
+                self._nbytes += added
+            if self._nbytes > self.limit_bytes:
+                self._nbytes = self._evict()
+
+    def _evict(self) -> int:
+        files = sorted(self._files())
+        total = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if total <= _SHRINK_TO * self.limit_bytes:
+                break
+            _remove(path)
+            total -= size
+        return total
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """(time of last use, bytes, path) of each entry that no other process removes meanwhile."""
+        found = []
+        for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                found.append((stat.st_mtime, stat.st_size, path))
+        return found
+
+
+class Cache:
+    """Recently used entries in memory, all of them on disk where there is a usable folder."""
+
+    def __init__(
+        self, disk: DiskStore | None, memory_limit_bytes: int = MEMORY_LIMIT_BYTES
+    ) -> None:
+        self.disk, self.memory_limit_bytes = disk, memory_limit_bytes
+        self._memory: OrderedDict[str, bytes] = OrderedDict()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes under `key`, or None."""
+        with self._lock:
+            if key in self._memory:
+                self._memory.move_to_end(key)
+                return self._memory[key]
+        data = self.disk.get(key) if self.disk else None
+        if data is not None:
+            self._remember(key, data)
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key`."""
+        self._remember(key, data)
+        if self.disk:
+            self.disk.put(key, data)
+
+    def _remember(self, key: str, data: bytes) -> None:
+        with self._lock:
+            self._nbytes += len(data) - len(self._memory.pop(key, b""))
+            self._memory[key] = data
+            while self._nbytes > self.memory_limit_bytes:
+                _, oldest = self._memory.popitem(last=False)
+                self._nbytes -= len(oldest)
+
+
+def open_cache(config: Config = CONFIG) -> Cache:
+    """The cache for `config`: one per folder, so that programs share what they compile."""
+    return _open(config.cache_dir / "programs" if config.cache else None)
+
+
+@functools.cache
+def _open(folder: Path | None) -> Cache:
+    return Cache(DiskStore(folder) if folder else None)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that others see all of it or nothing, even when this is interrupted.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except BaseException:  # an interrupt must not leave the part behind either
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
