@@ -88,7 +88,7 @@ class Allocator:
         return AllocatorStats(self._mapped, self._cached(), self._peak)
 
     def trim(self, keep_bytes: int = 0) -> None:
-        """At least `nbytes` undefined bytes, page-aligned, given back when the object dies."""
+        """Give cached blocks back, largest first, until at most `keep_bytes` are cached."""
         with self._lock:
             self._trim(keep_bytes)
 

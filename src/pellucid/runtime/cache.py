@@ -46,7 +46,7 @@ class CacheInfo:
 
 
 class DiskStore:
-    """Checksummed files under `folder`, the least recently used ones evicted above `limit_bytes`."""
+    """Checksummed files in `folder`, the least recently used evicted above `limit_bytes`."""
 
     def __init__(self, folder: Path, limit_bytes: int = DISK_LIMIT_BYTES) -> None:
         self.folder, self.limit_bytes = folder, limit_bytes
