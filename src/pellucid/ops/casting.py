@@ -1,0 +1,165 @@
+"""Changing the element type: `cast` converts values, `bitcast` keeps the bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.core.dtype import (
+    DType,
+    DTypeLike,
+    as_dtype,
+    bfloat16,
+    bool_,
+    float8_e4m3fn,
+    float8_e5m2,
+    float16,
+    float32,
+    float64,
+    int8,
+    int32,
+    int64,
+    uint8,
+    uint32,
+    uint64,
+)
+from pellucid.core.errors import DTypeError
+from pellucid.graph.ir import Attrs, TensorType, Value, emit
+from pellucid.graph.op import Op, Sample, Site
+from pellucid.loop.compute import Index, Lowering, Pointwise, Readers
+from pellucid.loop.ir import Call, Expr
+from pellucid.ops.pointwise import output_cost
+from pellucid.ops.shared import Types
+
+
+def astype(x: Value, dtype: DTypeLike) -> Value:
+    """`x` with another element type; `x` itself where it has it. Float to integer truncates and saturates.
+
+    Gradient: cast back to `x`'s dtype; none through integers.
+    """
+    target = as_dtype(dtype)
+    return x if x.dtype == target else emit(CAST, x, dtype=target)
+
+
+def bitcast(x: Value, dtype: DTypeLike) -> Value:
+    """The bits of `x` read as another dtype of the same width.
+
+    Raises:
+        DTypeError: the widths differ, or one side is bool.
+    """
+    return emit(BITCAST, x, dtype=as_dtype(dtype))
+
+
+def convert(array: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    """NumPy's `astype` with Pellucid's edges: float to integer saturates and NaN gives 0; to bool is `x != 0`."""
+    source = as_dtype(array.dtype)
+    with np.errstate(all="ignore"):
+        if dtype.kind == "bool":
+            return np.asarray(array != 0)
+        if source.is_float and dtype.is_integer:
+            return _saturate(np.asarray(array, dtype=np.float64), dtype)
+        return array.astype(dtype.numpy)
+
+
+def _saturate(x: NDArray[np.float64], dtype: DType) -> NDArray[Any]:
+    info = np.iinfo(dtype.name)
+    # float(info.max) rounds up to 2**63 or 2**64 for the widest types, hence >= and the two sides apart
+    above, below = x >= float(info.max), x <= float(info.min)
+    inside = np.where(above | below | np.isnan(x), 0.0, x)
+    result = inside.astype(dtype.numpy)
+    return np.asarray(np.where(above, info.max, np.where(below, info.min, result)), dtype.numpy)
+
+
+def _lower(fn: str) -> Any:
+    def lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+        def body(index: Index, readers: Readers) -> Expr:
+            return Call(fn, (readers[0](index),), outputs[0].dtype)
+
+        return Pointwise(body=body, elementwise=True)
+
+    return lower
+
+
+def _infer_cast(x: TensorType, *, dtype: DType) -> TensorType:
+    return TensorType(x.shape, dtype)
+
+
+def _infer_bitcast(x: TensorType, *, dtype: DType) -> TensorType:
+    if x.dtype.bits != dtype.bits or "bool" in (x.dtype.kind, dtype.kind):
+        operands = {"x": x, "dtype": dtype}
+        raise DTypeError("bitcast", "both dtypes must have the same width", operands=operands)
+    return TensorType(x.shape, dtype)
+
+
+def _cast_reference(x: NDArray[Any], *, dtype: DType) -> NDArray[Any]:
+    return convert(x, dtype)
+
+
+def _bitcast_reference(x: NDArray[Any], *, dtype: DType) -> NDArray[Any]:
+    return np.ascontiguousarray(x).view(dtype.numpy).reshape(x.shape)
+
+
+def _cast_vjp(site: Site, g: Value) -> Sequence[Value | None]:
+    source = site.inputs[0].dtype
+    return (astype(g, source) if source.is_float else None,)
+
+
+def _cast_jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
+    target = site.outputs[0].dtype
+    return (None if t is None or not target.is_float else astype(t, target),)
+
+
+def _cast_batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
+    return (emit(CAST, site.inputs[0], **site.attrs),)
+
+
+def _bitcast_batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
+    return (emit(BITCAST, site.inputs[0], **site.attrs),)
+
+
+def _cast_samples() -> Sequence[Sample]:
+    targets = (bool_, int8, int32, uint8, int64, float16, bfloat16, float32, float64)
+    sources = (float64, float32, bfloat16, int32, uint8, bool_, float8_e4m3fn, float8_e5m2)
+    pairs = [(s, t) for s in sources for t in targets]
+    plain = [Sample((TensorType((3, 3), s),), {"dtype": t}, low=-3.0, high=3.0) for s, t in pairs]
+    edges = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 2.9, -2.9, 300.0], np.float32)
+    hard = [Sample((edges,), {"dtype": t}) for t in (int8, uint8, int32, int64, uint64, bool_)]
+    empty = [Sample((TensorType((0,), float32),), {"dtype": int32})]
+    return plain + hard + empty
+
+
+def _bitcast_samples() -> Sequence[Sample]:
+    pairs = ((float32, uint32), (float32, int32), (int64, float64), (float16, bfloat16))
+    return [Sample((TensorType((3, 5), a),), {"dtype": b}) for a, b in pairs]
+
+
+CAST: Op = Op(
+    name="cast",
+    doc="Another element type. Float to integer truncates, saturates, and maps NaN to 0.",
+    infer=_infer_cast,
+    reference=_cast_reference,
+    vjp=_cast_vjp,
+    jvp=_cast_jvp,
+    batch=_cast_batch,
+    lower=_lower("cast"),
+    cost=output_cost(1),
+    samples=_cast_samples,
+)
+
+BITCAST: Op = Op(
+    name="bitcast",
+    doc="The same bits under another dtype of equal width; what random number generators are made of.",
+    infer=_infer_bitcast,
+    reference=_bitcast_reference,
+    vjp=None,
+    jvp=None,
+    batch=_bitcast_batch,
+    lower=_lower("bitcast"),
+    cost=output_cost(0),
+    samples=_bitcast_samples,
+)
+
+RECORDS: tuple[Op, ...] = (CAST, BITCAST)

@@ -1,0 +1,67 @@
+"""Evenly spaced values and the identity matrix, computed from positions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pellucid.core.dtype import DTypeLike, as_dtype, float32, float64, int64
+from pellucid.core.errors import ArgumentError
+from pellucid.core.shape import check_shape
+from pellucid.graph.ir import Value
+from pellucid.ops.arithmetic import add, multiply
+from pellucid.ops.casting import astype, convert
+from pellucid.ops.comparison import equal
+from pellucid.ops.create import constant, iota
+
+
+def arange(
+    start: int | float,
+    stop: int | float | None = None,
+    step: int | float = 1,
+    dtype: DTypeLike | None = None,
+) -> Value:
+    """`start, start + step, …` below `stop`; int64 if all three are ints, else float32.
+
+    Raises:
+        ArgumentError: `step` is 0.
+    """
+    first, last = (0, start) if stop is None else (start, stop)
+    if step == 0:
+        raise ArgumentError("arange", "step must not be 0", operands={"step": step})
+    whole = all(isinstance(v, int) for v in (first, last, step))
+    target = as_dtype(dtype) if dtype is not None else (int64 if whole else float32)
+    count = max(0, math.ceil((last - first) / step))
+    if whole:
+        count = len(range(int(first), int(last), int(step)))
+    work = int64 if whole else (float64 if target == float64 else float32)
+    ramp = iota((count,), 0, work)
+    if step != 1:
+        ramp = multiply(ramp, step)
+    return astype(add(ramp, first) if first != 0 else ramp, target)
+
+
+def linspace(
+    start: float, stop: float, num: int, dtype: DTypeLike = float32, endpoint: bool = True
+) -> Value:
+    """`num` evenly spaced values from `start` to `stop`, which is included if `endpoint`.
+
+    The end is exact; computed in float64, so it is a constant of the program.
+
+    Raises:
+        ArgumentError: `num` is negative.
+    """
+    if num < 0:
+        raise ArgumentError("linspace", "num must be >= 0", operands={"num": num})
+    values = np.linspace(start, stop, num, endpoint=endpoint)
+    return constant(convert(values, as_dtype(dtype)))
+
+
+def eye(rows: int, columns: int | None = None, k: int = 0, dtype: DTypeLike = float32) -> Value:
+    """Ones on the `k`-th diagonal, zeros elsewhere; `[rows, columns]`, square by default."""
+    shape = check_shape("eye", (rows, rows if columns is None else columns))
+    row, column = iota(shape, 0), iota(shape, 1)
+    if k != 0:
+        row = add(row, k)
+    return astype(equal(row, column), dtype)
