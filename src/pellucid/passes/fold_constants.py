@@ -1,0 +1,52 @@
+"""Compute now what does not depend on any input.
+
+`a = constant(2.0); b = constant(3.0); c = mul(a, b)  ->  c = constant(6.0)`
+
+The record's NumPy reference does the computing. A result is kept only if it is small: not above
+`LIMIT_BYTES`, and no larger than its operands unless within `GROWTH_BYTES`, since reading a big
+literal costs more than making it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid import ops
+from pellucid.graph.ir import Graph, Node, Value
+from pellucid.passes.match import constant_array
+from pellucid.passes.rewrite import map_bodies, rewrite
+
+LIMIT_BYTES = 1 << 20
+GROWTH_BYTES = 1 << 10
+KEPT = frozenset({"constant", "iota", "random_bits", "barrier", "broadcast_to"})
+"""Never folded: literals, what loops get for free (positions, repetition), random numbers, and
+`barrier`, whose whole meaning is that nothing is moved across it."""
+
+
+def _small(node: Node, inputs: Sequence[Value]) -> bool:
+    out = sum(v.type.nbytes for v in node.outputs)
+    return out <= LIMIT_BYTES and out <= max(GROWTH_BYTES, sum(v.type.nbytes for v in inputs))
+
+
+def _compute(node: Node, arrays: Sequence[NDArray[Any]]) -> list[Value]:
+    with np.errstate(all="ignore"):
+        result = node.op.reference(*arrays, **node.attrs)
+    results = result if isinstance(result, tuple) else (result,)
+    return [ops.constant(np.asarray(r)) for r in results]
+
+
+def _fold(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    if node.op.name in KEPT or not inputs or not _small(node, inputs):
+        return None
+    arrays = [constant_array(v) for v in inputs]
+    known = [a for a in arrays if a is not None]
+    return _compute(node, known) if len(known) == len(arrays) else None
+
+
+def run(graph: Graph) -> Graph:
+    """`graph` with every small node of literals replaced by a literal, chains included."""
+    return rewrite(map_bodies(graph, run), _fold)
