@@ -1,12 +1,13 @@
 """Which elements of its inputs a node reads: the question behind every fusion decision.
 
-A lowering rule is a function of index expressions, so it is asked once with symbolic indices `i0, i1, …` (output) and
-`r0, r1, …` (reduced) and readers that write down where they are called. Nothing here changes a graph.
+A lowering rule is a function of index expressions, so it is asked once with symbolic indices
+`i0, i1, …` (output) and `r0, r1, …` (reduced) and readers that write down where they are called.
+Nothing here changes a graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pellucid.core.shape import Shape, size_of
@@ -26,9 +27,11 @@ from pellucid.loop.ir import (
 )
 
 TRANSCENDENTAL = frozenset({
-    "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "pow", "sin", "cos", "tan", "asin", "acos", "atan",
-    "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf",
+    "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "pow", "erf",
+    "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
+    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
 })  # fmt: skip
+ALIASES = frozenset({"barrier", "stop_gradient"})  # identities that cost nothing at run time
 LARGE_EXPRESSION = 40  # calls; such a body (random bits) is dear however plain its functions are
 
 
@@ -55,7 +58,7 @@ def out_vars(rank: int) -> tuple[Var, ...]:
 
 
 def lowering_of(node: Node) -> Lowering:
-    """What the node's own record says; its reshapes are ours, so that equal axes stay plain variables."""
+    """What the node's record says; reshapes are ours, so that equal axes stay plain variables."""
     types = [v.type for v in node.inputs]
     made = node.op.lower(types, [v.type for v in node.outputs], node.attrs)
     if isinstance(made, Pointwise) and made.views:
@@ -109,14 +112,14 @@ def is_dear(made: Template) -> bool:
 
 
 def is_movement(made: Template) -> bool:
-    """True when the value is one element of an input, unchanged (transpose, broadcast, slice, reshape)."""
+    """True when the value is one element of an input, unchanged (transpose, broadcast, slice)."""
     return isinstance(made.lowering, Pointwise) and isinstance(made.body, Load)
 
 
 def reshape_index(idx: Index, shape: Shape, source: Shape) -> Index:
-    """The element of `source` that element `idx` of `shape` is, in row-major order; sizes are equal.
+    """The element of `source` that element `idx` of `shape` is, row-major; sizes are equal.
 
-    Axes that both shapes have stay as they are: only the ones that are merged or split meet arithmetic.
+    Axes that both shapes have stay as they are: only merged or split ones meet arithmetic.
     """
     out: list[Expr] = [Const(0)] * len(source)
     left = [(i, n) for i, n in zip(idx, shape, strict=True) if n != 1]
@@ -161,3 +164,34 @@ def plain_axes(indices: Index) -> tuple[int | None, ...]:
 def solid_axes(value: Value) -> tuple[int, ...]:
     """The axes of more than one element."""
     return tuple(k for k, n in enumerate(value.shape) if n != 1)
+
+
+def stored_as(value: Value, templates: Mapping[Node, Template]) -> Value:
+    """The value whose memory a group's output is: reshapes at the end of a group cost nothing."""
+    node = value.node
+    while node is not None and node in templates:
+        lowering = templates[node].lowering
+        if not (isinstance(lowering, Pointwise) and lowering.views):
+            break
+        if node.inputs[0].node not in templates:
+            break
+        value, node = node.inputs[0], node.inputs[0].node
+    return value
+
+
+def live_nodes(nodes: Sequence[Node], outputs: Sequence[Value]) -> tuple[Node, ...]:
+    """The nodes that the outputs need, in order."""
+    needed, live = set(outputs), []
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.outputs):
+            needed.update(node.inputs)
+            live.append(node)
+    return tuple(reversed(live))
+
+
+def is_view(node: Node) -> bool:
+    """True when the node's output is its input's memory, as it is."""
+    if len(node.inputs) != 1 or len(node.outputs) != 1:
+        return False
+    lowering = node.op.lower([node.inputs[0].type], [node.outputs[0].type], node.attrs)
+    return isinstance(lowering, Pointwise) and (lowering.views or node.op.name in ALIASES)

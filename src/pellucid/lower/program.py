@@ -1,0 +1,64 @@
+"""A lowered program: kernels in the order they run, and the memory they touch.
+
+Enters from `graph_to_loop.py`; leaves to `schedule/` (each kernel by itself) and `runtime/`, which
+gives slots addresses. Holds no decisions of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from pellucid.graph.ir import TensorType
+from pellucid.graph.op import Cost
+from pellucid.loop.ir import Kernel
+
+Role = Literal["input", "output", "constant", "temp"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BufferSlot:
+    """One piece of memory. Values that are the same bytes under another shape share a slot.
+
+    `type` is the graph input's or output's own for those roles; `value` is set for constants only.
+    """
+
+    id: int
+    type: TensorType
+    role: Role
+    value: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelCall:
+    """One kernel applied to slots.
+
+    Attributes:
+        kernel: the nest; its parameters may see a slot under another shape of the same size.
+        args: slot ids, one per kernel parameter.
+        nodes: names of the graph values this kernel computes.
+        sources: the user's lines it comes from, each once, in order.
+        cost: operations of its nodes, and bytes of its arguments each moved once.
+        inplace: `(output position, input position)` pairs within `args` that may share memory: each
+            output element is computed from, of that input, only the element it replaces.
+    """
+
+    kernel: Kernel
+    args: tuple[int, ...]
+    nodes: tuple[str, ...]
+    sources: tuple[str, ...]
+    cost: Cost
+    inplace: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoweredProgram:
+    """Slots, the calls in order, and which slots are the program's inputs and outputs, in order."""
+
+    name: str
+    slots: tuple[BufferSlot, ...]
+    calls: tuple[KernelCall, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
