@@ -1,0 +1,102 @@
+"""What a tensor holds: an array, or a value of a graph being recorded; and how gradients find it.
+
+`Tensor` adds the user's methods on top. Dispatch, tape and tracing need only this.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.core import dtype as dt
+from pellucid.core.errors import TraceError
+from pellucid.core.shape import Shape
+from pellucid.graph.ir import TensorType, Value
+
+if TYPE_CHECKING:  # annotations only: both modules import this one
+    from pellucid.tensor.tape import TapeNode
+    from pellucid.tensor.trace import Trace
+
+Array = NDArray[Any]
+_NUMPY_TO_DTYPE = {d.numpy: d for d in dt.ALL}
+
+
+class Box:
+    """An array (eager) or a graph value (while tracing), with its place on the gradient tape.
+
+    Attributes:
+        is_cell: state that a trace captures as input and output (parameters, buffers) rather than as a constant.
+        requires_grad: whether `backward` leaves a gradient here (leaves) or passes through (results).
+    """
+
+    __slots__ = ("__weakref__", "_array", "_edge", "_grad", "_trace", "_value", "requires_grad")
+
+    is_cell: ClassVar[bool] = False
+
+    def __init__(self, array: Array | None, requires_grad: bool = False) -> None:
+        self._array = array
+        self._value: Value | None = None
+        self._trace: Trace | None = None
+        self._edge: tuple[TapeNode, int] | None = None
+        self._grad: Any = None
+        self.requires_grad = requires_grad
+
+    @staticmethod
+    def plain(array: Array) -> Box:
+        """A result that holds `array`; `Tensor` overrides it so that results are Tensors."""
+        return Box(array)
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the axes."""
+        if self._array is not None:
+            return self._array.shape
+        return self._require_value().shape
+
+    @property
+    def dtype(self) -> dt.DType:
+        """Element type."""
+        if self._array is not None:
+            return _NUMPY_TO_DTYPE[self._array.dtype]
+        return self._require_value().dtype
+
+    @property
+    def type(self) -> TensorType:
+        """Shape and dtype as the graph sees them."""
+        return TensorType(self.shape, self.dtype)
+
+    def _require_value(self) -> Value:
+        if self._value is None:
+            raise TraceError(
+                "tensor",
+                "this tensor was made while a function was traced, which has ended",
+                fix="return it from the traced function",
+            )
+        return self._value
+
+
+class _State(threading.local):
+    """Per thread: the innermost open trace, and whether operations are recorded for gradients."""
+
+    trace: Trace | None = None
+    grad: bool = True
+
+
+STATE = _State()
+
+
+def as_array(data: Any, dtype: dt.DType | None) -> Array:
+    """A C-contiguous NumPy array of a dtype Pellucid has; Python floats become float32.
+
+    Raises:
+        DTypeError: the data's type has no Pellucid twin.
+    """
+    array = np.asarray(data, dtype=None if dtype is None else dtype.numpy)
+    if dtype is None and array.dtype not in _NUMPY_TO_DTYPE:
+        array = array.astype(dt.as_dtype(array.dtype).numpy)
+    if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
+        array = array.astype(np.float32)
+    return np.ascontiguousarray(array).reshape(array.shape)

@@ -1,0 +1,175 @@
+"""From a call on tensors to an ops function: recorded while a trace is open, run at once otherwise.
+
+An eager call is looked up by function, static arguments and operand types; a miss builds the small graph of that
+function once. So primitives and composites, forward and backward, go through one mechanism.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pellucid.core import dtype as dt
+from pellucid.core.errors import ArgumentError, DTypeError, TraceError
+from pellucid.graph.ir import GraphBuilder, TensorType, Value, inline
+from pellucid.tensor.box import STATE, Array, Box
+from pellucid.tensor.program import Program, program_for
+from pellucid.tensor.tape import record
+
+_HERE = object()  # stands in a call's static arguments where a tensor was
+_MOST_CALLS = 8192
+
+
+class _Call:
+    """A cached eager call: its program, and whether the function returns one value, a tuple or a list."""
+
+    __slots__ = ("kind", "program")
+
+    def __init__(self, program: Program, kind: type | None) -> None:
+        self.program, self.kind = program, kind
+
+
+class _Calls(dict[Any, _Call]):
+    """Eager calls by function, static arguments and types; emptied when a program never repeats one."""
+
+    def add(self, key: Any, call: _Call) -> _Call:
+        if len(self) >= _MOST_CALLS:
+            self.clear()
+        self[key] = call
+        return call
+
+
+_CALLS = _Calls()
+
+
+def apply(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run or record `fn`, a function of graph values, on tensors.
+
+    Args:
+        fn: an ops function; a module-level function, since calls are cached by it.
+        args: tensors (also inside lists and tuples) and static arguments, which must be hashable.
+        kwargs: likewise.
+
+    Returns:
+        A tensor, or a tuple or list of tensors, as `fn` returns.
+    """
+    if STATE.trace is not None:
+        return STATE.trace.record(fn, args, kwargs)
+    boxes: list[Box] = []
+    spec = tuple([_spec(a, boxes) for a in args])
+    named = tuple([(k, _spec(v, boxes)) for k, v in sorted(kwargs.items())]) if kwargs else ()
+    if not boxes:
+        raise ArgumentError(fn.__name__, "needs at least one Tensor")
+    arrays = [_concrete(b) for b in boxes]
+    key = (fn, spec, named, tuple([(a.shape, a.dtype) for a in arrays]))
+    call = _CALLS.get(key)
+    if call is None:
+        call = _CALLS.add(key, _build(fn, spec, named, boxes))
+    results = _run(call.program, boxes, arrays)
+    return results[0] if call.kind is None else call.kind(results)
+
+
+def _concrete(box: Box) -> Array:
+    array = box._array
+    if array is None:
+        raise TraceError(
+            "tensor",
+            "this tensor was made while a function was traced, which has ended",
+            fix="return it from the traced function",
+        )
+    return array
+
+
+def _spec(arg: Any, boxes: list[Box]) -> Any:
+    """A hashable stand-in for an argument, its tensors moved to `boxes`."""
+    if isinstance(arg, Box):
+        boxes.append(arg)
+        return _HERE
+    if isinstance(arg, (list, tuple)):
+        return (list if isinstance(arg, list) else tuple, tuple(_spec(a, boxes) for a in arg))
+    if isinstance(arg, slice):
+        return (slice, (_spec(arg.start, boxes), _spec(arg.stop, boxes), _spec(arg.step, boxes)))
+    return (type(arg), arg)  # 1, 1.0 and True hash alike
+
+
+def _restore(spec: Any, values: Any) -> Any:
+    if spec is _HERE:
+        return next(values)
+    kind, content = spec
+    if kind in (list, tuple):
+        return kind(_restore(s, values) for s in content)
+    if kind is slice:
+        return slice(*(_restore(s, values) for s in content))
+    return content
+
+
+def _build(fn: Callable[..., Any], spec: Any, named: Any, boxes: Sequence[Box]) -> _Call:
+    builder = GraphBuilder(getattr(fn, "__name__", "call"))
+    with builder:
+        values = iter([builder.input(b.type) for b in boxes])
+        args = [_restore(s, values) for s in spec]
+        result = fn(*args, **{k: _restore(s, values) for k, s in named})
+    many = not isinstance(result, Value)
+    graph = builder.finish(tuple(result) if many else (result,))
+    return _Call(program_for(graph), type(result) if many else None)
+
+
+def run_program(program: Program, boxes: Sequence[Box]) -> Sequence[Box]:
+    """Run a program on tensors: inlined into the open trace, or at once and onto the tape."""
+    if STATE.trace is not None:
+        trace = STATE.trace
+        outputs = inline(program.graph, [trace.value_of(b) for b in boxes])
+        return [trace.wrap(v) for v in outputs]
+    return _run(program, boxes, [_concrete(b) for b in boxes])
+
+
+def _run(program: Program, boxes: Sequence[Box], arrays: Sequence[Array]) -> list[Box]:
+    plain = boxes[0].plain
+    outputs = program.run(arrays)
+    if any(b.is_cell for b in boxes):  # a cell's memory may be updated in place by a jitted step
+        outputs = [_apart(o, arrays) for o in outputs]
+    results = [plain(o) for o in outputs]
+    if STATE.grad and any(b.requires_grad for b in boxes):
+        record(program, boxes, arrays, results)
+    return results
+
+
+def _apart(output: Array, arrays: Sequence[Array]) -> Array:
+    return output.copy() if any(np.may_share_memory(output, a) for a in arrays) else output
+
+
+def as_operand(value: Any, other: Box, op: str) -> Box:
+    """A Python scalar or array beside a tensor, as a tensor; scalars take the other's dtype where it can hold them.
+
+    Raises:
+        DTypeError: the scalar does not fit the other operand's integer type.
+    """
+    if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
+        dtype = dt.scalar_dtype(other.dtype, value)
+        try:
+            return other.plain(np.asarray(value, dtype=dtype.numpy))
+        except OverflowError:
+            raise DTypeError(
+                op, f"the scalar {value} does not fit", operands={"dtype": dtype}
+            ) from None
+    return other.plain(np.ascontiguousarray(value))
+
+
+def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
+    """`apply` for functions whose Python scalar arguments are data: `x * 0.1` and `x * 0.2` share one program."""
+    if STATE.trace is not None:
+        return STATE.trace.record(fn, args, {})
+    for a in args:
+        if isinstance(a, Box):
+            other = a
+            break
+    else:
+        raise DTypeError(fn.__name__, "at least one operand must be a Tensor")
+    return apply(fn, *[a if isinstance(a, Box) else as_operand(a, other, fn.__name__) for a in args])
+
+
+def types_of(boxes: Sequence[Box]) -> list[TensorType]:
+    """Shape and dtype of each tensor."""
+    return [b.type for b in boxes]

@@ -1,0 +1,344 @@
+"""jit: a Python function recorded once per signature and compiled whole to one native entry.
+
+Tensors and numbers among the arguments are data; everything else (strings, bools, None, modules, functions) is static.
+State read from cells becomes inputs, state written becomes outputs, updated in place.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+import numpy as np
+
+from pellucid.compile import Compiled, compile_graph
+from pellucid.core.errors import ArgumentError
+from pellucid.runtime.executable import Executable
+from pellucid.tensor.box import STATE, Array, Box
+from pellucid.tensor.lowered import Lowered
+from pellucid.tensor.program import Program, program_for
+from pellucid.tensor.tape import record
+from pellucid.tensor.tensor import Tensor
+from pellucid.tensor.trace import Guard, Traced, open_trace, read_grad
+from pellucid.tensor.tree import TreeDef, flatten, leaf_names, unflatten
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a compiled program was made for: the arguments' structure, and type or static value of each leaf."""
+
+    structure: TreeDef
+    leaves: tuple[Any, ...]
+    names: tuple[str, ...]
+    grad: bool
+
+    @property
+    def key(self) -> Any:
+        """What calls are looked up by."""
+        return (self.structure, self.leaves, self.grad)
+
+    def differences(self, other: Signature) -> list[str]:
+        """In words, what changed from `other` to this."""
+        if self.structure != other.structure:
+            return ["the arguments' structure (number, names or nesting)"]
+        changed = [
+            f"{name}: {_describe(b)} -> {_describe(a)}"
+            for name, a, b in zip(self.names, self.leaves, other.leaves, strict=True)
+            if a != b
+        ]
+        if self.grad != other.grad:
+            changed.append(f"gradient recording: {other.grad} -> {self.grad}")
+        return changed
+
+
+def _describe(leaf: Any) -> str:
+    if leaf[0] == "tensor":
+        _, shape, dtype, wants = leaf
+        return f"{dtype}{list(shape)}" + (" requires_grad" if wants else "")
+    return f"static {leaf[2]!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Specialisation:
+    """One compiled form of a jitted function."""
+
+    signature: Signature
+    traced: Traced
+    result: TreeDef
+    result_leaves: tuple[Any, ...]
+    compiled: Compiled
+    executable: Executable
+    tape: Program | None
+    grads_seen: tuple[tuple[Box, bool], ...]
+    reason: str
+
+    def mismatch(self) -> str:
+        """Why this program no longer fits the Python state it was made from; empty if it does."""
+        for guard in self.traced.guards:
+            if not guard.holds():
+                now = getattr(guard.owner, guard.name)
+                return f"{type(guard.owner).__name__}.{guard.name}: {guard.value!r} -> {now!r}"
+        for box, seen in self.grads_seen:
+            if (read_grad(box) is not None) != seen:
+                name = getattr(box, "name", "") or str(box.type)
+                return f"gradient of {name}: {'set' if seen else 'None'} -> {'None' if seen else 'set'}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """Where a leaf of the result comes from: an output of the program."""
+
+    index: int
+
+
+class JitFunction(Generic[P, R]):
+    """A function that compiles itself on the first call with each signature. Made by `jit`."""
+
+    def __init__(self, fn: Callable[P, R], static_argnames: Sequence[str]) -> None:
+        functools.update_wrapper(self, fn)
+        self._fn = fn
+        self._static = frozenset(static_argnames)
+        self._signature_of = inspect.signature(fn)
+        unknown = self._static - set(self._signature_of.parameters)
+        if unknown:
+            raise ArgumentError(
+                "jit",
+                "static_argnames must be parameters of the function",
+                operands={"static_argnames": sorted(unknown)},
+            )
+        self._lock = threading.RLock()
+        self._compiled: dict[Any, list[Specialisation]] = {}
+        self._history: list[Specialisation] = []
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if STATE.trace is not None:  # jit inside a trace is part of the outer program
+            return self._fn(*args, **kwargs)
+        boxes, key, parts = self._read(args, kwargs)
+        with self._lock:
+            chosen = None
+            for candidate in self._compiled.get(key, ()):
+                if not candidate.mismatch():
+                    chosen = candidate
+                    break
+            if chosen is None:
+                chosen = self._compile(args, kwargs, boxes, key, parts)
+            return self._run(chosen, boxes)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered:
+        """Compile for these arguments without running; every layer's form is an attribute of the result."""
+        boxes, key, parts = self._read(args, kwargs)
+        with self._lock:
+            fitting = [s for s in self._compiled.get(key, ()) if not s.mismatch()]
+            chosen = fitting[0] if fitting else self._compile(args, kwargs, boxes, key, parts)
+        return Lowered(chosen.compiled)
+
+    def explain(self) -> str:
+        """What was compiled and why: signatures, captured state, constants, and what made each recompilation."""
+        if not self._history:
+            return f"{self.__name__}: not compiled yet"
+        lines = [f"{self.__name__}: compiled {len(self._history)} time(s)"]
+        for i, spec in enumerate(self._history):
+            lines.append(f"[{i}] because {spec.reason}")
+            lines += _explain_one(spec)
+        return "\n".join(lines)
+
+    def _read(self, args: Any, kwargs: Any) -> tuple[list[Tensor], Any, tuple[Any, ...]]:
+        """Data leaves as tensors, the lookup key, and the parts of the signature."""
+        data, statics = self._split(args, kwargs)
+        leaves, structure = flatten(data)
+        boxes: list[Tensor] = []
+        described = [_leaf(leaf, boxes) for leaf in leaves]
+        described += [("static", type(v), _hashable(k, v)) for k, v in statics.items()]
+        parts = (structure, tuple(described), STATE.grad)
+        return boxes, parts, parts
+
+    def _split(self, args: Any, kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """The arguments that are data, as one container, and the static ones by name."""
+        if not self._static:
+            return ((args, kwargs) if kwargs else (args,)), {}
+        named = self._signature_of.bind(*args, **kwargs).arguments
+        data = {k: v for k, v in named.items() if k not in self._static}
+        return data, {k: named[k] for k in sorted(self._static) if k in named}
+
+    def _names(self, args: Any, kwargs: Any) -> tuple[str, ...]:
+        """A readable name for each leaf, in the order of the signature's leaves."""
+        data, statics = self._split(args, kwargs)
+        if self._static:
+            named = list(data.items())
+        else:
+            parameters = list(self._signature_of.parameters)
+            last = parameters[-1] if parameters else "argument"
+            named = [(parameters[i] if i < len(parameters) else f"{last}[{i}]", a) for i, a in enumerate(args)]
+            named += list(kwargs.items())
+        return tuple(n for k, v in named for n in leaf_names(v, k)) + tuple(statics)
+
+    def _compile(
+        self, args: Any, kwargs: Any, boxes: list[Tensor], key: Any, parts: tuple[Any, ...]
+    ) -> Specialisation:
+        structure, described, grad = parts
+        signature = Signature(structure, described, self._names(args, kwargs), grad)
+        reason = self._reason(signature, key)
+        traced, result, leaves, grads_seen = self._trace(args, kwargs, boxes)
+        donate = _donations(traced)
+        compiled = compile_graph(traced.graph, donate=donate)
+        changes_leaves = any(c.slot == "grad" or c.box.requires_grad for c in traced.writes)
+        tape = program_for(traced.graph) if grad and not changes_leaves and not traced.cleared else None
+        spec = Specialisation(
+            signature, traced, result, leaves, compiled, Executable(compiled), tape, grads_seen, reason
+        )
+        self._compiled.setdefault(key, []).append(spec)
+        self._history.append(spec)
+        return spec
+
+    def _reason(self, signature: Signature, key: Any) -> str:
+        if not self._history:
+            return "it was called for the first time"
+        for spec in self._compiled.get(key, ()):
+            return f"state it read has changed: {spec.mismatch()}"
+        nearest = min(self._history, key=lambda s: len(signature.differences(s.signature)))
+        return "arguments changed: " + "; ".join(signature.differences(nearest.signature))
+
+    def _trace(self, args: Any, kwargs: Any, boxes: list[Tensor]) -> tuple[Traced, TreeDef, tuple[Any, ...], Any]:
+        name = self.__name__ if self.__name__.isidentifier() else "function"
+        with open_trace(name, "jit", Tensor.plain) as trace:
+            symbols = []
+            for box in boxes:
+                symbol = trace.wrap(trace.builder.input(box.type, "x"))
+                if box.requires_grad:
+                    symbol.requires_grad_()  # type: ignore[attr-defined]  # plain makes Tensors
+                symbols.append(symbol)
+            call_args, call_kwargs = self._substitute(args, kwargs, symbols)
+            leaves, result = flatten(self._fn(*call_args, **call_kwargs))
+            outputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            traced = trace.finish(outputs, len(symbols))
+        index = iter(range(len(outputs)))
+        described = tuple(_Result(next(index)) if isinstance(v, Tensor) else v for v in leaves)
+        seen = tuple((b, b._grad is not None) for b in trace.grads if b._trace is None)
+        guards = tuple(Guard(b, "requires_grad", b.requires_grad) for b in trace.current)
+        return replace(traced, guards=traced.guards + guards), result, described, seen
+
+    def _substitute(self, args: Any, kwargs: Any, symbols: Sequence[Box]) -> tuple[Any, Any]:
+        values = iter(symbols)
+
+        def swap(tree: Any) -> Any:
+            leaves, structure = flatten(tree)
+            return unflatten(structure, [next(values) if _is_data(v) else v for v in leaves])
+
+        if not self._static:
+            return tuple(swap(a) for a in args), {k: swap(v) for k, v in kwargs.items()}
+        bound = self._signature_of.bind(*args, **kwargs)
+        for k in bound.arguments:
+            if k not in self._static:
+                bound.arguments[k] = swap(bound.arguments[k])
+        return bound.args, bound.kwargs
+
+    def _run(self, spec: Specialisation, boxes: list[Tensor]) -> Any:
+        traced = spec.traced
+        arrays = [b._array for b in boxes]
+        for capture in traced.captures:
+            box = capture.box if capture.slot == "value" else capture.box._grad
+            arrays.append(box._array)
+        outputs = spec.executable.run(arrays)  # type: ignore[arg-type]  # concrete: no trace is open
+        results = [Tensor.plain(a) for a in outputs[: traced.results]]
+        _store(traced, outputs[traced.results :])
+        if spec.tape is not None and STATE.grad:
+            captured = [c.box for c in traced.captures]
+            inputs: list[Any] = [*boxes, *captured]
+            if any(b.requires_grad for b in inputs):
+                rest = [Tensor.plain(a) for a in outputs[traced.results :]]
+                record(spec.tape, inputs, arrays, [*results, *rest])  # type: ignore[arg-type]  # concrete
+        leaves = [results[v.index] if isinstance(v, _Result) else v for v in spec.result_leaves]
+        return unflatten(spec.result, leaves)
+
+
+def _donations(traced: Traced) -> dict[int, int]:
+    """Outputs that may be written over the inputs they replace: new values of cells."""
+    places = {c: traced.arguments + i for i, c in enumerate(traced.captures)}
+    return {
+        traced.results + i: places[c]
+        for i, c in enumerate(traced.writes)
+        if c.slot == "value" and c in places
+    }
+
+
+def _store(traced: Traced, arrays: Sequence[Array]) -> None:
+    for capture, array in zip(traced.writes, arrays, strict=True):
+        if capture.slot == "grad":
+            capture.box._grad = Tensor.plain(array)
+        else:
+            capture.box._array = array
+    for box in traced.cleared:
+        box._grad = None
+
+
+def _is_data(leaf: Any) -> bool:
+    return isinstance(leaf, (Tensor, np.ndarray, np.generic)) or type(leaf) in (int, float)
+
+
+def _leaf(leaf: Any, boxes: list[Tensor]) -> Any:
+    if not _is_data(leaf):
+        return ("static", type(leaf), _hashable("argument", leaf))
+    box = leaf if isinstance(leaf, Tensor) else Tensor(leaf)
+    boxes.append(box)
+    return ("tensor", box.shape, box.dtype, box.requires_grad)
+
+
+def _hashable(name: str, value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        raise ArgumentError(
+            "jit",
+            "a static argument must be hashable",
+            operands={name: type(value).__name__},
+            fix="pass a tuple, or tensors",
+        ) from None
+    return value
+
+
+def _explain_one(spec: Specialisation) -> list[str]:
+    pairs = zip(spec.signature.names, spec.signature.leaves, strict=True)
+    lines = [f"    argument {name}: {_describe(leaf)}" for name, leaf in pairs]
+    for capture in spec.traced.captures:
+        name = getattr(capture.box, "name", "") or "unnamed"
+        written = " (written)" if capture in spec.traced.writes else ""
+        lines.append(f"    state {capture.slot} of {name}: {capture.box.type}{written}")
+    lines += [f"    constant {note}" for note in spec.traced.constants]
+    lines += [f"    depends on {type(g.owner).__name__}.{g.name} = {g.value!r}" for g in spec.traced.guards
+              if g.name != "requires_grad"]  # fmt: skip
+    return lines
+
+
+@overload
+def jit(fn: Callable[P, R], *, static_argnames: Sequence[str] = ()) -> JitFunction[P, R]: ...
+@overload
+def jit(
+    fn: None = None, *, static_argnames: Sequence[str] = ()
+) -> Callable[[Callable[P, R]], JitFunction[P, R]]: ...
+def jit(fn: Any = None, *, static_argnames: Sequence[str] = ()) -> Any:
+    """Compile a function of tensors, whole, once per signature.
+
+    State in cells (parameters, buffers, optimiser state, random generators) may be read and written as usual;
+    it becomes inputs and outputs of the program. Use as `@jit`, `@jit(static_argnames=...)` or `jit(fn)`.
+
+    Args:
+        fn: any function whose control flow does not depend on tensor contents.
+        static_argnames: arguments that are part of the signature instead of data; they must be hashable.
+
+    Returns:
+        A `JitFunction`: call it as `fn`; `.lower(...)` shows every layer, `.explain()` what was compiled and why.
+    """
+    if fn is None:
+        return lambda f: JitFunction(f, static_argnames)
+    return JitFunction(fn, static_argnames)

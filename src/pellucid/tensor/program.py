@@ -1,0 +1,123 @@
+"""A graph that can be run from Python: by NumPy references while small or new, by compiled code when it pays.
+
+Eager operations, the gradient tape and the function transforms all run through here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pellucid.autodiff.reverse import vjp_graph
+from pellucid.compile import compile_graph
+from pellucid.core.config import CONFIG
+from pellucid.core.errors import CompileError, LoweringError
+from pellucid.core.log import get_logger
+from pellucid.graph.ir import Graph
+from pellucid.graph.key import graph_key
+from pellucid.runtime.executable import Executable
+from pellucid.tensor.box import Array
+
+_LOG = get_logger("tensor")
+_COMPILE_AFTER_CALLS = 3
+_MOST_PROGRAMS = 4096
+
+
+class Program:
+    """One graph, its derivative programs and, once worth it, its compiled form."""
+
+    __slots__ = ("_calls", "_executable", "_plan", "_refused", "_vjps", "compile_bytes", "graph")
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._vjps: dict[tuple[int, ...], Program] = {}
+        self._executable: Executable | None = None
+        self._calls = 0
+        self._refused = False
+        touched = [v for n in graph.nodes for v in n.outputs]
+        self.compile_bytes = sum(v.type.nbytes for v in (*graph.inputs, *touched))
+        slots = {v: i for i, v in enumerate((*graph.inputs, *touched))}
+        self._plan = [
+            (n.op.reference, tuple(slots[v] for v in n.inputs), dict(n.attrs), len(n.outputs))
+            for n in graph.nodes
+        ], [slots[v] for v in graph.outputs]
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Outputs for these inputs (C-contiguous, of the graph's input types).
+
+        Shapes: as `graph.inputs` and `graph.outputs` say. Outputs may share memory with inputs for pure views.
+        """
+        if self._executable is not None:
+            return self._executable.run(arrays)
+        if self.compile_bytes < CONFIG.eager_compile_bytes or self._refused:
+            return self._interpret(arrays)
+        self._calls += 1
+        if self._calls <= _COMPILE_AFTER_CALLS:
+            return self._interpret(arrays)
+        return self._compile_and_run(arrays)
+
+    def _compile_and_run(self, arrays: Sequence[Array]) -> list[Array]:
+        try:
+            self._executable = Executable(compile_graph(self.graph))
+        except (LoweringError, CompileError) as error:
+            _LOG.info("%s stays interpreted: %s", self.graph.name, error)
+            self._refused = True
+            return self._interpret(arrays)
+        return self._executable.run(arrays)
+
+    def _interpret(self, arrays: Sequence[Array]) -> list[Array]:
+        plan, outputs = self._plan
+        env: list[Any] = list(arrays)
+        with np.errstate(all="ignore"):
+            for reference, inputs, attrs, count in plan:
+                result = reference(*[env[i] for i in inputs], **attrs)
+                if count == 1 and not isinstance(result, tuple):
+                    env.append(result)
+                else:
+                    env.extend(result)
+        return [_solid(env[i], v.dtype.numpy) for i, v in zip(outputs, self.graph.outputs, strict=True)]
+
+    def vjp(self, wrt: tuple[int, ...]) -> Program:
+        """The program of gradients for the inputs `wrt`, from inputs, outputs and cotangents of float outputs."""
+        program = self._vjps.get(wrt)
+        if program is None:
+            program = program_for(vjp_graph(self.graph, wrt))
+            self._vjps[wrt] = program
+        return program
+
+
+def _solid(array: Any, dtype: np.dtype[Any]) -> Array:
+    array = np.asarray(array, dtype=dtype)
+    return array if array.flags.c_contiguous else np.array(array, order="C")
+
+
+class _Programs:
+    """Programs by graph structure, least recently used dropped first; safe between threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._by_key: OrderedDict[str, Program] = OrderedDict()
+
+    def get(self, graph: Graph) -> Program:
+        key = graph_key(graph)
+        with self._lock:
+            program = self._by_key.get(key)
+            if program is None:
+                program = self._by_key[key] = Program(graph)
+                if len(self._by_key) > self._most:
+                    self._by_key.popitem(last=False)
+            self._by_key.move_to_end(key)
+            return program
+
+
+_PROGRAMS = _Programs(_MOST_PROGRAMS)
+
+
+def program_for(graph: Graph) -> Program:
+    """The program of this graph; graphs of equal structure share one, and its compiled form."""
+    return _PROGRAMS.get(graph)

@@ -1,0 +1,425 @@
+"""Tensor: eager by default, symbolic while a function is traced. State lives in cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+
+from pellucid import ops
+from pellucid.core.dtype import DType, DTypeLike, as_dtype
+from pellucid.core.errors import (
+    ArgumentError,
+    DeviceError,
+    DTypeError,
+    GradientError,
+    ShapeError,
+    TraceError,
+)
+from pellucid.core.source import user_line
+from pellucid.tensor.arithmetic import Arithmetic
+from pellucid.tensor.box import STATE, Array, Box, as_array
+from pellucid.tensor.dispatch import apply, as_operand, elementwise, run_program
+from pellucid.tensor.program import Program
+from pellucid.tensor.shaping import Shaping
+from pellucid.tensor.tape import gradients
+from pellucid.tensor.trace import read_grad, write_grad
+
+
+class Tensor(Arithmetic, Shaping):
+    """An n-dimensional array with gradients.
+
+    Args:
+        data: anything NumPy understands, or another tensor; copied. Python floats become float32.
+        dtype: element type; the data's own by default.
+        requires_grad: whether `backward` leaves a gradient in `.grad`; floats only.
+
+    Raises:
+        DTypeError: the data's type has no Pellucid twin, or an integer tensor is to have gradients.
+    """
+
+    __slots__ = ()
+    device: ClassVar[str] = "cpu"
+
+    def __init__(
+        self, data: Any, dtype: DTypeLike | None = None, requires_grad: bool = False
+    ) -> None:
+        if data is None:  # a symbolic tensor, filled in by a trace
+            super().__init__(None, requires_grad)
+            return
+        wanted = None if dtype is None else as_dtype(dtype)
+        array = data.numpy() if isinstance(data, Tensor) else data
+        super().__init__(np.array(as_array(array, wanted), order="C"), False)
+        self.requires_grad_(requires_grad)
+
+    @staticmethod
+    def plain(array: Array | None) -> Tensor:
+        """A tensor that holds `array` itself, without a copy (`None`: symbolic)."""
+        tensor = Tensor.__new__(Tensor)
+        Box.__init__(tensor, array)
+        return tensor
+
+    # gradients
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient `backward` left here, of this tensor's shape and dtype."""
+        return read_grad(self)  # type: ignore[return-value]  # boxes made here are tensors
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None and value.type != self.type:
+            raise ShapeError(
+                "grad", "must match its tensor", operands={"tensor": self.type, "grad": value.type}
+            )
+        write_grad(self, value)
+
+    def requires_grad_(self, on: bool = True) -> Tensor:
+        """Ask for a gradient here, or stop asking; returns the tensor itself.
+
+        Raises:
+            DTypeError: the tensor holds integers or bools.
+        """
+        if on and not self.dtype.is_float:
+            raise DTypeError(
+                "requires_grad_",
+                "only floating-point tensors have gradients",
+                operands={"tensor": self.type},
+                fix="use .astype('float32') first",
+            )
+        self.requires_grad = on
+        if on and self._trace is not None and self._value is not None:
+            self._trace.leaves[self._value] = self
+        return self
+
+    def backward(self, gradient: Tensor | None = None, create_graph: bool = False) -> None:
+        """Add the gradient of this tensor to `.grad` of every leaf it depends on.
+
+        Args:
+            gradient: cotangent of this tensor's shape; 1 for a one-element tensor.
+            create_graph: record the backward pass, so that gradients have gradients.
+
+        Raises:
+            GradientError: the tensor is not a float, has more than one element and no `gradient`,
+                or depends on no leaf that wants a gradient.
+        """
+        seed = self._seed(gradient)
+        trace = STATE.trace
+        if trace is not None:
+            found = trace.backward([self], [seed])
+        else:
+            if not self.requires_grad:
+                raise GradientError(
+                    "backward",
+                    "nothing here wants a gradient",
+                    operands={"tensor": self.type},
+                    fix="create a leaf with requires_grad=True, outside no_grad",
+                )
+            with grad_mode(create_graph):
+                found = gradients([self], [seed], run_program, _add)  # type: ignore[arg-type]
+        for leaf, grad in found.items():
+            before = read_grad(leaf)
+            write_grad(leaf, grad if before is None else _add(before, grad))
+
+    def _seed(self, gradient: Tensor | None) -> Tensor:
+        if not self.dtype.is_float:
+            raise GradientError("backward", "integers have no gradient", operands={"tensor": self.type})
+        if gradient is None:
+            if self.size != 1:
+                raise GradientError(
+                    "backward",
+                    "needs a gradient argument for more than one element",
+                    operands={"tensor": self.type},
+                    fix="reduce to a scalar first, with .sum() or .mean()",
+                )
+            return full(self.shape, 1.0, dtype=self.dtype)
+        if gradient.type != self.type:
+            raise ShapeError(
+                "backward",
+                "the gradient must match the tensor",
+                operands={"tensor": self.type, "gradient": gradient.type},
+            )
+        return gradient
+
+    def detach(self) -> Tensor:
+        """The same data, cut off from gradients."""
+        if STATE.trace is not None:
+            return apply(ops.stop_gradient, self)
+        return Tensor.plain(self._concrete("detach").copy() if self.is_cell else self._concrete("detach"))
+
+    def clone(self) -> Tensor:
+        """A copy; gradients flow through."""
+        return apply(ops.copy, self)
+
+    # out of the tensor world
+
+    def _concrete(self, what: str) -> Array:
+        """The array, where there is one: not while tracing."""
+        trace = STATE.trace
+        if self._array is None or (trace is not None and (self in trace.current)):
+            raise TraceError(
+                what,
+                "a traced tensor has no value yet; its contents are known only when the function runs",
+                operands={"tensor": self.type},
+                fix=_INSTEAD.get(what, "compute with it, and look at it after the function has returned"),
+                source=user_line(),
+            )
+        return self._array
+
+    def numpy(self) -> Array:
+        """The elements as a read-only NumPy array that shares this tensor's memory."""
+        view = self._concrete("numpy").view()
+        view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self._concrete("numpy"), dtype=dtype, copy=copy)
+
+    def item(self) -> bool | int | float:
+        """The only element as a Python scalar.
+
+        Raises:
+            ShapeError: there is more than one element, or none.
+        """
+        array = self._concrete("item")
+        if array.size != 1:
+            raise ShapeError("item", "needs exactly one element", operands={"tensor": self.type})
+        return array.item()  # type: ignore[no-any-return]  # a Python scalar
+
+    def tolist(self) -> Any:
+        """The elements as nested Python lists."""
+        return self._concrete("tolist").tolist()
+
+    def __bool__(self) -> bool:
+        array = self._concrete("bool")
+        if array.size != 1:
+            raise ShapeError(
+                "bool", "the truth of many elements is unclear", operands={"tensor": self.type},
+                fix="use .any() or .all()",
+            )  # fmt: skip
+        return bool(array.item())
+
+    def __float__(self) -> float:
+        return float(self._scalar("float"))
+
+    def __int__(self) -> int:
+        return int(self._scalar("int"))
+
+    def __index__(self) -> int:
+        if not self.dtype.is_integer:
+            raise DTypeError("index", "only integers can index", operands={"tensor": self.type})
+        return int(self._scalar("index"))
+
+    def _scalar(self, what: str) -> bool | int | float:
+        array = self._concrete(what)
+        if array.size != 1:
+            raise ShapeError(what, "needs exactly one element", operands={"tensor": self.type})
+        return array.item()  # type: ignore[no-any-return]  # a Python scalar
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self._concrete("dlpack").__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # kDLCPU, device 0
+
+    def __repr__(self) -> str:
+        if self._array is None or (STATE.trace is not None and self in STATE.trace.current):
+            return f"Tensor({self.type}, traced)"
+        body = np.array2string(self._array, separator=", ", prefix="Tensor(", threshold=1000)
+        extra = ", requires_grad=True" if self.requires_grad and self._edge is None else ""
+        return f"Tensor({body}, dtype={self.dtype.name}{extra})"
+
+    def to(self, target: DTypeLike) -> Tensor:
+        """Converted to a dtype; the only device here is "cpu".
+
+        Raises:
+            DeviceError: another device was named.
+        """
+        if target == "cpu":
+            return self
+        if isinstance(target, str) and target.split(":")[0] in ("cuda", "gpu", "mps", "tpu"):
+            raise DeviceError("to", f"no device {target!r} here", fix="use 'cpu'")
+        return self.astype(target)
+
+    # in place
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._overwrite(apply(ops.index_set, self, key, self._operand(value, "setitem")))
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._update(elementwise(ops.add, self, other))
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._update(elementwise(ops.subtract, self, other))
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._update(elementwise(ops.multiply, self, other))
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._update(elementwise(ops.divide, self, other))
+
+    def _operand(self, value: Any, op: str) -> Any:
+        if isinstance(value, Box):
+            return value if value.dtype == self.dtype else value.astype(self.dtype)  # type: ignore[attr-defined]
+        return as_operand(value, self, op).astype(self.dtype)  # type: ignore[attr-defined]
+
+    def _update(self, result: Tensor) -> Tensor:
+        if result.type != self.type:
+            raise ShapeError(
+                "in-place operator",
+                "the result does not fit the tensor",
+                operands={"tensor": self.type, "result": result.type},
+                fix="write x = x + y",
+            )
+        self._overwrite(result)
+        return self
+
+    def _overwrite(self, result: Tensor) -> None:
+        """Make this object hold `result`; results of earlier operations keep the old data."""
+        if self.requires_grad and self._edge is None and STATE.grad and self._trace is None:
+            raise GradientError(
+                "in-place",
+                "a leaf that wants a gradient cannot be changed in place",
+                operands={"tensor": self.type},
+                fix="do it inside `with pellucid.no_grad():`",
+            )
+        trace = STATE.trace
+        if trace is None:
+            self._array, self._edge = result._array, result._edge
+            self.requires_grad = self.requires_grad or result.requires_grad
+        elif self._trace is trace:
+            self._value = trace.value_of(result)
+        else:
+            trace.write(self, trace.value_of(result))
+
+
+_INSTEAD = {
+    "bool": "use pellucid.where(condition, a, b), or make the argument static with static_argnames",
+    "index": "use pellucid.take, or make the argument static with static_argnames",
+    "int": "keep it a tensor, or make the argument static with static_argnames",
+    "float": "keep it a tensor, or make the argument static with static_argnames",
+}
+
+
+def _add(a: Any, b: Any) -> Any:
+    return apply(ops.add, a, b)
+
+
+class Buffer(Tensor):
+    """State that a jitted function reads and writes: running statistics, optimiser moments, counters."""
+
+    __slots__ = ("name",)
+    is_cell = True
+
+    def __init__(
+        self, data: Any, dtype: DTypeLike | None = None, requires_grad: bool = False, name: str = ""
+    ) -> None:
+        super().__init__(data, dtype, requires_grad)
+        self.name = name
+
+    def assign_(self, value: Any) -> None:
+        """Give the cell a new value of its own shape and dtype; under jit the change is an output.
+
+        Raises:
+            ShapeError: the shape differs.
+            DTypeError: the dtype differs.
+        """
+        result = value if isinstance(value, Tensor) else Tensor(value, self.dtype)
+        trace = STATE.trace
+        if trace is not None:
+            trace.write(self, trace.value_of(result))
+            return
+        if result.type != self.type:
+            error = ShapeError if result.shape != self.shape else DTypeError
+            raise error(
+                "assign_", "a cell keeps its shape and dtype",
+                operands={"cell": self.type, "value": result.type},
+            )  # fmt: skip
+        self._array = np.array(result._concrete("assign_"), order="C")
+
+
+class Parameter(Buffer):
+    """A cell that wants a gradient: what a Module trains.
+
+    Args:
+        data: initial value; floats.
+        dtype: element type; the data's own by default.
+        requires_grad: False freezes it.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, data: Any, dtype: DTypeLike | None = None, requires_grad: bool = True, name: str = ""
+    ) -> None:
+        super().__init__(data, dtype, requires_grad, name)
+
+
+@contextmanager
+def grad_mode(on: bool) -> Iterator[None]:
+    """Whether operations in this block are recorded for gradients."""
+    before, STATE.grad = STATE.grad, on
+    try:
+        yield
+    finally:
+        STATE.grad = before
+
+
+def no_grad() -> Any:
+    """A block whose operations are not recorded for gradients; results want none."""
+    return grad_mode(False)
+
+
+def enable_grad() -> Any:
+    """A block inside `no_grad` whose operations are recorded again."""
+    return grad_mode(True)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded for gradients here."""
+    return STATE.grad
+
+
+def create(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+    """Run or record an ops function that takes no tensor."""
+    trace = STATE.trace
+    if trace is not None:
+        return trace.record(fn, args, kwargs)  # type: ignore[no-any-return]
+    return _create_eagerly(fn, args, kwargs)
+
+
+def _create_eagerly(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    from_graph = _graph_of(fn, args, kwargs)
+    (array,) = from_graph.run([])
+    return Tensor.plain(array)
+
+
+def _graph_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Program:
+    with ops.GraphBuilder(fn.__name__) as builder:
+        value = fn(*args, **kwargs)
+    return Program(builder.finish((value,)))
+
+
+def full(shape: int | Sequence[int], value: bool | int | float, dtype: DTypeLike | None = None) -> Tensor:
+    """A tensor of one value.
+
+    Raises:
+        ArgumentError: a size is negative.
+    """
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if any(n < 0 for n in sizes):
+        raise ArgumentError("full", "sizes must be >= 0", operands={"shape": sizes})
+    if STATE.trace is not None:
+        return create(ops.full, sizes, value, dtype=_dtype(dtype))
+    made = np.full(sizes, value, dtype=None if dtype is None else as_dtype(dtype).numpy)
+    return Tensor.plain(as_array(made if dtype is not None else made.astype(_default(value)), None))
+
+
+def _default(value: bool | int | float) -> Any:
+    return {bool: np.bool_, int: np.int64}.get(type(value), np.float32)
+
+
+def _dtype(dtype: DTypeLike | None) -> DType | None:
+    return None if dtype is None else as_dtype(dtype)

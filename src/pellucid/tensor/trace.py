@@ -1,0 +1,275 @@
+"""Recording a Python function as a graph: arguments and state in, results and changed state out.
+
+A `Trace` is open while the function runs on symbolic tensors. Tensors from outside are captured: as inputs where they
+are state (cells, leaves that want gradients, values of an enclosing trace), as constants where they are plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from pellucid.autodiff.reverse import backward
+from pellucid.core.errors import DTypeError, ShapeError, TraceError
+from pellucid.core.source import user_line
+from pellucid.graph.ir import ArrayAttr, Graph, GraphBuilder, Node, TensorType, Value, emit
+from pellucid.ops.create import CONSTANT
+from pellucid.ops.identity import stop_gradient
+from pellucid.tensor.box import STATE, Box
+
+Kind = Literal["jit", "transform"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A tensor the function read from outside: its own value, or the gradient it holds."""
+
+    box: Box
+    slot: Literal["value", "grad"]
+
+    def read(self) -> Box:
+        """The tensor as it is now, in whatever trace is open now."""
+        box = self.box if self.slot == "value" else read_grad(self.box)
+        if box is None:
+            raise TraceError("capture", "a gradient that was there while tracing is gone")
+        return box
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A Python attribute the function read; a compiled program holds only while it keeps this value."""
+
+    owner: Any
+    name: str
+    value: Any
+
+    def holds(self) -> bool:
+        """Whether the attribute still has the value seen while tracing."""
+        return bool(getattr(self.owner, self.name) == self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What tracing left: the graph `(arguments, captures) -> (results, writes)` and how to read both ends."""
+
+    graph: Graph
+    arguments: int
+    captures: tuple[Capture, ...]
+    results: int
+    writes: tuple[Capture, ...]
+    cleared: tuple[Box, ...]
+    guards: tuple[Guard, ...]
+    constants: tuple[str, ...]
+    aux: Any = None
+
+
+@dataclass(slots=True)
+class Trace:
+    """The state of one open recording."""
+
+    builder: GraphBuilder
+    kind: Kind
+    parent: Trace | None
+    plain: Callable[[Any], Box]
+    inputs: dict[Capture, Value] = field(default_factory=dict)
+    current: dict[Box, Value] = field(default_factory=dict)
+    constants: dict[Box, Value] = field(default_factory=dict)
+    constant_notes: list[str] = field(default_factory=list)
+    grads: dict[Box, Box | None] = field(default_factory=dict)
+    leaves: dict[Value, Box] = field(default_factory=dict)
+    frozen: set[Node] = field(default_factory=set)
+    guards: list[Guard] = field(default_factory=list)
+    closed: bool = False
+
+    def wrap(self, value: Value) -> Box:
+        """A symbolic tensor for a value of this trace's graph."""
+        box = self.plain(None)
+        box._value, box._trace = value, self
+        return box
+
+    def value_of(self, box: Box) -> Value:
+        """The graph value a tensor stands for here, captured if it comes from outside."""
+        if box._trace is self:
+            return box._require_value()
+        if box in self.current:
+            return self.current[box]
+        if box._trace is not None and not self._encloses(box._trace):
+            raise TraceError(
+                "tensor",
+                "this tensor was made while another function was traced, which has ended",
+                fix="return it from the traced function",
+            )
+        plain_data = not (box.is_cell or box.requires_grad or box._trace is not None)
+        if self.kind == "jit" and plain_data:
+            return self._constant(box)
+        value = self._capture(Capture(box, "value"), box.type)
+        self.current[box] = value
+        if box.requires_grad:
+            self.leaves[value] = box
+        return value
+
+    def _encloses(self, other: Trace) -> bool:
+        trace = self.parent
+        while trace is not None and trace is not other:
+            trace = trace.parent
+        return trace is other
+
+    def _capture(self, capture: Capture, type: TensorType) -> Value:
+        value = self.builder.input(type, getattr(capture.box, "name", "") or "state")
+        self.inputs[capture] = value
+        return value
+
+    def _constant(self, box: Box) -> Value:
+        value = self.constants.get(box)
+        if value is None:
+            value = emit(CONSTANT, value=ArrayAttr(np.asarray(box._array)))
+            self.constants[box] = value
+            self.constant_notes.append(f"{box.type} read at {user_line()}")
+        return value
+
+    def record(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Call an ops function on the values behind tensors; its nodes land in this trace's graph."""
+        before = len(self.builder.nodes)
+        values = [self._lower(a) for a in args]
+        result = fn(*values, **{k: self._lower(v) for k, v in kwargs.items()})
+        if not STATE.grad:
+            result = self._freeze(result, before)
+        if isinstance(result, Value):
+            return self.wrap(result)
+        return type(result)(self.wrap(v) for v in result)
+
+    def _freeze(self, result: Any, before: int) -> Any:
+        self.frozen.update(self.builder.nodes[before:])
+        if self.kind == "jit":
+            return result
+        if isinstance(result, Value):
+            return stop_gradient(result)
+        return type(result)(stop_gradient(v) for v in result)
+
+    def _lower(self, arg: Any) -> Any:
+        if isinstance(arg, Box):
+            return self.value_of(arg)
+        if isinstance(arg, (np.ndarray, np.generic)):
+            return self.value_of(self.plain(np.asarray(arg)))
+        if isinstance(arg, (list, tuple)) and any(isinstance(a, (Box, list, tuple)) for a in arg):
+            return type(arg)(self._lower(a) for a in arg)
+        return arg
+
+    def write(self, box: Box, value: Value) -> None:
+        """Give a tensor from outside a new value, visible from here on and after the function returns."""
+        if box.type != value.type:
+            error = ShapeError if box.shape != value.shape else DTypeError
+            raise error(
+                "assign_",
+                "a cell keeps its shape and dtype",
+                operands={"cell": box.type, "value": value.type},
+            )
+        if not box.is_cell:
+            raise TraceError(
+                "assign_",
+                "an in-place write to a tensor captured as a constant",
+                operands={"tensor": box.type},
+                fix="pass it as an argument and return the new value, or make it a pellucid.Buffer",
+                source=user_line(),
+            )
+        self.value_of(box)  # captured, so that the write is known as a change of state
+        self.current[box] = value
+        if box.requires_grad:
+            self.leaves[value] = box
+
+    def grad_of(self, box: Box) -> Box | None:
+        """The gradient a tensor holds at this point of the trace."""
+        if box not in self.grads:
+            outside = box._grad if self.parent is None else self.parent.grad_of(box)
+            if outside is not None:
+                capture = Capture(box, "grad")
+                outside = self.wrap(self._capture(capture, outside.type))
+            self.grads[box] = outside
+        return self.grads[box]
+
+    def backward(self, outputs: Sequence[Box], cotangents: Sequence[Box]) -> dict[Box, Box]:
+        """Gradients for every leaf read so far, recorded into this graph."""
+        nodes = [n for n in self.builder.nodes if n not in self.frozen]
+        wrt = list(self.leaves)
+        found = backward(
+            nodes,
+            [self.value_of(o) for o in outputs],
+            [self.value_of(c) for c in cotangents],
+            wrt,
+        )
+        result: dict[Box, Box] = {}
+        for value, grad in zip(wrt, found, strict=True):
+            if grad is not None:
+                result[self.leaves[value]] = self.wrap(grad)
+        return result
+
+    def finish(self, results: Sequence[Box], arguments: int, aux: Any = None) -> Traced:
+        """Close the trace over these results and whatever state the function changed."""
+        outputs = [self.value_of(r) for r in results]
+        writes = [
+            (Capture(b, "value"), v)
+            for b, v in self.current.items()
+            if self.inputs[Capture(b, "value")] is not v
+        ]
+        for box, grad in self.grads.items():
+            if grad is not None and self.value_of(grad) is not self.inputs.get(Capture(box, "grad")):
+                if box._trace is not self:
+                    writes.append((Capture(box, "grad"), self.value_of(grad)))
+        cleared = [b for b, g in self.grads.items() if g is None and Capture(b, "grad") in self.inputs]
+        cleared += [b for b, g in self.grads.items() if g is None and b not in cleared]
+        self.closed = True
+        return Traced(
+            graph=self.builder.finish([*outputs, *(v for _, v in writes)]),
+            arguments=arguments,
+            captures=tuple(self.inputs),
+            results=len(results),
+            writes=tuple(c for c, _ in writes),
+            cleared=tuple(cleared),
+            guards=tuple(self.guards),
+            constants=tuple(self.constant_notes),
+            aux=aux,
+        )
+
+
+@contextmanager
+def open_trace(name: str, kind: Kind, plain: Callable[[Any], Box]) -> Iterator[Trace]:
+    """Record everything that happens to tensors in this block."""
+    parent = STATE.trace
+    builder = GraphBuilder(name)
+    with builder:
+        trace = Trace(builder, kind, parent, plain)
+        STATE.trace = trace
+        try:
+            yield trace
+        finally:
+            STATE.trace = parent
+
+
+def note_read(owner: Any, name: str, value: Any) -> None:
+    """Tell every open trace that Python state was read, so that compiled programs are tied to its value."""
+    trace = STATE.trace
+    while trace is not None:
+        guard = Guard(owner, name, value)
+        if not any(g.owner is owner and g.name == name for g in trace.guards):
+            trace.guards.append(guard)
+        trace = trace.parent
+
+
+def read_grad(box: Box) -> Box | None:
+    """The gradient a tensor holds now: the trace's view of it while tracing, else the real one."""
+    if STATE.trace is None:
+        return box._grad  # type: ignore[no-any-return]  # a Box or None by construction
+    return STATE.trace.grad_of(box)
+
+
+def write_grad(box: Box, grad: Box | None) -> None:
+    """Set the gradient a tensor holds, in the open trace or for real."""
+    if STATE.trace is None:
+        box._grad = grad
+    else:
+        STATE.trace.grad_of(box)
+        STATE.trace.grads[box] = grad
