@@ -1,0 +1,145 @@
+"""Let outputs take over the memory of inputs: state that a program updates stays where it is.
+
+Enters: a lowered program and pairs (output, input). Leaves: the program with the calls that make
+such an output writing the input's slot. Where somebody still reads the old contents, the call is
+moved behind the reader; where that cannot be, the output is made in a temporary and copied at the
+end. The input's contents are lost either way: the caller gave them away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pellucid.core.errors import ArgumentError
+from pellucid.graph.ir import TensorType
+from pellucid.graph.op import Cost
+from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var
+from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram
+
+COPY = "copy"
+
+
+def donate_inputs(program: LoweredProgram, pairs: Mapping[int, int]) -> LoweredProgram:
+    """The program with output `o` made in the memory of input `i` for each pair `o: i`.
+
+    Raises:
+        ArgumentError: a position is out of range, an input is given twice, or the types differ.
+    """
+    _check_pairs(program, pairs)
+    calls, slots, outputs = list(program.calls), list(program.slots), list(program.outputs)
+    late: list[KernelCall] = []
+    for position, given in pairs.items():
+        out, taken = outputs[position], program.inputs[given]
+        outputs[position] = taken
+        moved = _take_over(calls, out, taken)
+        if moved is None:
+            slots[out] = replace(slots[out], role="temp")
+            late.append(copy_call(out, taken, slots[out].type))
+        else:
+            calls = moved
+    return LoweredProgram(
+        name=program.name,
+        slots=_drop_unused(slots, [*calls, *late], (*program.inputs, *outputs)),
+        calls=(*calls, *late),
+        inputs=program.inputs,
+        outputs=tuple(outputs),
+    )
+
+
+def copy_call(source: int, target: int, type: TensorType) -> KernelCall:
+    """A call that copies one slot to another of the same type."""
+    src, dst = (Buffer(name, (type.size,), type.dtype) for name in ("x0", "y0"))
+    step = Store(dst, (Var("i0"),), Load(src, (Var("i0"),)))
+    return KernelCall(
+        kernel=Kernel(COPY, (src, dst), 1, (For("i0", Const(type.size), (step,)),)),
+        args=(source, target),
+        nodes=(),
+        sources=(),
+        cost=Cost(0, 2 * type.nbytes),
+        inplace=((1, 0),),
+    )
+
+
+def written(call: KernelCall) -> tuple[int, ...]:
+    """The slots a call writes."""
+    return call.args[len(call.args) - call.kernel.outputs :]
+
+
+def read(call: KernelCall) -> tuple[int, ...]:
+    """The slots a call reads."""
+    return call.args[: len(call.args) - call.kernel.outputs]
+
+
+def _check_pairs(program: LoweredProgram, pairs: Mapping[int, int]) -> None:
+    for output, given in pairs.items():
+        if not (0 <= output < len(program.outputs) and 0 <= given < len(program.inputs)):
+            raise ArgumentError(
+                "donate",
+                f"the program has {len(program.inputs)} inputs and {len(program.outputs)} outputs",
+                operands={"output": output, "input": given},
+            )
+        types = [program.slots[s].type for s in (program.outputs[output], program.inputs[given])]
+        if types[0] != types[1]:
+            raise ArgumentError(
+                "donate",
+                "an output takes over the memory of an input of its own type",
+                operands={f"output {output}": types[0], f"input {given}": types[1]},
+            )
+    if len(set(pairs.values())) != len(pairs):
+        raise ArgumentError("donate", "an input is given away once", operands={"pairs": pairs})
+
+
+def _take_over(calls: Sequence[KernelCall], out: int, taken: int) -> list[KernelCall] | None:
+    """The calls with `out` made in `taken`, its writer behind all readers; None if impossible."""
+    writers = [k for k, call in enumerate(calls) if out in written(call)]
+    readers = [k for k, call in enumerate(calls) if taken in read(call)]
+    if not writers:  # nothing to compute: an empty array
+        return list(calls)
+    first, last = writers[0], max([k for k in readers if k not in writers], default=-1)
+    if any(taken in written(call) for call in calls) or not _overwrites(calls[first], out, taken):
+        return None
+    reordered = list(calls)
+    if last > first:
+        if not _may_move(calls, first, last):
+            return None
+        reordered.insert(last, reordered.pop(first))
+    renamed = [_rename(call, out, taken) for call in reordered]
+    return [c for c in renamed if not (c.kernel.name == COPY and c.args == (taken, taken))]
+
+
+def _overwrites(call: KernelCall, out: int, taken: int) -> bool:
+    """True when the call may write `out` over each place where it reads `taken`."""
+    at = call.args.index(out)
+    return all(
+        (at, k) in call.inplace
+        for k, slot in enumerate(call.args)
+        if slot == taken and k < len(call.args) - call.kernel.outputs
+    )
+
+
+def _may_move(calls: Sequence[KernelCall], first: int, last: int) -> bool:
+    """True when call `first` can run after call `last`: none up to it needs or changes its data."""
+    call = calls[first]
+    makes, needs = set(written(call)), set(read(call))
+    between = calls[first + 1 : last + 1]
+    return all(not makes & set(c.args) and not needs & set(written(c)) for c in between)
+
+
+def _rename(call: KernelCall, old: int, new: int) -> KernelCall:
+    if old not in call.args:
+        return call
+    return replace(call, args=tuple(new if slot == old else slot for slot in call.args))
+
+
+def _drop_unused(
+    slots: Sequence[BufferSlot], calls: Sequence[KernelCall], kept: Sequence[int]
+) -> tuple[BufferSlot, ...]:
+    """Slots that nothing names any more become empty temporaries; ids stay positions."""
+    used = {slot for call in calls for slot in call.args} | set(kept)
+    return tuple(
+        s
+        if s.id in used
+        else replace(s, role="temp", type=TensorType((0,), s.type.dtype), value=None)
+        for s in slots
+    )
