@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pellucid.core.dtype import (
     DType,
@@ -30,13 +28,16 @@ from pellucid.core.errors import DTypeError
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Op, Sample, Site
 from pellucid.loop.compute import Index, Lowering, Pointwise, Readers
+from pellucid.loop.functions import evaluate
 from pellucid.loop.ir import Call, Expr
 from pellucid.ops.pointwise import output_cost
-from pellucid.ops.shared import Types
+from pellucid.ops.shared import Array, Types
 
 
 def astype(x: Value, dtype: DTypeLike) -> Value:
-    """`x` with another element type; `x` itself where it has it. Float to integer truncates and saturates.
+    """`x` with another element type; `x` itself where it has it.
+
+    Float to integer truncates and saturates, NaN gives 0; integers wrap; to bool is `x != 0`.
 
     Gradient: cast back to `x`'s dtype; none through integers.
     """
@@ -53,27 +54,7 @@ def bitcast(x: Value, dtype: DTypeLike) -> Value:
     return emit(BITCAST, x, dtype=as_dtype(dtype))
 
 
-def convert(array: NDArray[Any], dtype: DType) -> NDArray[Any]:
-    """NumPy's `astype` with Pellucid's edges: float to integer saturates and NaN gives 0; to bool is `x != 0`."""
-    source = as_dtype(array.dtype)
-    with np.errstate(all="ignore"):
-        if dtype.kind == "bool":
-            return np.asarray(array != 0)
-        if source.is_float and dtype.is_integer:
-            return _saturate(np.asarray(array, dtype=np.float64), dtype)
-        return array.astype(dtype.numpy)
-
-
-def _saturate(x: NDArray[np.float64], dtype: DType) -> NDArray[Any]:
-    info = np.iinfo(dtype.name)
-    # float(info.max) rounds up to 2**63 or 2**64 for the widest types, hence >= and the two sides apart
-    above, below = x >= float(info.max), x <= float(info.min)
-    inside = np.where(above | below | np.isnan(x), 0.0, x)
-    result = inside.astype(dtype.numpy)
-    return np.asarray(np.where(above, info.max, np.where(below, info.min, result)), dtype.numpy)
-
-
-def _lower(fn: str) -> Any:
+def _lower(fn: str) -> Callable[[Types, Types, Attrs], Lowering]:
     def lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
         def body(index: Index, readers: Readers) -> Expr:
             return Call(fn, (readers[0](index),), outputs[0].dtype)
@@ -94,12 +75,12 @@ def _infer_bitcast(x: TensorType, *, dtype: DType) -> TensorType:
     return TensorType(x.shape, dtype)
 
 
-def _cast_reference(x: NDArray[Any], *, dtype: DType) -> NDArray[Any]:
-    return convert(x, dtype)
+def _cast_reference(x: Array, *, dtype: DType) -> Array:
+    return evaluate("cast", dtype, x)
 
 
-def _bitcast_reference(x: NDArray[Any], *, dtype: DType) -> NDArray[Any]:
-    return np.ascontiguousarray(x).view(dtype.numpy).reshape(x.shape)
+def _bitcast_reference(x: Array, *, dtype: DType) -> Array:
+    return evaluate("bitcast", dtype, np.ascontiguousarray(x)).reshape(x.shape)
 
 
 def _cast_vjp(site: Site, g: Value) -> Sequence[Value | None]:
@@ -151,7 +132,7 @@ CAST: Op = Op(
 
 BITCAST: Op = Op(
     name="bitcast",
-    doc="The same bits under another dtype of equal width; what random number generators are made of.",
+    doc="The same bits under another dtype of equal width; random numbers are made with it.",
     infer=_infer_bitcast,
     reference=_bitcast_reference,
     vjp=None,

@@ -67,7 +67,7 @@ def iota(shape: Sequence[int], axis: int = 0, dtype: DTypeLike = int64) -> Value
 
 
 def full(shape: int | Sequence[int], value: Scalar, dtype: DTypeLike | None = None) -> Value:
-    """An array of one value: bool, int64 or float32 after the scalar's type unless `dtype` says otherwise."""
+    """An array of one value, of `dtype` or what the scalar's type implies: bool, int64, float32."""
     target = default_dtype(value) if dtype is None else as_dtype(dtype)
     sizes = check_shape("full", (shape,) if isinstance(shape, int) else shape)
     literal = scalar(value, target, op="full")

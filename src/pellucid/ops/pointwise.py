@@ -1,11 +1,16 @@
-"""What elementwise records share: type rules, NumPy wrappers, costs and samples. Emits no nodes."""
+"""The elementwise record maker.
+
+An elementwise op is a scalar function of `loop/functions.py` applied at every index. Its meaning
+and dtypes come from there. Its Jacobian is diagonal, so one function per operand, the *partial*,
+serves both directions: it scales a cotangent for the vjp and a tangent for the jvp. Partials are
+ops functions, so derivatives can be differentiated again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.core.dtype import (
@@ -22,128 +27,173 @@ from pellucid.core.dtype import (
     uint8,
     uint32,
 )
-from pellucid.core.errors import DTypeError, ShapeError
+from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.core.shape import Shape
-from pellucid.graph.ir import Attrs, TensorType
-from pellucid.graph.op import Cost, Sample
+from pellucid.graph.ir import Attrs, TensorType, Value, emit
+from pellucid.graph.op import Cost, Op, Sample, Site
+from pellucid.loop.compute import Index, Lowering, Pointwise, Readers
+from pellucid.loop.functions import evaluate, function, result_dtype
+from pellucid.loop.ir import Call, Expr
+from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.shared import Types
 
-Kinds = tuple[str, ...]
+Partial = Callable[[Site, Value], Value]
+Partials = tuple[Partial | None, ...]
 Samples = Callable[[], Sequence[Sample]]
-Infer = Callable[..., TensorType]
-
-FLOAT: Kinds = ("float",)
-SIGNED: Kinds = ("int", "float")
-INTEGER: Kinds = ("int", "uint")
-BITS: Kinds = ("bool", "int", "uint")
-NUMERIC: Kinds = ("int", "uint", "float")
-ANY: Kinds = ("bool", "int", "uint", "float")
-
-_NAMES = "abcdefgh"
-_FIX_KIND = {FLOAT: "cast to float32 with .astype", NUMERIC: "cast to int64 with .astype"}
+CostRule = Callable[[Types, Types, Attrs], Cost]
 
 
-def named(types: Types) -> dict[str, object]:
-    """Operands by letter, for messages."""
-    return dict(zip(_NAMES, types, strict=False))
+def elementwise_op(
+    name: str,
+    partials: Partials | None,
+    *,
+    low: float = -2.0,
+    high: float = 2.0,
+    scalar_function: str = "",
+    samples: Samples | None = None,
+) -> Op:
+    """The record of a loop function applied at every index.
 
-
-def check_kind(op: str, types: Types, kinds: Kinds) -> None:
-    """Refuse operands whose dtype is of another kind.
-
-    Raises:
-        DTypeError: an operand's kind is not in `kinds`.
+    Args:
+        name: the record's name, and the loop function's unless `scalar_function` is given.
+        partials: per operand, `partial(site, g)` = g times the derivative, or None where that is
+            zero everywhere; `None` in place of all for an op that has no derivatives.
+        low: least value of the operands in samples.
+        high: greatest value of the operands in samples.
+        scalar_function: the loop function's name where it differs.
+        samples: test cases beyond the ones made for every dtype the function takes.
     """
-    if any(t.dtype.kind not in kinds for t in types):
-        rule = f"takes {' or '.join(kinds)} operands"
-        raise DTypeError(op, rule, operands=named(types), fix=_FIX_KIND.get(kinds, ""))
+    fn = function(scalar_function or name)
+
+    def batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
+        pairs = zip(site.inputs, batched, strict=True)
+        full = [v if b else broadcast_to(v, (size, *v.shape)) for v, b in pairs]
+        return (emit(op, *full, **site.attrs),)
+
+    def all_samples() -> Sequence[Sample]:
+        extra = () if samples is None else samples()
+        return (*_type_samples(fn.name, low, high), *extra)
+
+    op = Op(
+        name=name,
+        doc=f"{fn.doc[0].upper()}{fn.doc[1:]}.",
+        infer=_type_rule(name, fn.name),
+        reference=_reference(fn.name),
+        vjp=None if partials is None else _vjp(partials),
+        jvp=None if partials is None else _jvp(partials),
+        batch=batch,
+        lower=_lowering(fn.name),
+        cost=output_cost(1),
+        samples=all_samples,
+    )
+    return op
 
 
-def check_equal(op: str, types: Types) -> None:
-    """Refuse operands of different shapes or dtypes; a primitive neither broadcasts nor promotes.
+def check_equal_shapes(op: str, types: Types) -> None:
+    """Refuse operands of different shapes: a primitive does not broadcast.
 
     Raises:
         ShapeError: shapes differ.
-        DTypeError: dtypes differ.
     """
     if any(t.shape != types[0].shape for t in types):
+        operands: dict[str, object] = dict(zip("abc", types, strict=False))
         fix = "use the function in pellucid.ops, which broadcasts"
-        raise ShapeError(op, "operands must have one shape", operands=named(types), fix=fix)
-    if any(t.dtype != types[0].dtype for t in types):
-        fix = "use the function in pellucid.ops, which promotes"
-        raise DTypeError(op, "operands must have one dtype", operands=named(types), fix=fix)
+        raise ShapeError(op, "operands must have one shape", operands=operands, fix=fix)
 
 
-def elementwise_type(op: str, kinds: Kinds, result: DType | None = None) -> Infer:
-    """A type rule: operands of one shape, one dtype, these kinds; the result likewise or `result`."""
+def _type_rule(name: str, fn: str) -> Callable[..., TensorType]:
+    arity = function(fn).arity
 
     def infer(*types: TensorType) -> TensorType:
-        check_kind(op, types, kinds)
-        check_equal(op, types)
-        return TensorType(types[0].shape, types[0].dtype if result is None else result)
+        if len(types) != arity:
+            raise ArgumentError(name, f"takes {arity} operands", operands={"count": len(types)})
+        check_equal_shapes(name, types)
+        return TensorType(types[0].shape, result_dtype(fn, [t.dtype for t in types]))
 
     return infer
 
 
-def is_narrow(dtype: DType) -> bool:
-    """True for floats below 32 bits, whose arithmetic is done in float32 and rounded once."""
-    return dtype.is_float and dtype.bits < 32
-
-
-def widened(array: NDArray[Any]) -> NDArray[Any]:
-    """Narrow floats as float32, anything else unchanged."""
-    return array.astype(np.float32) if is_narrow(as_dtype(array.dtype)) else array
-
-
-def in_numpy(fn: Callable[..., Any]) -> Callable[..., NDArray[Any]]:
-    """`fn` without float warnings, narrow floats computed in float32; bool results stay bool."""
-
-    def reference(*arrays: NDArray[Any], **attrs: Any) -> NDArray[Any]:
-        dtype = arrays[-1].dtype
-        with np.errstate(all="ignore"):
-            result = np.asarray(fn(*map(widened, arrays), **attrs))
-            return result if result.dtype == np.bool_ else result.astype(dtype, copy=False)
+def _reference(fn: str) -> Callable[..., NDArray[Any]]:
+    def reference(*arrays: NDArray[Any]) -> NDArray[Any]:
+        dtype = result_dtype(fn, [as_dtype(a.dtype) for a in arrays])
+        return evaluate(fn, dtype, *arrays)
 
     return reference
 
 
-def _moved_bytes(inputs: Types, outputs: Types) -> int:
+def _lowering(fn: str) -> Callable[[Types, Types, Attrs], Lowering]:
+    def lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+        def body(index: Index, readers: Readers) -> Expr:
+            return Call(fn, tuple(read(index) for read in readers), outputs[0].dtype)
+
+        return Pointwise(body=body, elementwise=True)
+
+    return lower
+
+
+def _vjp(partials: Partials) -> Callable[..., Sequence[Value | None]]:
+    def vjp(site: Site, g: Value) -> Sequence[Value | None]:
+        wanted = site.wanted or (True,) * len(partials)
+        triples = zip(site.inputs, partials, wanted, strict=True)
+        return [p(site, g) if p and w and x.dtype.is_float else None for x, p, w in triples]
+
+    return vjp
+
+
+def _jvp(partials: Partials) -> Callable[..., Sequence[Value | None]]:
+    def jvp(site: Site, *tangents: Value | None) -> Sequence[Value | None]:
+        total: Value | None = None
+        for partial, tangent in zip(partials, tangents, strict=True):
+            if partial is not None and tangent is not None:
+                term = partial(site, tangent)
+                total = term if total is None else emit(ADD, total, term)
+        return (total,)
+
+    return jvp
+
+
+def moved_bytes(inputs: Types, outputs: Types) -> int:
+    """Bytes of all operands and results, each moved once."""
     return sum(t.nbytes for t in inputs) + sum(t.nbytes for t in outputs)
 
 
-def output_cost(flops_each: int) -> Callable[[Types, Types, Attrs], Cost]:
+def output_cost(flops_each: int) -> CostRule:
     """Cost of `flops_each` operations per output element."""
 
     def cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
-        return Cost(flops_each * outputs[0].size, _moved_bytes(inputs, outputs))
+        return Cost(flops_each * outputs[0].size, moved_bytes(inputs, outputs))
 
     return cost
 
 
-def input_cost(flops_each: int) -> Callable[[Types, Types, Attrs], Cost]:
+def input_cost(flops_each: int) -> CostRule:
     """Cost of `flops_each` operations per element of input 0."""
 
     def cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
-        return Cost(flops_each * inputs[0].size, _moved_bytes(inputs, outputs))
+        return Cost(flops_each * inputs[0].size, moved_bytes(inputs, outputs))
 
     return cost
 
 
-_TYPES: dict[str, tuple[tuple[Shape, DType], ...]] = {
-    "float": (
-        ((3, 5), float64), ((), float32), ((0, 4), float32), ((1,), float16), ((7,), bfloat16),
-    ),
-    "int": (((3, 5), int32), ((), int64), ((0, 4), int8)),
-    "uint": (((1,), uint8), ((7,), uint32)),
-    "bool": (((3, 5), bool_), ((), bool_)),
-}  # fmt: skip
+# rank 0 to 2, sizes 0, 1 and odd, every family of dtypes
+_TYPES: tuple[tuple[Shape, DType], ...] = (
+    ((3, 5), float64), ((), float32), ((0, 4), float32), ((1,), float16), ((7,), bfloat16),
+    ((3, 5), int32), ((), int64), ((0, 4), int8), ((1,), uint8), ((7,), uint32),
+    ((3, 5), bool_), ((), bool_),
+)  # fmt: skip
 
 
-def elementwise_samples(arity: int, kinds: Kinds, low: float = -2.0, high: float = 2.0) -> Samples:
-    """Samples of `arity` like operands in `[low, high)`: rank 0 to 2, sizes 0, 1 and odd."""
+def _type_samples(fn: str, low: float, high: float) -> Sequence[Sample]:
+    row = function(fn)
+    types = [TensorType(s, d) for s, d in _TYPES if d.kind in row.kinds]
+    if row.rule == "select":
+        return [Sample((TensorType(t.shape, bool_), t, t), low=low, high=high) for t in types]
+    return [Sample((t,) * row.arity, low=low, high=high) for t in types]
 
-    def samples() -> tuple[Sample, ...]:
-        types = [TensorType(s, d) for kind in kinds for s, d in _TYPES[kind]]
-        return tuple(Sample((t,) * arity, low=low, high=high) for t in types)
 
-    return samples
+def _identity(site: Site, g: Value) -> Value:
+    return g
+
+
+# here and not with the other arithmetic because every jvp adds its terms with it
+ADD: Op = elementwise_op("add", (_identity, _identity))

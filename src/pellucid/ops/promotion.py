@@ -17,7 +17,7 @@ Operand = Value | Scalar
 
 
 def common_dtype(op: str, operands: Sequence[Operand]) -> DType:
-    """The array API's result dtype: arrays promote among themselves, Python scalars follow where they can.
+    """The array API's result dtype: arrays promote, Python scalars follow where they can.
 
     Raises:
         ArgumentError: an operand is neither a Value nor a Python scalar.

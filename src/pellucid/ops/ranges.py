@@ -10,8 +10,9 @@ from pellucid.core.dtype import DTypeLike, as_dtype, float32, float64, int64
 from pellucid.core.errors import ArgumentError
 from pellucid.core.shape import check_shape
 from pellucid.graph.ir import Value
+from pellucid.loop.functions import cast_array
 from pellucid.ops.arithmetic import add, multiply
-from pellucid.ops.casting import astype, convert
+from pellucid.ops.casting import astype
 from pellucid.ops.comparison import equal
 from pellucid.ops.create import constant, iota
 
@@ -55,7 +56,7 @@ def linspace(
     if num < 0:
         raise ArgumentError("linspace", "num must be >= 0", operands={"num": num})
     values = np.linspace(start, stop, num, endpoint=endpoint)
-    return constant(convert(values, as_dtype(dtype)))
+    return constant(cast_array(values, as_dtype(dtype)))
 
 
 def eye(rows: int, columns: int | None = None, k: int = 0, dtype: DTypeLike = float32) -> Value:

@@ -1,0 +1,196 @@
+"""Functions of two numbers beyond `+ - * /`: remainders, powers, extrema, angles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from pellucid.graph.ir import Value, emit
+from pellucid.graph.op import Op, Sample, Site
+from pellucid.ops.arithmetic import (
+    add,
+    apply_numeric,
+    divide,
+    multiply,
+    negative,
+    reciprocal,
+    square,
+    subtract,
+)
+from pellucid.ops.casting import bitcast
+from pellucid.ops.comparison import (
+    equal,
+    greater,
+    greater_equal,
+    isinf,
+    less,
+    logical_and,
+    logical_or,
+    where,
+)
+from pellucid.ops.create import zeros_like
+from pellucid.ops.pointwise import elementwise_op
+from pellucid.ops.promotion import Operand, as_value, refuse_bool, unify
+from pellucid.ops.unary import absolute, exp, log, log1p, rsqrt, sqrt
+
+
+def floor_divide(x: Operand, y: Operand) -> Value:
+    """`floor(x / y)`; an integer divided by 0 gives 0. Gradient: none (0)."""
+    return apply_numeric(FLOORDIV, "floor_divide", x, y)
+
+
+def remainder(x: Operand, y: Operand) -> Value:
+    """`x - y * floor(x / y)`, of the sign of `y`, as Python's `%`; an integer modulo 0 gives 0."""
+    return apply_numeric(MOD, "remainder", x, y)
+
+
+def pow(x: Operand, y: Operand) -> Value:
+    """`x` to the power `y`.
+
+    On integers a negative exponent truncates the true value (0, 1 or -1). A Python exponent of 2,
+    1, 0.5, -0.5 or -1 becomes the cheaper op it means.
+
+    Gradient: 0 for `x` where `y` is 0, and 0 for `y` where `x` is 0 and `y >= 0`, as PyTorch's.
+    """
+    if isinstance(x, Value) and x.dtype.is_float and not isinstance(y, Value):
+        if float(y) == 1.0:
+            return x
+        if float(y) in _POWERS:
+            return _POWERS[float(y)](x)
+    if isinstance(x, Value) and x.dtype.is_integer and type(y) is int and y == 2:
+        return square(x)
+    return apply_numeric(POW, "pow", x, y)
+
+
+def maximum(x: Operand, y: Operand) -> Value:
+    """The larger; NaN if either is. Gradient: half to each side where they are equal."""
+    return emit(MAX, *unify("maximum", x, y))
+
+
+def minimum(x: Operand, y: Operand) -> Value:
+    """The smaller; NaN if either is. Gradient: half to each side where they are equal."""
+    return emit(MIN, *unify("minimum", x, y))
+
+
+def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Value:
+    """`x` held between `low` and `high`; the upper bound wins where they cross; NaN stays NaN.
+
+    Bounds are cast to the dtype of `x`.
+
+    Gradient: to `x` where `low <= x <= high` (bounds included, as PyTorch's), else to the bound.
+    """
+    (value,) = unify("clip", x)
+    refuse_bool("clip", (value,))
+    result = value
+    if low is not None:
+        bound = as_value("clip", low, value.dtype)
+        result = where(less(result, bound), bound, result)
+    if high is not None:
+        bound = as_value("clip", high, value.dtype)
+        result = where(greater(result, bound), bound, result)
+    return result
+
+
+def atan2(y: Operand, x: Operand) -> Value:
+    """The angle of the point (x, y) in radians, in [-pi, pi]; integers as float32."""
+    return emit(ATAN2, *unify("atan2", y, x, to_float=True))
+
+
+def hypot(x: Operand, y: Operand) -> Value:
+    """`sqrt(x² + y²)` scaled so that no square overflows; integers as float32.
+
+    Gradient: NaN at the origin, where it has none.
+    """
+    a, b = (absolute(v) for v in unify("hypot", x, y, to_float=True))
+    big, small = maximum(a, b), minimum(a, b)
+    ratio = divide(small, where(equal(big, 0), 1, big))
+    scaled = multiply(big, sqrt(add(square(ratio), 1)))
+    return where(logical_or(isinf(a), isinf(b)), math.inf, scaled)
+
+
+def logaddexp(x: Operand, y: Operand) -> Value:
+    """`log(exp(x) + exp(y))` without overflow; integers as float32."""
+    a, b = unify("logaddexp", x, y, to_float=True)
+    # equal operands apart: inf - inf would be NaN
+    same = equal(a, b)
+    gap = where(same, 0, subtract(a, b))
+    return add(maximum(a, b), log1p(exp(negative(absolute(gap)))))
+
+
+def copysign(x: Operand, y: Operand) -> Value:
+    """The magnitude of `x` with the sign bit of `y`, zeros included; integers as float32."""
+    a, b = unify("copysign", x, y, to_float=True)
+    return where(signbit(b), negative(absolute(a)), absolute(a))
+
+
+def signbit(x: Operand) -> Value:
+    """Whether the sign is negative; true for -0.0, and for a NaN with its sign bit set."""
+    (value,) = unify("signbit", x)
+    if not value.dtype.is_float:
+        return less(value, 0) if value.dtype.is_integer else zeros_like(value)
+    return less(bitcast(value, f"int{value.dtype.bits}"), 0)
+
+
+_POWERS = {2.0: square, 0.5: sqrt, -0.5: rsqrt, -1.0: reciprocal}
+
+
+def _max_left(site: Site, g: Value) -> Value:
+    a, b = site.inputs
+    return where(equal(a, b), multiply(g, 0.5), where(less(a, b), zeros_like(g), g))
+
+
+def _max_right(site: Site, g: Value) -> Value:
+    a, b = site.inputs
+    return where(equal(a, b), multiply(g, 0.5), where(less(b, a), zeros_like(g), g))
+
+
+def _mod_divisor(site: Site, g: Value) -> Value:
+    return negative(multiply(g, floor_divide(*site.inputs)))
+
+
+def _pow_base(site: Site, g: Value) -> Value:
+    a, b = site.inputs
+    slope = multiply(b, pow(a, subtract(b, 1)))
+    return where(equal(b, 0), zeros_like(g), multiply(g, slope))
+
+
+def _pow_exponent(site: Site, g: Value) -> Value:
+    a, b = site.inputs
+    flat = logical_and(equal(a, 0), greater_equal(b, 0))
+    return where(flat, zeros_like(g), multiply(multiply(g, site.outputs[0]), log(a)))
+
+
+def _atan2_y(site: Site, g: Value) -> Value:
+    y, x = site.inputs
+    return divide(multiply(g, x), add(square(x), square(y)))
+
+
+def _atan2_x(site: Site, g: Value) -> Value:
+    y, x = site.inputs
+    return negative(divide(multiply(g, y), add(square(x), square(y))))
+
+
+def _identity(site: Site, g: Value) -> Value:
+    return g
+
+
+def _signed_samples() -> Sequence[Sample]:
+    a, b = np.array([7, -7, 7, -7, 5, -128, 0]), np.array([3, 3, -3, -3, 0, -1, 0])
+    return [Sample((a.astype(d), b.astype(d))) for d in (np.int8, np.int32, np.int64)]
+
+
+def _special_samples() -> Sequence[Sample]:
+    a, b = np.array([np.nan, 1.0, np.inf, -np.inf, 2.0]), np.array([1.0, np.nan, 3.0, 4.0, 2.0])
+    return [Sample((a, b)), Sample((a.astype(np.float32), b.astype(np.float32)))]
+
+
+FLOORDIV: Op = elementwise_op("floordiv", (None, None), low=1, high=4, samples=_signed_samples)
+MOD: Op = elementwise_op("mod", (_identity, _mod_divisor), low=1, high=4, samples=_signed_samples)
+POW: Op = elementwise_op("pow", (_pow_base, _pow_exponent), low=0.5, high=3)
+MAX: Op = elementwise_op("max", (_max_left, _max_right), samples=_special_samples)
+MIN: Op = elementwise_op("min", (_max_right, _max_left), samples=_special_samples)
+ATAN2: Op = elementwise_op("atan2", (_atan2_y, _atan2_x))
+
+RECORDS: tuple[Op, ...] = (FLOORDIV, MOD, POW, MAX, MIN, ATAN2)
