@@ -33,7 +33,7 @@ from pellucid.ops.comparison import (
 from pellucid.ops.create import zeros_like
 from pellucid.ops.pointwise import elementwise_op
 from pellucid.ops.promotion import Operand, as_value, refuse_bool, unify
-from pellucid.ops.unary import absolute, exp, log, log1p, rsqrt, sqrt
+from pellucid.ops.unary import abs, exp, log, log1p, rsqrt, sqrt
 
 
 def floor_divide(x: Operand, y: Operand) -> Value:
@@ -103,7 +103,7 @@ def hypot(x: Operand, y: Operand) -> Value:
 
     Gradient: NaN at the origin, where it has none.
     """
-    a, b = (absolute(v) for v in unify("hypot", x, y, to_float=True))
+    a, b = (abs(v) for v in unify("hypot", x, y, to_float=True))
     big, small = maximum(a, b), minimum(a, b)
     ratio = divide(small, where(equal(big, 0), 1, big))
     scaled = multiply(big, sqrt(add(square(ratio), 1)))
@@ -116,13 +116,13 @@ def logaddexp(x: Operand, y: Operand) -> Value:
     # equal operands apart: inf - inf would be NaN
     same = equal(a, b)
     gap = where(same, 0, subtract(a, b))
-    return add(maximum(a, b), log1p(exp(negative(absolute(gap)))))
+    return add(maximum(a, b), log1p(exp(negative(abs(gap)))))
 
 
 def copysign(x: Operand, y: Operand) -> Value:
     """The magnitude of `x` with the sign bit of `y`, zeros included; integers as float32."""
     a, b = unify("copysign", x, y, to_float=True)
-    return where(signbit(b), negative(absolute(a)), absolute(a))
+    return where(signbit(b), negative(abs(a)), abs(a))
 
 
 def signbit(x: Operand) -> Value:

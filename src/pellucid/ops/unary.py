@@ -14,7 +14,7 @@ _LN2, _LN10 = math.log(2.0), math.log(10.0)
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 
 
-def absolute(x: Operand) -> Value:
+def abs(x: Operand) -> Value:
     """`|x|`; the least integer stays itself. Gradient: `sign(x)`, 0 at 0."""
     return apply_numeric(ABS, "abs", x)
 

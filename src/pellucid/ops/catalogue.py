@@ -1,0 +1,49 @@
+"""All operator records by name.
+
+A family module offers `RECORDS`; this is the one place that lists the families. Tests, docs and the
+graph parser read it. A user's own record need not be here to work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from pellucid.core.errors import ArgumentError
+from pellucid.graph.op import Op
+from pellucid.ops.arithmetic import RECORDS as ARITHMETIC_RECORDS
+from pellucid.ops.binary import RECORDS as BINARY_RECORDS
+from pellucid.ops.broadcast import RECORDS as BROADCAST_RECORDS
+from pellucid.ops.casting import RECORDS as CASTING_RECORDS
+from pellucid.ops.comparison import RECORDS as COMPARISON_RECORDS
+from pellucid.ops.create import RECORDS as CREATE_RECORDS
+from pellucid.ops.movement import RECORDS as MOVEMENT_RECORDS
+from pellucid.ops.unary import RECORDS as UNARY_RECORDS
+
+
+def collect(families: Iterable[Iterable[Op]]) -> Mapping[str, Op]:
+    """Records by name.
+
+    Raises:
+        ArgumentError: two records have one name.
+    """
+    table: dict[str, Op] = {}
+    for op in (op for family in families for op in family):
+        if table.get(op.name, op) is not op:
+            raise ArgumentError("catalogue", f"two records are called {op.name!r}")
+        table[op.name] = op
+    return MappingProxyType(table)
+
+
+CATALOGUE: Mapping[str, Op] = collect(
+    (
+        ARITHMETIC_RECORDS,
+        BINARY_RECORDS,
+        BROADCAST_RECORDS,
+        CASTING_RECORDS,
+        COMPARISON_RECORDS,
+        CREATE_RECORDS,
+        MOVEMENT_RECORDS,
+        UNARY_RECORDS,
+    )
+)
