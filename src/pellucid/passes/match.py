@@ -1,6 +1,6 @@
 """What rules ask about values: which op made it, which constant it is, whether it is one number.
 
-Enters values of the graph being rebuilt; leaves answers. Emits nothing except in `filled`.
+Enters values of the graph being rebuilt; leaves answers. Only `filled` and `combined` emit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pellucid import ops
 from pellucid.core.dtype import Scalar
 from pellucid.graph.ir import ArrayAttr, Node, Value
+from pellucid.graph.op import Op
 from pellucid.loop.compute import Pointwise
 
 _SEEN_THROUGH = frozenset({"broadcast_to", "reshape", "transpose", "slice"})
@@ -84,6 +85,18 @@ def is_bool(value: Value, wanted: bool) -> bool:
 def filled(like: Value, scalar: Scalar) -> Value:
     """A literal broadcast to the type of `like`."""
     return ops.full(like.shape, scalar, like.dtype)
+
+
+def combined(op: Op, a: Value, b: Value) -> Value | None:
+    """`op` applied now to two repeated numbers; None if one is not, or if it overflows."""
+    x, y = splat(a), splat(b)
+    if x is None or y is None:
+        return None
+    with np.errstate(all="ignore"):
+        result = np.asarray(op.reference(x, y))
+    if a.dtype.is_float and not np.isfinite(result):
+        return None
+    return ops.broadcast_to(ops.constant(result), a.shape)
 
 
 def is_elementwise(node: Node) -> bool:

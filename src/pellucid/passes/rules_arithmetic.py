@@ -10,8 +10,8 @@ import math
 
 from pellucid import ops
 from pellucid.core.dtype import DType
-from pellucid.graph.ir import Node, Value
-from pellucid.passes.match import filled, is_number, made_by, number, operand
+from pellucid.graph.ir import Node, Value, emit
+from pellucid.passes.match import combined, filled, is_number, made_by, number, operand
 
 Operands = tuple[Value, ...]
 
@@ -30,6 +30,24 @@ def add_rule(node: Node, operands: Operands) -> Value | None:
         if (negated := operand(y, "neg")) is not None:
             return ops.subtract(x, negated)
     return None
+
+
+def reassociated(node: Node, operands: Operands) -> Value | None:
+    """`(x + a) + b -> x + (a + b)` for repeated numbers `a` and `b`; likewise products."""
+    for outer, b in (operands, operands[::-1]):
+        inner = made_by(outer, node.op.name)
+        if inner is None:
+            continue
+        for x, a in (inner.inputs, inner.inputs[::-1]):
+            both = combined(node.op, a, b)
+            if both is not None:
+                return emit(node.op, x, both)
+    return None
+
+
+def reassociate_integers(node: Node, operands: Operands) -> Value | None:
+    """`reassociated` where it is exact: integers wrap around."""
+    return reassociated(node, operands) if operands[0].dtype.is_integer else None
 
 
 def subtract_rule(node: Node, operands: Operands) -> Value | None:

@@ -30,16 +30,19 @@ def reshape_rule(node: Node, operands: Operands) -> Value | None:
 
 
 def transpose_rule(node: Node, operands: Operands) -> Value | None:
-    """A transpose that changes nothing goes; two become one."""
+    """Two become one; one that moves only axes of size 1 is a reshape, or nothing."""
     (x,) = operands
     permutation = ints(node, "permutation")
     if permutation == tuple(range(x.rank)):
         return x
+    long = [p for p in permutation if x.shape[p] != 1]
+    if long == sorted(long):
+        return ops.reshape(x, node.outputs[0].shape)
     inner = made_by(x, "transpose")
     if inner is None:
         return None
     first = ints(inner, "permutation")
-    return ops.permute_dims(inner.inputs[0], tuple(first[p] for p in permutation))
+    return ops.transpose(inner.inputs[0], tuple(first[p] for p in permutation))
 
 
 def broadcast_rule(node: Node, operands: Operands) -> Value | None:

@@ -25,9 +25,9 @@ def _identity(node: Node, operands: tuple[Value, ...]) -> Value | None:
 _IDEMPOTENT = (movement.repeated_reduction_rule, movement.nested_reduction_rule)
 
 RULES: Mapping[str, tuple[NodeRule, ...]] = {
-    "add": (arithmetic.add_rule,),
+    "add": (arithmetic.add_rule, arithmetic.reassociate_integers),
     "sub": (arithmetic.subtract_rule,),
-    "mul": (arithmetic.multiply_rule,),
+    "mul": (arithmetic.multiply_rule, arithmetic.reassociate_integers),
     "div": (arithmetic.divide_rule,),
     "floordiv": (arithmetic.floor_divide_rule,),
     "mod": (arithmetic.remainder_rule,),
