@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from pellucid.core.errors import DTypeError
 from pellucid.graph.ir import Attrs, TensorType
 from pellucid.graph.op import Cost
 from pellucid.loop.compute import Index
-from pellucid.loop.ir import Call, Const, Expr, iadd, imul
+from pellucid.loop.ir import Call, Const, Expr, For, Stmt, Var, iadd, imul
 
 Array = NDArray[Any]
 Types = Sequence[TensorType]
@@ -98,3 +98,14 @@ def require_equal_dtypes(op: str, *types: TensorType) -> None:
     if len({t.dtype for t in types}) > 1:
         names = dict(zip("abcdefgh", types, strict=False))
         raise DTypeError(op, "dtypes must be equal", operands=names, fix="cast with astype")
+
+
+def nest(
+    prefix: str, extents: Sequence[int], body: Callable[[Index], tuple[Stmt, ...]]
+) -> tuple[Stmt, ...]:
+    """Serial loops over these extents, variables `<prefix>0`, `<prefix>1`, …, around `body`."""
+    names = [f"{prefix}{axis}" for axis in range(len(extents))]
+    result = body(tuple(Var(name) for name in names))
+    for name, extent in zip(reversed(names), reversed(extents), strict=True):
+        result = (For(name, Const(extent), result),)
+    return result
