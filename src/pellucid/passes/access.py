@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pellucid.core.shape import Shape, size_of
-from pellucid.graph.ir import Node, Value
+from pellucid.graph.ir import Graph, Node, Value
 from pellucid.loop.compute import Index, Lowering, Pointwise, Readers, Reduction
 from pellucid.loop.ir import (
     Buffer,
@@ -31,7 +31,6 @@ TRANSCENDENTAL = frozenset({
     "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
     "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
 })  # fmt: skip
-ALIASES = frozenset({"barrier", "stop_gradient"})  # identities that cost nothing at run time
 LARGE_EXPRESSION = 40  # calls; such a body (random bits) is dear however plain its functions are
 
 
@@ -191,7 +190,8 @@ def live_nodes(nodes: Sequence[Node], outputs: Sequence[Value]) -> tuple[Node, .
 
 def is_view(node: Node) -> bool:
     """True when the node's output is its input's memory, as it is."""
-    if len(node.inputs) != 1 or len(node.outputs) != 1:
+    nested = any(isinstance(a, Graph) for a in node.attrs.values())
+    if nested or len(node.inputs) != 1 or len(node.outputs) != 1:
         return False
     lowering = node.op.lower([node.inputs[0].type], [node.outputs[0].type], node.attrs)
-    return isinstance(lowering, Pointwise) and (lowering.views or node.op.name in ALIASES)
+    return isinstance(lowering, Pointwise) and lowering.views

@@ -1,0 +1,70 @@
+"""Running lowered programs by the loop interpreter, for comparison with the graph interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.graph.ir import Graph, GraphBuilder, TensorType, Value
+from pellucid.loop.interpreter import run_kernel
+from pellucid.loop.ir import Kernel
+from pellucid.lower.program import LoweredProgram
+
+Array = NDArray[Any]
+
+
+def run_program(
+    program: LoweredProgram,
+    arrays: Sequence[Array],
+    schedule: Callable[[Kernel], Kernel] = lambda kernel: kernel,
+) -> list[Array]:
+    """The program's outputs; every kernel goes through `schedule` first."""
+    memory: dict[int, Array] = {}
+    for slot in program.slots:
+        if slot.role == "constant" and slot.value is not None:
+            memory[slot.id] = np.array(slot.value)
+        else:
+            memory[slot.id] = np.full(slot.type.shape, 77, slot.type.dtype.numpy)
+    for slot_id, array in zip(program.inputs, arrays, strict=True):
+        memory[slot_id] = np.array(array, order="C")
+    for call in program.calls:
+        kernel = schedule(call.kernel)
+        views = [
+            memory[s].reshape(p.shape) for s, p in zip(call.args, kernel.params, strict=True)
+        ]
+        run_kernel(kernel, *views, seed=3)
+    return [memory[s] for s in program.outputs]
+
+
+def build(make: Callable[..., Value | Sequence[Value]], *types: TensorType) -> Graph:
+    """The graph of an ops function for some input types."""
+    with GraphBuilder("case") as builder:
+        made = make(*(builder.input(t) for t in types))
+    return builder.finish((made,) if isinstance(made, Value) else tuple(made))
+
+
+def random_arrays(graph: Graph, seed: int = 0) -> list[Array]:
+    """Arrays for a graph's inputs."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for value in graph.inputs:
+        dtype = value.dtype
+        if dtype.is_float:
+            made.append(rng.uniform(-2, 2, value.shape).astype(dtype.numpy))
+        else:
+            made.append(rng.integers(0, 2, value.shape).astype(dtype.numpy))
+    return made
+
+
+def agree(got: Sequence[Array], want: Sequence[Array], tolerance: float = 1e-5) -> None:
+    """Fails unless shapes, dtypes and contents agree."""
+    assert len(got) == len(want)
+    for a, b in zip(got, want, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(
+            a.astype(np.float64), b.astype(np.float64), rtol=tolerance, atol=tolerance
+        )
