@@ -1,0 +1,304 @@
+"""Sums of products: `dot_general`, and `matmul`, `tensordot`, `vecdot`, `outer` in its terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from pellucid.core.dtype import as_dtype, bfloat16, float16, float32, float64, int32, int64
+from pellucid.core.errors import DTypeError, ShapeError
+from pellucid.core.shape import Shape, broadcast_shapes, normalize_axis, size_of
+from pellucid.graph.ir import Attrs, TensorType, Value, emit
+from pellucid.graph.op import Cost, Op, Sample, Site
+from pellucid.loop.compute import Index, Lowering, Readers, Reduction
+from pellucid.loop.ir import Call, Expr
+from pellucid.ops.arithmetic import add
+from pellucid.ops.broadcast import broadcast_to
+from pellucid.ops.layout import expand_dims, moveaxis, permute_dims, reshape, squeeze
+from pellucid.ops.pointwise import moved_bytes
+from pellucid.ops.promotion import as_value, common_dtype, refuse_bool
+from pellucid.ops.shared import Array, Types, accumulator, cast_expr
+
+AxisPair = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def dot_general(a: Value, b: Value, contract: AxisPair, batch: AxisPair = ((), ())) -> Value:
+    """Sums of products over paired axes; dtypes are promoted, narrow floats add in float32.
+
+    Args:
+        a: left operand.
+        b: right operand.
+        contract: the axes summed over, of `a` and of `b`, pairwise of one size.
+        batch: the axes kept in both, pairwise of one size.
+
+    Returns:
+        Axes: batch, then what is left of `a`, then what is left of `b`, each in order.
+    """
+    x, y = _promoted("dot_general", a, b)
+    return emit(DOT_GENERAL, x, y, contract=contract, batch=batch)
+
+
+def matmul(a: Value, b: Value) -> Value:
+    """The matrix product over the last axis of `a` and the last but one of `b`.
+
+    Rank-1 operands are vectors (their axis is summed away); leading axes broadcast.
+
+    Raises:
+        ShapeError: an operand is a scalar, inner sizes differ, or leading axes do not broadcast.
+    """
+    x, y = _promoted("matmul", a, b)
+    if x.rank == 0 or y.rank == 0:
+        fix = "use multiply for scalars"
+        raise ShapeError(
+            "matmul", "operands need an axis", operands={"a": a.type, "b": b.type}, fix=fix
+        )
+    inner = max(0, y.rank - 2)
+    if x.shape[-1] != y.shape[inner]:
+        raise _inner_error(x, y)
+    if y.rank <= 2:
+        return dot_general(x, y, ((x.rank - 1,), (inner,)))
+    if x.rank == 1:
+        return squeeze(_batched_matmul(expand_dims(x, 0), y), -2)
+    return _batched_matmul(x, y)
+
+
+def _inner_error(x: Value, y: Value) -> ShapeError:
+    fix = ""
+    if y.rank >= 2 and x.shape[-1] == y.shape[-1]:
+        fix = "transpose b: swapaxes(b, -1, -2)"
+    elif x.rank >= 2 and y.rank >= 2 and x.shape[-2] == y.shape[-2]:
+        fix = "transpose a: swapaxes(a, -1, -2)"
+    operands: dict[str, object] = {"a": x.type, "b": y.type}
+    return ShapeError("matmul", "inner dims must match", operands=operands, fix=fix)
+
+
+def _batched_matmul(x: Value, y: Value) -> Value:
+    lead = broadcast_shapes("matmul", x.shape[:-2], y.shape[:-2])
+    x = broadcast_to(x, (*lead, *x.shape[-2:]))
+    y = broadcast_to(y, (*lead, *y.shape[-2:]))
+    axes = tuple(range(len(lead)))
+    return dot_general(x, y, ((len(lead) + 1,), (len(lead),)), (axes, axes))
+
+
+def tensordot(a: Value, b: Value, axes: int | Sequence[Sequence[int]] = 2) -> Value:
+    """Sums of products over the last `axes` axes of `a` with the first of `b`, or over given pairs.
+
+    Raises:
+        ShapeError: the paired axes differ in number or size.
+    """
+    if isinstance(axes, int):
+        if not 0 <= axes <= min(a.rank, b.rank):
+            operands: dict[str, object] = {"a": a.type, "b": b.type, "axes": axes}
+            raise ShapeError("tensordot", "axes must be in [0, smaller rank]", operands=operands)
+        left, right = tuple(range(a.rank - axes, a.rank)), tuple(range(axes))
+    else:
+        left = tuple(normalize_axis("tensordot", i, a.rank) for i in axes[0])
+        right = tuple(normalize_axis("tensordot", i, b.rank) for i in axes[1])
+    return dot_general(a, b, (left, right))
+
+
+def vecdot(a: Value, b: Value, axis: int = -1) -> Value:
+    """Sums of products over one axis, the others broadcast.
+
+    Raises:
+        ShapeError: the axis differs in size, or the others do not broadcast.
+    """
+    x, y = (moveaxis(v, axis, -1) for v in _promoted("vecdot", a, b))
+    if x.shape[-1] != y.shape[-1]:
+        operands: dict[str, object] = {"a": a.type, "b": b.type}
+        raise ShapeError("vecdot", f"sizes must match at axis {axis}", operands=operands)
+    lead = broadcast_shapes("vecdot", x.shape[:-1], y.shape[:-1])
+    axes, last = tuple(range(len(lead))), len(lead)
+    x, y = (broadcast_to(v, (*lead, v.shape[-1])) for v in (x, y))
+    return dot_general(x, y, ((last,), (last,)), (axes, axes))
+
+
+def outer(a: Value, b: Value) -> Value:
+    """All products of two vectors, `[len(a), len(b)]`; operands are flattened."""
+    flat = [reshape(v, (v.type.size,)) for v in (a, b)]
+    return dot_general(flat[0], flat[1], ((), ()))
+
+
+def _promoted(name: str, a: Value, b: Value) -> tuple[Value, Value]:
+    dtype = common_dtype(name, (a, b))
+    x, y = as_value(name, a, dtype), as_value(name, b, dtype)
+    refuse_bool(name, (x, y))
+    return x, y
+
+
+def _pairs(attrs: Attrs) -> tuple[AxisPair, AxisPair]:
+    return cast("AxisPair", attrs["contract"]), cast("AxisPair", attrs["batch"])
+
+
+def _free(rank: int, *used: tuple[int, ...]) -> tuple[int, ...]:
+    taken = {axis for group in used for axis in group}
+    return tuple(axis for axis in range(rank) if axis not in taken)
+
+
+def _infer(a: TensorType, b: TensorType, *, contract: AxisPair, batch: AxisPair) -> TensorType:
+    operands: dict[str, object] = {"a": a, "b": b, "contract": contract, "batch": batch}
+    if a.dtype != b.dtype or a.dtype.kind == "bool":
+        rule = "operands must be numbers of one dtype"
+        raise DTypeError("dot_general", rule, operands=operands)
+    for x, side in ((a, 0), (b, 1)):
+        named = (*contract[side], *batch[side])
+        if len(set(named)) != len(named) or any(not 0 <= i < x.rank for i in named):
+            rule = "axes must be distinct, non-negative and in range"
+            raise ShapeError("dot_general", rule, operands=operands)
+    for left, right in (contract, batch):
+        sizes = [a.shape[i] for i in left], [b.shape[i] for i in right]
+        if sizes[0] != sizes[1]:
+            raise ShapeError("dot_general", "paired axes must have one size", operands=operands)
+    kept = [a.shape[i] for i in batch[0]]
+    kept += [a.shape[i] for i in _free(a.rank, contract[0], batch[0])]
+    kept += [b.shape[i] for i in _free(b.rank, contract[1], batch[1])]
+    return TensorType(tuple(kept), a.dtype)
+
+
+def _reference(a: Array, b: Array, *, contract: AxisPair, batch: AxisPair) -> Array:
+    wide = accumulator(as_dtype(a.dtype)).numpy
+    free = [_free(x.ndim, contract[s], batch[s]) for s, x in ((0, a), (1, b))]
+    left = a.astype(wide).transpose(*batch[0], *free[0], *contract[0])
+    right = b.astype(wide).transpose(*batch[1], *contract[1], *free[1])
+    lead = tuple(a.shape[i] for i in batch[0])
+    rows = tuple(a.shape[i] for i in free[0])
+    columns = tuple(b.shape[i] for i in free[1])
+    inner = size_of([a.shape[i] for i in contract[0]])
+    with np.errstate(all="ignore"):
+        result = np.matmul(
+            left.reshape(size_of(lead), size_of(rows), inner),
+            right.reshape(size_of(lead), inner, size_of(columns)),
+        )
+        return np.asarray(result).reshape(*lead, *rows, *columns).astype(a.dtype, copy=False)
+
+
+def _vjp(site: Site, g: Value) -> Sequence[Value | None]:
+    a, b = site.inputs
+    if not a.dtype.is_float:
+        return (None, None)
+    contract, batch = _pairs(site.attrs)
+    wanted = site.wanted or (True, True)
+    lead = len(batch[0])
+    rows = len(_free(a.rank, contract[0], batch[0]))
+    of_a = tuple(range(lead, lead + rows))
+    of_b = tuple(range(lead + rows, g.rank))
+    return (
+        _pull(g, b, of_b, (contract, batch), a.rank) if wanted[0] else None,
+        _pull(g, a, of_a, (contract[::-1], batch[::-1]), b.rank) if wanted[1] else None,
+    )
+
+
+def _pull(
+    g: Value, other: Value, g_axes: tuple[int, ...], pairs: tuple[AxisPair, AxisPair], rank: int
+) -> Value:
+    """The cotangent of one operand: `g` contracted with the other over the other's free axes."""
+    contract, batch = pairs
+    free = _free(other.rank, contract[1], batch[1])
+    lead = tuple(range(len(batch[0])))
+    made = dot_general(g, other, (g_axes, free), (lead, batch[1]))
+    # made's axes: batch, own free axes, then the other's contracted axes in ascending order
+    partner = dict(zip(contract[1], contract[0], strict=True))
+    own = _free(rank, contract[0], batch[0])
+    order = (*batch[0], *own, *(partner[i] for i in sorted(contract[1])))
+    return permute_dims(made, tuple(int(i) for i in np.argsort(order)))
+
+
+def _jvp(site: Site, ta: Value | None, tb: Value | None) -> Sequence[Value | None]:
+    a, b = site.inputs
+    left = None if ta is None else emit(DOT_GENERAL, ta, b, **site.attrs)
+    right = None if tb is None else emit(DOT_GENERAL, a, tb, **site.attrs)
+    if left is None or right is None:
+        return (right if left is None else left,)
+    return (add(left, right),)
+
+
+def _batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
+    contract, batch = _pairs(site.attrs)
+    a, b = site.inputs
+    moved = [
+        tuple(tuple(i + on for i in p[s]) for p in (contract, batch))
+        for s, on in enumerate(batched)
+    ]
+    contracted = (moved[0][0], moved[1][0])
+    kept = (moved[0][1], moved[1][1])
+    if all(batched):
+        return (emit(DOT_GENERAL, a, b, contract=contracted, batch=((0, *kept[0]), (0, *kept[1]))),)
+    result = emit(DOT_GENERAL, a, b, contract=contracted, batch=kept)
+    rows = a.rank - len(contract[0]) - len(batch[0])
+    return (moveaxis(result, len(batch[0]) + (0 if batched[0] else rows), 0),)
+
+
+def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    (a, b), (contract, batch) = inputs, _pairs(attrs)
+    wide = accumulator(a.dtype)
+    lead = len(batch[0])
+    free = [_free(t.rank, contract[s], batch[s]) for s, t in ((0, a), (1, b))]
+    starts = (lead, lead + len(free[0]))
+
+    def body(idx: Index, red: Index, readers: Readers) -> Expr:
+        factors = []
+        for side, operand in ((0, a), (1, b)):
+            place = dict(zip(contract[side], red, strict=True))
+            place |= dict(zip(batch[side], idx[:lead], strict=True))
+            own = idx[starts[side] : starts[side] + len(free[side])]
+            place |= dict(zip(free[side], own, strict=True))
+            element = readers[side](tuple(place[i] for i in range(operand.rank)))
+            factors.append(cast_expr(element, wide))
+        return Call("mul", tuple(factors), wide)
+
+    return Reduction(
+        extents=tuple(a.shape[i] for i in contract[0]),
+        combine="add",
+        init=0.0 if wide.is_float else 0,
+        accumulate=wide,
+        body=body,
+        finish=None if wide == a.dtype else lambda total: cast_expr(total, a.dtype),
+    )
+
+
+def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
+    contract, _ = _pairs(attrs)
+    inner = size_of([inputs[0].shape[i] for i in contract[0]])
+    return Cost(2 * inner * outputs[0].size, moved_bytes(inputs, outputs))
+
+
+def _samples() -> Sequence[Sample]:
+    plain: AxisPair = ((1,), (0,))
+    none: AxisPair = ((), ())
+    cases: list[tuple[Shape, Shape, AxisPair, AxisPair]] = [
+        ((3, 4), (4, 5), plain, none), ((3, 4), (5, 4), ((1,), (1,)), none),
+        ((4, 3), (4, 5), ((0,), (0,)), none), ((2, 3, 4), (2, 4, 5), ((2,), (1,)), ((0,), (0,))),
+        ((3, 2, 4), (4, 5, 2), ((2,), (0,)), ((1,), (2,))), ((3,), (3,), ((0,), (0,)), none),
+        ((2, 3, 4), (4, 3, 5), ((1, 2), (1, 0)), none), ((2, 3), (4,), none, none),
+        ((3, 0), (0, 2), plain, none), ((0, 3), (3, 2), plain, none), ((1, 1), (1, 1), plain, none),
+        ((2, 3), (3, 2), none, ((0, 1), (1, 0))),
+    ]  # fmt: skip
+    made = [
+        Sample((TensorType(a, float64), TensorType(b, float64)), {"contract": c, "batch": k})
+        for a, b, c, k in cases
+    ]
+    for dtype in (float32, float16, bfloat16, int32, int64):
+        types = (TensorType((3, 7), dtype), TensorType((7, 5), dtype))
+        made.append(Sample(types, {"contract": plain, "batch": none}))
+    return made
+
+
+DOT_GENERAL: Op = Op(
+    name="dot_general",
+    doc=(
+        "Sums of products over paired axes, batched over others. Primitive: products and then a sum"
+        " would hide from schedules the one loop nest that most of the time goes into."
+    ),
+    infer=_infer,
+    reference=_reference,
+    vjp=_vjp,
+    jvp=_jvp,
+    batch=_batch,
+    lower=_lower,
+    cost=_cost,
+    samples=_samples,
+)
+
+RECORDS: tuple[Op, ...] = (DOT_GENERAL,)
