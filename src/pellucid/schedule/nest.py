@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pellucid.core.errors import ScheduleError, did_you_mean
 from pellucid.loop.bounds import Facts
-from pellucid.loop.ir import Alloc, Buffer, For, If, Kernel, Stmt
+from pellucid.loop.ir import Alloc, Buffer, For, If, Kernel, Load, Stmt
 from pellucid.loop.rewrite import Block, allocated, loops, map_bodies, with_body
 
 Change = Callable[[For, Facts], Block]
@@ -91,3 +91,11 @@ def with_allocs(buffers: list[Buffer], block: Block) -> Block:
     for buffer in reversed(buffers):
         block = (Alloc(buffer, block),)
     return block
+
+
+def in_bounds(load: Load, facts: Facts) -> bool:
+    """Whether an element is proved to lie inside its buffer."""
+    return all(
+        facts.lower(i) >= 0 and facts.upper(i) < n
+        for i, n in zip(load.indices, load.buffer.shape, strict=True)
+    )
