@@ -171,7 +171,7 @@ def _reference(a: Array, b: Array, *, contract: AxisPair, batch: AxisPair) -> Ar
             left.reshape(size_of(lead), size_of(rows), inner),
             right.reshape(size_of(lead), inner, size_of(columns)),
         )
-        return np.asarray(result).reshape(*lead, *rows, *columns).astype(a.dtype, copy=False)
+        return np.asarray(result).reshape((*lead, *rows, *columns)).astype(a.dtype, copy=False)
 
 
 def _vjp(site: Site, g: Value) -> Sequence[Value | None]:
