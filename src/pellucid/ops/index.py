@@ -109,7 +109,7 @@ def _valid(raw: Expr, n: int) -> tuple[Expr, Expr]:
     return inside, imin(imax(at, 0), n - 1)
 
 
-# The references see x as [B, n, M, T] and what is read as [B, K, M, T]: both index arrays then stand
+# The references see x as [B, n, M, T] and what is read as [B, K, M, T]: the index arrays then stand
 # side by side, where NumPy's advanced indexing leaves their axes.
 
 

@@ -1,0 +1,268 @@
+"""Sorting: `argsort` as a record, everything else as a gather at its result.
+
+The order is total: NaN is last whether ascending or descending, -0.0 equals +0.0, and equal
+elements keep their order, so a result never depends on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pellucid.core.dtype import DType, bfloat16, bool_, float32, float64, int32, int64, uint8
+from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.shape import Shape, normalize_axis
+from pellucid.graph.ir import Attrs, TensorType, Value, emit
+from pellucid.graph.op import Cost, Op, Sample
+from pellucid.loop.compute import Index, Loops, Lowering
+from pellucid.loop.ir import (
+    Alloc,
+    Buffer,
+    Call,
+    Const,
+    Expr,
+    For,
+    If,
+    Load,
+    Stmt,
+    Store,
+    Var,
+    compare,
+    iadd,
+    imax,
+    imin,
+    imul,
+    isub,
+)
+from pellucid.ops.index import gather
+from pellucid.ops.movement import moveaxis, slice_axis
+from pellucid.ops.shared import Array, Types, cast_expr, integer, nest
+
+PARALLEL_ELEMENTS = 1 << 14
+
+
+def _infer(x: TensorType, *, axis: int, descending: bool) -> TensorType:
+    if not 0 <= axis < x.rank:
+        raise ShapeError("argsort", "the axis must exist", operands={"x": x.shape, "axis": axis})
+    return TensorType(x.shape, int64)
+
+
+def _reference(x: Array, *, axis: int, descending: bool) -> Array:
+    if x.dtype.kind not in "biu":
+        x = x.astype(np.float64)
+        x = -x if descending else x  # NaN stays NaN, which NumPy sorts last
+    elif descending:
+        x = ~x  # reverses the order of signed, unsigned and bool alike, without overflow
+    return np.argsort(x, axis=axis, kind="stable").astype(np.int64)
+
+
+def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    axis, descending = integer(attrs, "axis"), bool(attrs["descending"])
+
+    def build(sources: tuple[Buffer, ...], results: tuple[Buffer, ...]) -> tuple[Stmt, ...]:
+        x, out = sources[0], results[0]
+        if x.size == 0:
+            return ()
+
+        def row(before: Index, after: Index) -> tuple[Stmt, ...]:
+            return _MergeSort(x, out, before, after, descending).statements()
+
+        loops = nest(
+            "o",
+            x.shape[:axis],
+            lambda before: nest("t", x.shape[axis + 1 :], lambda after: row(before, after)),
+        )
+        first = loops[0]
+        if len(x.shape) > 1 and x.size >= PARALLEL_ELEMENTS and isinstance(first, For):
+            return (For(first.var, first.extent, first.body, "parallel"),)
+        return loops
+
+    return Loops(build=build)
+
+
+class _MergeSort:
+    """Statements that sort one row of indices bottom-up, one unrolled pass per power of two.
+
+    Runs of length `w` in one half of the `order` buffer are merged in pairs into the other half.
+    Indices that come out of memory are clamped: they are in range, but only we know that.
+    """
+
+    def __init__(
+        self, x: Buffer, out: Buffer, before: Index, after: Index, descending: bool
+    ) -> None:
+        self.x, self.out, self.before, self.after = x, out, before, after
+        self.descending = descending
+        self.n = x.shape[len(before)]
+        self.order = Buffer("order", (2, self.n), int64, "temp")
+        self.heads = Buffer("heads", (2,), int64, "local")
+
+    def statements(self) -> tuple[Stmt, ...]:
+        """Identity order, the merge passes, and the copy to the output."""
+        i = Var("i")
+        start = For("i", Const(self.n), (Store(self.order, (Const(0), i), i),))
+        passes = [self.merge_pass(p) for p in range((self.n - 1).bit_length())]
+        done = For("i_out", Const(self.n), self._copy_out(len(passes) % 2))
+        return (Alloc(self.order, (start, *passes, done)),)
+
+    def _copy_out(self, half: int) -> tuple[Stmt, ...]:
+        i = Var("i_out")
+        target = (*self.before, i, *self.after)
+        return (Store(self.out, target, Load(self.order, (Const(half), i))),)
+
+    def merge_pass(self, number: int) -> Stmt:
+        """Merge runs of length `2**number` in pairs."""
+        width = 1 << number
+        pair = Var(f"pair{number}")
+        low = imul(pair, 2 * width)
+        middle, high = imin(iadd(low, width), self.n), imin(iadd(low, 2 * width), self.n)
+        heads = (
+            Store(self.heads, (Const(0),), low),
+            Store(self.heads, (Const(1),), middle),
+        )
+        step = Var(f"k{number}")
+        body = self.merge_step(number % 2, iadd(low, step), middle, high)
+        merge = For(step.name, isub(high, low), body)
+        pairs = -(-self.n // (2 * width))
+        return For(pair.name, Const(pairs), (Alloc(self.heads, (*heads, merge)),))
+
+    def merge_step(self, half: int, target: Expr, middle: Expr, high: Expr) -> tuple[Stmt, ...]:
+        """Move the lesser of the two runs' heads to `target`; the left one if they are equal."""
+        left, right = Load(self.heads, (Const(0),)), Load(self.heads, (Const(1),))
+        left_item, right_item = self._item(half, left), self._item(half, right)
+        swap = Call(
+            "and",
+            (
+                compare("lt", right, high),
+                Call(
+                    "or",
+                    (compare("ge", left, middle), self._before(right_item, left_item)),
+                    bool_,
+                ),
+            ),
+            bool_,
+        )
+        at = (Const(1 - half), imin(target, self.n - 1))
+        take_right = (
+            Store(self.order, at, right_item),
+            Store(self.heads, (Const(1),), iadd(right, 1)),
+        )
+        take_left = (
+            Store(self.order, at, left_item),
+            Store(self.heads, (Const(0),), iadd(left, 1)),
+        )
+        return (If(swap, take_right, take_left),)
+
+    def _item(self, half: int, head: Expr) -> Expr:
+        at = imin(imax(head, 0), self.n - 1)
+        return imin(imax(Load(self.order, (Const(half), at)), 0), self.n - 1)
+
+    def _before(self, a: Expr, b: Expr) -> Expr:
+        """Whether element `a` must come before element `b` although it stands behind it."""
+        x, y = (self._key(i) for i in (a, b))
+        less = Call("gt" if self.descending else "lt", (x, y), bool_)
+        if not x.dtype.is_float:
+            return less
+        x_number = Call("not", (Call("isnan", (x,), bool_),), bool_)
+        late = Call("and", (Call("isnan", (y,), bool_), x_number), bool_)
+        return Call("or", (less, late), bool_)
+
+    def _key(self, item: Expr) -> Expr:
+        value = Load(self.x, (*self.before, item, *self.after))
+        return cast_expr(value, uint8) if self.x.dtype.kind == "bool" else value
+
+
+def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
+    n = inputs[0].shape[integer(attrs, "axis")]
+    passes = max(n - 1, 0).bit_length()
+    return Cost(inputs[0].size * passes, inputs[0].nbytes + outputs[0].nbytes)
+
+
+def _samples() -> Sequence[Sample]:
+    def case(shape: Shape, axis: int, descending: bool, dtype: DType = float32) -> Sample:
+        low, high = (0, 2) if dtype.kind in ("bool", "uint") else (-3, 3)
+        attrs: Attrs = {"axis": axis, "descending": descending}
+        return Sample((TensorType(shape, dtype),), attrs, low, high)
+
+    hard = np.array([1.0, np.nan, -0.0, 0.0, np.inf, -np.inf, np.nan, -1.0, 0.0], np.float32)
+    return [
+        case((7,), 0, False),
+        case((3, 5), 1, True),
+        case((4, 3, 2), 1, False, float64),
+        case((17,), 0, True, int32),
+        case((6,), 0, False, uint8),
+        case((5,), 0, True, bool_),
+        case((9,), 0, False, bfloat16),
+        case((1, 1), 0, False),
+        case((0, 3), 1, False),
+        case((3, 0), 1, True),
+        Sample((hard,), {"axis": 0, "descending": False}),
+        Sample((hard,), {"axis": 0, "descending": True}),
+    ]
+
+
+ARGSORT: Op = Op(
+    name="argsort",
+    doc=(
+        "The indices that sort `x` along `axis`, stable, NaN last. Lowered to a bottom-up merge"
+        " sort (Knuth, The Art of Computer Programming 3, 5.2.4). Primitive: no other op compares."
+    ),
+    infer=_infer,
+    reference=_reference,
+    vjp=None,
+    jvp=None,
+    batch=lambda site, batched, size: [
+        emit(
+            ARGSORT,
+            site.inputs[0],
+            axis=integer(site.attrs, "axis") + 1,
+            descending=site.attrs["descending"],
+        )
+    ],
+    lower=_lower,
+    cost=_cost,
+    samples=_samples,
+)
+
+
+def argsort(x: Value, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Value:
+    """int64 indices that sort `x` along `axis`.
+
+    NaN is last either way, and equal elements keep their order, whatever `stable` says.
+
+    Raises:
+        ShapeError: there is no such axis.
+    """
+    return emit(ARGSORT, x, axis=normalize_axis("argsort", axis, x.rank), descending=descending)
+
+
+def sort(x: Value, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Value:
+    """`x` sorted along `axis`; NaN last either way.
+
+    Gradient: each element's goes back to where it came from.
+    """
+    return _sorted(x, argsort(x, axis, descending=descending), axis)
+
+
+def _sorted(x: Value, order: Value, axis: int) -> Value:
+    last = x.rank - 1
+    picked = gather(moveaxis(x, axis, -1), moveaxis(order, axis, -1), axis=last, batch=last)
+    return moveaxis(picked, -1, axis)
+
+
+def top_k(x: Value, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Value, Value]:
+    """The `k` largest (or smallest) elements along `axis`, in order, and their int64 indices.
+
+    Of equal elements the first ones; NaN counts as smaller than anything (or larger).
+
+    Raises:
+        ArgumentError: `k` is not in `[0, size of the axis]`.
+    """
+    axis = normalize_axis("top_k", axis, x.rank)
+    if not 0 <= k <= x.shape[axis]:
+        raise ArgumentError("top_k", "k must be in the axis", operands={"k": k, "x": x.shape})
+    order = slice_axis(argsort(x, axis, descending=largest), axis, 0, k)
+    return _sorted(x, order, axis), order
+
+
+RECORDS: tuple[Op, ...] = (ARGSORT,)
