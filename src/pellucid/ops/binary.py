@@ -25,8 +25,10 @@ from pellucid.ops.comparison import (
     greater,
     greater_equal,
     isinf,
+    isnan,
     less,
     logical_and,
+    logical_not,
     logical_or,
     where,
 )
@@ -113,10 +115,19 @@ def hypot(x: Operand, y: Operand) -> Value:
 def logaddexp(x: Operand, y: Operand) -> Value:
     """`log(exp(x) + exp(y))` without overflow; integers as float32."""
     a, b = unify("logaddexp", x, y, to_float=True)
-    # equal operands apart: inf - inf would be NaN
-    same = equal(a, b)
-    gap = where(same, 0, subtract(a, b))
-    return add(maximum(a, b), log1p(exp(negative(abs(gap)))))
+    ordered = greater(a, b)
+    big, small = where(ordered, a, b), where(ordered, b, a)
+    endless = logical_and(equal(a, b), isinf(big))  # inf - inf would be NaN
+    gap = where(endless, 0, subtract(small, big))
+    return add(big, log1p(exp(gap)))
+
+
+def xlogy(x: Operand, y: Operand) -> Value:
+    """`x * log(y)`, 0 where `x` is 0 (NaN stays NaN); integers as float32."""
+    a, b = unify("xlogy", x, y, to_float=True)
+    empty = logical_and(equal(a, 0), logical_not(isnan(b)))
+    # log sees 1 there, so that no infinity reaches the gradient
+    return where(empty, 0, multiply(a, log(where(empty, 1, b))))
 
 
 def copysign(x: Operand, y: Operand) -> Value:
