@@ -17,14 +17,18 @@ from pellucid.ops.broadcast import RECORDS as BROADCAST_RECORDS
 from pellucid.ops.casting import RECORDS as CASTING_RECORDS
 from pellucid.ops.comparison import RECORDS as COMPARISON_RECORDS
 from pellucid.ops.contraction import RECORDS as CONTRACTION_RECORDS
+from pellucid.ops.conv import RECORDS as CONV_RECORDS
 from pellucid.ops.create import RECORDS as CREATE_RECORDS
 from pellucid.ops.identity import RECORDS as IDENTITY_RECORDS
 from pellucid.ops.index import RECORDS as INDEX_RECORDS
 from pellucid.ops.join import RECORDS as JOIN_RECORDS
 from pellucid.ops.movement import RECORDS as MOVEMENT_RECORDS
+from pellucid.ops.random import RECORDS as RANDOM_RECORDS
 from pellucid.ops.reduction import RECORDS as REDUCTION_RECORDS
 from pellucid.ops.scan import RECORDS as SCAN_RECORDS
+from pellucid.ops.sort import RECORDS as SORT_RECORDS
 from pellucid.ops.unary import RECORDS as UNARY_RECORDS
+from pellucid.ops.window import RECORDS as WINDOW_RECORDS
 
 
 def collect(families: Iterable[Iterable[Op]]) -> Mapping[str, Op]:
@@ -42,5 +46,24 @@ def collect(families: Iterable[Iterable[Op]]) -> Mapping[str, Op]:
 
 
 CATALOGUE: Mapping[str, Op] = collect(
-    (ARITHMETIC_RECORDS, BINARY_RECORDS, BROADCAST_RECORDS, CASTING_RECORDS, COMPARISON_RECORDS, CONTRACTION_RECORDS, CREATE_RECORDS, IDENTITY_RECORDS, INDEX_RECORDS, JOIN_RECORDS, MOVEMENT_RECORDS, REDUCTION_RECORDS, SCAN_RECORDS, UNARY_RECORDS,)
+    (
+        ARITHMETIC_RECORDS,
+        BINARY_RECORDS,
+        BROADCAST_RECORDS,
+        CASTING_RECORDS,
+        COMPARISON_RECORDS,
+        CONTRACTION_RECORDS,
+        CONV_RECORDS,
+        CREATE_RECORDS,
+        IDENTITY_RECORDS,
+        INDEX_RECORDS,
+        JOIN_RECORDS,
+        MOVEMENT_RECORDS,
+        RANDOM_RECORDS,
+        REDUCTION_RECORDS,
+        SCAN_RECORDS,
+        SORT_RECORDS,
+        UNARY_RECORDS,
+        WINDOW_RECORDS,
+    )
 )
