@@ -20,7 +20,8 @@ from pellucid.codegen.llvm_index import (
     scaled,
     split_by,
 )
-from pellucid.codegen.llvm_ops import Ops, apply
+from pellucid.codegen.llvm_lanes import Ops
+from pellucid.codegen.llvm_ops import apply
 from pellucid.codegen.llvm_types import (
     Value,
     constant,

@@ -14,7 +14,7 @@ from pellucid.codegen.llvm_cast import to_memory
 from pellucid.codegen.llvm_emitter import Function, Module
 from pellucid.codegen.llvm_expr import Expressions, Storage
 from pellucid.codegen.llvm_index import Affine, added, range_of, scalar_part
-from pellucid.codegen.llvm_ops import apply, multiply_add, reduce_lanes
+from pellucid.codegen.llvm_ops import apply, reduce_lanes
 from pellucid.codegen.llvm_types import (
     Value,
     constant,
@@ -288,7 +288,7 @@ class Writer(Expressions):
                 a, b = (splat(self.function, self.value(x), old.width) for x in rest.args)
                 width = max(a.width, b.width)
                 args = [splat(self.function, v, width) for v in (a, b, old)]
-                return multiply_add(self.ops, args[0], args[1], args[2])
+                return self.ops.multiply_add(args[0], args[1], args[2])
         return apply(self.ops, fn, [old, self.value(rest)], dtype)
 
     # --- stores -----------------------------------------------------------------------------------------------------

@@ -8,66 +8,19 @@ hand on NaN, nothing traps. Transcendental functions are in `llvm_math`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pellucid.codegen import llvm_math
 from pellucid.codegen.llvm_cast import bitcast, cast, rounded
-from pellucid.codegen.llvm_emitter import Function
+from pellucid.codegen.llvm_lanes import Ops
 from pellucid.codegen.llvm_types import (
     Value,
     constant,
-    gather_lanes,
-    lane,
     register,
     splat,
-    suffix,
     vector,
 )
-from pellucid.core.dtype import DType, Scalar, bool_
+from pellucid.core.dtype import DType, bool_
 from pellucid.core.errors import LoweringError, did_you_mean
-from pellucid.core.target import Target
-
-
-@dataclass(frozen=True, slots=True)
-class Ops:
-    """Writes operations on values into `function` for `target`."""
-
-    function: Function
-    target: Target
-
-    def const(self, like: Value, value: Scalar) -> Value:
-        """`value` in the dtype and lanes of `like`."""
-        return splat(self.function, constant(value, like.dtype), like.width)
-
-    def binary(self, name: str, a: Value, b: Value) -> Value:
-        """An instruction on two values of one type, its result the same type."""
-        return Value(self.function.pure(f"{name} {a.typed}, {b.text}"), a.dtype, a.width)
-
-    def compare(self, name: str, a: Value, b: Value) -> Value:
-        """`icmp` or `fcmp`, a bool."""
-        return Value(self.function.pure(f"{name} {a.typed}, {b.text}"), bool_, a.width)
-
-    def select(self, cond: Value, a: Value, b: Value) -> Value:
-        """`a` in the lanes where `cond` holds, else `b`."""
-        if cond.width == 1 and cond.literal:
-            return a if cond.text == "true" else b
-        text = self.function.pure(f"select {cond.typed}, {a.typed}, {b.typed}")
-        return Value(text, a.dtype, a.width)
-
-    def intrinsic(self, name: str, *args: Value) -> Value:
-        """An LLVM intrinsic overloaded on one type."""
-        kind = args[0].kind
-        pairs = [(a.kind, a.text) for a in args]
-        text = self.function.intrinsic(kind, f"llvm.{name}.{suffix(kind)}", *pairs)
-        return Value(text, args[0].dtype, args[0].width)
-
-    def per_lane(self, build: Callable[..., Value], *args: Value) -> Value:
-        """`build` on each lane's scalars, gathered again."""
-        width = args[0].width
-        return gather_lanes(
-            self.function,
-            [build(*(lane(self.function, a, i) for a in args)) for i in range(width)],
-        )
 
 
 Binary = Callable[[Ops, Value, Value], Value]
@@ -154,24 +107,35 @@ def _divide_integers(ops: Ops, a: Value, b: Value) -> tuple[Value, Value]:
     return quotient, ops.select(unsafe, zero, rest)
 
 
+def _truncated_remainder(ops: Ops, a: Value, b: Value) -> tuple[Value, Value]:
+    """C's `fmod`, and where its sign is not the divisor's (never for a zero result)."""
+    zero = ops.const(a, 0)
+    rest = ops.binary("frem", a, b)
+    differ = ops.binary(
+        "xor", ops.compare("fcmp olt", b, zero), ops.compare("fcmp olt", rest, zero)
+    )
+    return rest, ops.binary("and", ops.compare("fcmp une", rest, zero), differ)
+
+
 def _float_remainder(ops: Ops, a: Value, b: Value) -> Value:
     """Python's `%`: the divisor's sign, also on a zero result; NaN for a zero divisor."""
     zero = ops.const(a, 0)
-    rest = ops.binary("frem", a, b)
-    signs = ops.binary("xor", ops.compare("fcmp olt", b, zero), ops.compare("fcmp olt", rest, zero))
+    rest, differ = _truncated_remainder(ops, a, b)
+    moved = ops.select(differ, ops.binary("fadd", rest, b), rest)
     nonzero = ops.compare("fcmp une", rest, zero)
-    moved = ops.select(ops.binary("and", nonzero, signs), ops.binary("fadd", rest, b), rest)
     return ops.select(nonzero, moved, ops.intrinsic("copysign", zero, b))
 
 
 def _float_floor_quotient(ops: Ops, a: Value, b: Value) -> Value:
-    """`floor(a / b)` as NumPy has it: from the exact remainder, so that rounding cannot lift it over an integer."""
-    zero = ops.const(a, 0)
+    """`floor(a / b)` as NumPy has it: from the exact remainder, so that no rounding lifts it."""
+    zero, one = ops.const(a, 0), ops.const(a, 1)
     plain = ops.binary("fdiv", a, b)
-    exact = ops.binary("fdiv", ops.binary("fsub", a, _float_remainder(ops, a, b)), b)
+    rest, differ = _truncated_remainder(ops, a, b)
+    exact = ops.binary("fdiv", ops.binary("fsub", a, rest), b)
+    exact = ops.select(differ, ops.binary("fsub", exact, one), exact)
     low = ops.intrinsic("floor", exact)
     over = ops.compare("fcmp ogt", ops.binary("fsub", exact, low), ops.const(a, 0.5))
-    low = ops.select(over, ops.binary("fadd", low, ops.const(a, 1)), low)
+    low = ops.select(over, ops.binary("fadd", low, one), low)
     is_zero = ops.compare("fcmp oeq", exact, zero)
     low = ops.select(is_zero, ops.intrinsic("copysign", zero, plain), low)
     return ops.select(ops.compare("fcmp oeq", b, zero), plain, low)
@@ -210,7 +174,7 @@ def _shift(name: str) -> Binary:
 
 def _pow(ops: Ops, a: Value, b: Value) -> Value:
     if a.dtype.is_float:
-        return llvm_math.power(ops.function, ops.target, a, b)
+        return llvm_math.power(ops, a, b)
     if a.dtype == bool_:
         return ops.binary("or", a, ops.binary("xor", b, ops.const(b, True)))
     return ops.per_lane(lambda x, y: _integer_power(ops, x, y), a, b)
@@ -340,26 +304,19 @@ def apply(ops: Ops, fn: str, args: list[Value], dtype: DType) -> Value:
     if fn == "bitcast":
         return bitcast(ops.function, args[0], dtype, ops.target)
     if fn == "fma" and len(args) == 3:
-        return rounded(ops.function, multiply_add(ops, *args), ops.target)
+        return rounded(ops.function, ops.multiply_add(*args), ops.target)
     if fn in BINARY and len(args) == 2:
         result = BINARY[fn](ops, *args)
     elif fn in UNARY and len(args) == 1:
         result = UNARY[fn](ops, *args)
     elif fn in llvm_math.FUNCTIONS:
-        result = llvm_math.call(ops.function, ops.target, fn, args)
+        result = llvm_math.call(ops, fn, args)
     else:
         known = (*BINARY, *UNARY, *llvm_math.FUNCTIONS, "select", "cast", "bitcast", "fma")
         raise LoweringError(
             "llvm", f"unknown function {fn} of {len(args)} arguments", fix=did_you_mean(fn, known)
         )
     return rounded(ops.function, result, ops.target)
-
-
-def multiply_add(ops: Ops, a: Value, b: Value, c: Value) -> Value:
-    """`a * b + c`, fused where the machine has the instruction."""
-    if a.dtype.is_float:
-        return ops.intrinsic("fmuladd", a, b, c)
-    return ops.binary("add", ops.binary("mul", a, b), c)
 
 
 def reduce_lanes(ops: Ops, fn: str, value: Value) -> Value:
