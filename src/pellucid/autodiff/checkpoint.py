@@ -26,7 +26,8 @@ from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, Value, emi
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.graph.prune import prune
 from pellucid.graph.stats import graph_cost
-from pellucid.ops import barrier, multiply, sin
+from pellucid.ops import multiply, sin
+from pellucid.ops.identity import barrier
 
 
 def call(body: Graph, *args: Value) -> tuple[Value, ...]:

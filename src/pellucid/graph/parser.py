@@ -25,12 +25,19 @@ from pellucid.graph.printer import decode_elements
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r]+)|(?P<line>\n)|(?P<comment>\#[^\n]*)
     |(?P<string>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")
-    |(?P<number>-?(?:inf\b|nan\b|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?))
+    |(?P<number>-inf\b|-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)
     |(?P<word>[A-Za-z_]\w*)|(?P<mark>[()\[\]{}:,=])""",
     re.VERBOSE | re.ASCII,
 )
 _DTYPES = {d.short: d for d in ALL}
-_LITERALS: Mapping[str, bool | None] = {"True": True, "False": False, "None": None}
+_LITERALS: Mapping[str, bool | float | None] = {
+    "True": True,
+    "False": False,
+    "None": None,
+    "inf": math.inf,
+    "nan": math.nan,
+}
+_KINDS = {"word": "a word", "number": "a number", "string": "a string", "end": "the end"}
 T = TypeVar("T")
 
 
@@ -100,7 +107,7 @@ class _Parser:
         token = self.take()
         if token.kind != kind or (text and token.text != text):
             raise _error(
-                token.line, f"expected {repr(text) if text else 'a ' + kind}, got {token.text!r}"
+                token.line, f"expected {repr(text) if text else _KINDS[kind]}, got {token.text!r}"
             )
         return token
 
@@ -192,17 +199,19 @@ class _Parser:
         made: list[tuple[str, TensorType, int]],
     ) -> None:
         inputs, attrs = arguments
-        line = made[0][2]
+        names, types, lines = zip(*made, strict=True)
         try:
-            names = [name for name, _, _ in made]
-            outputs = builder.emit(op, inputs, attrs, self.source(), names)
-        except (PellucidError, TypeError, ValueError, IndexError) as error:
-            raise _error(line, f"{op.name} does not take these arguments: {error}") from error
-        if len(outputs) != len(made):
-            raise _error(line, f"{op.name} has {len(outputs)} outputs, the text {len(made)}")
-        for value, (name, type, _) in zip(outputs, made, strict=True):
-            if value.type != type:
-                raise _error(line, f"{name} is {value.type} by {op.name}'s rule, not {type}")
+            inferred = op.infer(*(v.type for v in inputs), **attrs)
+        except (PellucidError, TypeError, ValueError, LookupError) as error:
+            raise _error(lines[0], f"{op.name} does not take these arguments: {error}") from error
+        expected = (inferred,) if isinstance(inferred, TensorType) else inferred
+        if len(expected) != len(made):
+            raise _error(lines[0], f"{op.name} has {len(expected)} outputs, the text {len(made)}")
+        for name, type, rule in zip(names, types, expected, strict=True):
+            if type != rule:
+                raise _error(lines[0], f"{name} is {rule} by {op.name}'s rule, not {type}")
+        outputs = builder.emit(op, inputs, attrs, self.source(), names)
+        for name, line, value in zip(names, lines, outputs, strict=True):
             _define(env, name, line, value)
 
     def argument(self, env: dict[str, Value], inputs: list[Value], attrs: dict[str, Attr]) -> None:
@@ -278,7 +287,4 @@ def _unquote(token: _Token) -> str:
 
 
 def _number(text: str) -> int | float:
-    if text.lstrip("-").isdigit():
-        return int(text)
-    value = float(text)
-    return math.nan if math.isnan(value) else value
+    return int(text) if text.lstrip("-").isdigit() else float(text)
