@@ -131,10 +131,9 @@ def _apply(step: Pass, graph: Graph, verify: bool) -> Graph:
             verify_graph(after)
             _check_signature(graph, after)
     except Exception as error:
-        raise CompileError(
-            f"pass {step.name}",
-            f"{type(error).__name__}: {error}\nThe graph it was given:\n{print_graph(graph, elide_arrays=True)}",
-        ) from error
+        given = print_graph(graph, elide_arrays=True)
+        problem = f"{type(error).__name__}: {error}\nThe graph it was given:\n{given}"
+        raise CompileError(f"pass {step.name}", problem) from error
     return after
 
 

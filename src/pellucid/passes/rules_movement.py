@@ -126,7 +126,7 @@ def _without(shape: Shape, axes: tuple[int, ...]) -> Shape:
 
 
 def reduction_rule(node: Node, operands: Operands) -> Value | None:
-    """A reduction over axes of size 1 is a reshape."""
+    """A reduction over axes of size 1 is a reshape; the sum of one -0.0 may have either sign."""
     (x,) = operands
     axes = ints(node, "axes")
     if all(x.shape[a] == 1 for a in axes):
