@@ -1,0 +1,88 @@
+"""Sorting against NumPy and PyTorch, with NaN, signed zeros and ties."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.autodiff.reverse import vjp_graph
+from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.graph.interpreter import interpret
+from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.ops.sort import argsort, sort, top_k
+from tests.lower.execution import run_program
+from tests.ops.records import run, run1, trace, type_of
+
+HARD = np.array([0.0, np.nan, -0.0, 2, -np.inf, np.nan, np.inf, 2, -1], np.float32)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_order_is_stable_with_nan_last(descending: bool) -> None:
+    got = run1(lambda x: argsort(x, descending=descending), HARD)
+    want = [6, 3, 7, 0, 2, 8, 4, 1, 5] if descending else [4, 8, 0, 2, 3, 7, 6, 1, 5]
+    assert got.tolist() == want
+    assert got.dtype == np.int64
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])
+def test_extreme_integers_descend(dtype: str) -> None:
+    info = np.iinfo(dtype)
+    x = np.array([0, info.max, info.min, 1, info.max], dtype)
+    got = run1(lambda v: sort(v, descending=True), x)
+    np.testing.assert_array_equal(got, np.sort(x)[::-1])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_sort_axis(axis: int) -> None:
+    x = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(run1(lambda v: sort(v, axis), x), np.sort(x, axis))
+    want = -np.sort(-x, axis)
+    np.testing.assert_array_equal(run1(lambda v: sort(v, axis, descending=True), x), want)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, -0.0, 1.0, -2.0, np.nan, np.inf]), max_size=19), st.booleans()
+)
+@settings(max_examples=40, deadline=None)
+def test_merge_sort_agrees_with_reference(items: list[float], descending: bool) -> None:
+    x = np.array(items, np.float32)
+    graph = trace(lambda v: argsort(v, descending=descending), type_of(x))
+    (got,), (want,) = run_program(lower_graph(graph), [x]), interpret(graph, x)
+    np.testing.assert_array_equal(got, want)
+
+
+def test_sort_and_its_gradient_are_torchs() -> None:
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(1).normal(size=(4, 7)).astype(np.float32)
+    x[1, 2] = x[1, 5]
+    t = torch.tensor(x, requires_grad=True)
+    y, order = torch.sort(t, dim=1, stable=True)
+    g = np.arange(28, dtype=np.float32).reshape(4, 7)
+    y.backward(torch.tensor(g))
+    graph = trace(lambda v: (sort(v, 1), argsort(v, 1)), type_of(x))
+    got, places = interpret(graph, x)
+    np.testing.assert_array_equal(got, y.detach().numpy())
+    np.testing.assert_array_equal(places, order.numpy())
+    (gradient,) = interpret(vjp_graph(graph, [0]), x, got, places, g)
+    np.testing.assert_array_equal(gradient, t.grad.numpy())
+
+
+@pytest.mark.parametrize(("k", "axis", "largest"), [(3, 1, True), (2, 0, False), (0, 1, True)])
+def test_top_k_is_torchs(k: int, axis: int, largest: bool) -> None:
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(2).permutation(20).reshape(4, 5).astype(np.float32)
+    values, places = run(lambda v: top_k(v, k, axis, largest=largest), x)
+    want: Any = torch.topk(torch.tensor(x), k, dim=axis, largest=largest)
+    np.testing.assert_array_equal(values, want.values.numpy())
+    np.testing.assert_array_equal(places, want.indices.numpy())
+
+
+def test_refuses() -> None:
+    with pytest.raises(ArgumentError, match="k must be in the axis"):
+        run(lambda v: top_k(v, 10), HARD)
+    with pytest.raises(ShapeError, match=r"axis must be in"):
+        run1(lambda v: sort(v, 1), HARD)
