@@ -17,6 +17,7 @@ from pellucid.ops.random import (
     bernoulli,
     normal,
     permutation,
+    philox,
     philox_words,
     randint,
     random_bits,
@@ -34,10 +35,24 @@ def draw(fn: Draw, state: Array = STATE) -> Array:
     return run(fn, state)[0]
 
 
-def test_words_are_the_authors() -> None:
-    """Known answers of Random123 1.14, file `kat_vectors`, for philox4x32 10."""
-    zero = philox_words(0, 0, 4)
-    assert [hex(w) for w in zero] == ["0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"]
+# Random123 1.14, file kat_vectors, philox4x32 10: counter, key and words
+KNOWN = [
+    (("0" * 8 + " ") * 4, ("0" * 8 + " ") * 2, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    (("f" * 8 + " ") * 4, ("f" * 8 + " ") * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "words"), KNOWN)
+def test_rounds_give_the_authors_known_answers(counter: str, key: str, words: str) -> None:
+    c = [np.array([int(w, 16)], np.uint64) for w in counter.split()]
+    low, high = (int(w, 16) for w in key.split())
+    got = philox(c, high << 32 | low)
+    assert [int(w[0]) for w in got] == [int(w, 16) for w in words.split()]
 
 
 @pytest.mark.parametrize(("key", "counter"), [(0, 0), (2**64 - 1, 2**63 + 5), (12345, 2**32 - 1)])
@@ -110,8 +125,8 @@ def test_bernoulli() -> None:
         x = draw(lambda s, p=p: bernoulli(s, p, (MANY,)))  # type: ignore[misc]  # mypy: lambda default
         assert x.dtype == np.bool_
         assert stats.binomtest(int(x.sum()), MANY, p).pvalue > 1e-3
-    p = np.array([0.0, 1.0, 1.0], np.float32)
-    assert run(bernoulli, STATE, p)[0].tolist() == [False, True, True]
+    each = np.array([0.0, 1.0, 1.0], np.float32)
+    assert run(bernoulli, STATE, each)[0].tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize(

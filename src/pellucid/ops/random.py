@@ -91,20 +91,21 @@ def _reference(state: Array, *, shape: Shape) -> Array:
 
 def philox_words(key: int, counter: int, count: int) -> Array:
     """`count` words of Philox4x32-10 from a counter on whose upper 64 bits are zero."""
-    low = np.uint64(_LOW)
     with np.errstate(over="ignore"):
         blocks = np.uint64(counter) + np.arange(-(-count // WORDS), dtype=np.uint64)
-    c = [blocks & low, blocks >> np.uint64(32), blocks * np.uint64(0), blocks * np.uint64(0)]
-    for number in range(ROUNDS):
-        k = [((key >> 32 * i) + number * WEYL[i]) & _LOW for i in range(2)]
-        p, q = c[0] * np.uint64(MULTIPLIERS[0]), c[2] * np.uint64(MULTIPLIERS[1])
-        c = [
-            (q >> np.uint64(32)) ^ c[1] ^ np.uint64(k[0]),
-            q & low,
-            (p >> np.uint64(32)) ^ c[3] ^ np.uint64(k[1]),
-            p & low,
-        ]
+    none = np.zeros_like(blocks)
+    c = philox((blocks & np.uint64(_LOW), blocks >> np.uint64(32), none, none), key)
     return np.stack(c, axis=-1).reshape(-1)[:count].astype(np.uint32)
+
+
+def philox(counter: Sequence[Array], key: int) -> tuple[Array, ...]:
+    """The bijection itself: four 32-bit words (held in uint64) to four, ten rounds."""
+    c, low, half = tuple(counter), np.uint64(_LOW), np.uint64(32)
+    for number in range(ROUNDS):
+        k = [np.uint64(((key >> 32 * i) + number * WEYL[i]) & _LOW) for i in range(2)]
+        p, q = c[0] * np.uint64(MULTIPLIERS[0]), c[2] * np.uint64(MULTIPLIERS[1])
+        c = ((q >> half) ^ c[1] ^ k[0], q & low, (p >> half) ^ c[3] ^ k[1], p & low)
+    return c
 
 
 def _u64(fn: str, a: Expr, b: Expr | int) -> Expr:
