@@ -317,3 +317,29 @@ def test_repeated_batch_of_the_left_operand_stays_where_the_order_would_change()
             f"r: f32[2, 5, 4] = {dot('a', 'w', '((2,), (1,))', '((0,), (0,))')}",
         ),
     )
+
+
+def test_reduction_of_a_reshape_reduces_its_operand() -> None:
+    inputs = "x: f32[2, 3, 4, 5]"
+    before = program(
+        inputs,
+        "a: f32[6, 2, 2, 5] = reshape(x, shape=(6, 2, 2, 5))",
+        "r: f32[2, 2] = reduce_max(a, axes=(0, 3))",
+    )
+    after = program(
+        inputs,
+        "reduce_max: f32[4] = reduce_max(x, axes=(0, 1, 3))",
+        "r: f32[2, 2] = reshape(reduce_max, shape=(2, 2))",
+    )
+    check(run, before, after)
+
+
+def test_reduction_of_part_of_an_axis_stays() -> None:
+    check_unchanged(
+        run,
+        program(
+            "x: f32[6]",
+            "a: f32[2, 3] = reshape(x, shape=(2, 3))",
+            "r: f32[2] = reduce_max(a, axes=(1,))",
+        ),
+    )

@@ -173,6 +173,24 @@ def _reduce_broadcast(node: Node, operands: Operands) -> Value | None:
     return ops.broadcast_to(emit(node.op, inner, axes=axes), node.outputs[0].shape)
 
 
+def _reduce_reshape(node: Node, operands: Operands) -> Value | None:
+    """`sum(reshape(x)) -> reshape(sum(x))` where each axis of `x` is reduced wholly or not at all."""
+    inner = operand(operands[0], "reshape")
+    if inner is None or 0 in inner.shape:
+        return None
+    axes, shape = ints(node, "axes"), operands[0].shape
+    taken: list[int] = []
+    for before, after in aligned_groups(inner.shape, shape):
+        long = [a in axes for a in after if shape[a] != 1]
+        if long and all(long):
+            taken += before
+        elif any(long):
+            return None
+    if not taken:
+        return None
+    return ops.reshape(emit(node.op, inner, axes=tuple(taken)), node.outputs[0].shape)
+
+
 def _rules_for(
     node: Node, single_use: bool
 ) -> tuple[Callable[[Node, Operands], Value | None], ...]:
@@ -187,7 +205,7 @@ def _rules_for(
         case "slice":
             return _move_broadcast, _slice_transpose
         case name if name in REDUCTIONS:
-            return _reduce_transpose, _reduce_broadcast
+            return _reduce_transpose, _reduce_broadcast, _reduce_reshape
     if is_elementwise(node):
         return _sink_broadcast, _sink_transpose, _sink_reshape
     return ()
