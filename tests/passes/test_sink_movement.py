@@ -189,9 +189,9 @@ def test_reduction_over_axes_that_do_not_repeat_comes_first() -> None:
     )
     after = program(
         inputs,
-        "reshape: f32[1, 3] = reshape(x, shape=(1, 3))",
-        "reduce_max: f32[1] = reduce_max(reshape, axes=(1,))",
-        "r: f32[2] = broadcast_to(reduce_max, shape=(2,))",
+        "reduce_max: f32[] = reduce_max(x, axes=(0,))",
+        "reduce_max_1: f32[1] = reshape(reduce_max, shape=(1,))",
+        "r: f32[2] = broadcast_to(reduce_max_1, shape=(2,))",
     )
     check(run, before, after)
 

@@ -174,7 +174,7 @@ def _reduce_broadcast(node: Node, operands: Operands) -> Value | None:
 
 
 def _reduce_reshape(node: Node, operands: Operands) -> Value | None:
-    """`sum(reshape(x)) -> reshape(sum(x))` where each axis of `x` is reduced wholly or not at all."""
+    """`sum(reshape(x)) -> reshape(sum(x))` where axes of `x` are reduced wholly or not at all."""
     inner = operand(operands[0], "reshape")
     if inner is None or 0 in inner.shape:
         return None
