@@ -154,11 +154,10 @@ class _Writer:
     def _keep(self, value: Value) -> None:
         """Fill a row buffer with a value that several loops of the row read."""
         idx, variables, shape = self._inner_index(value, "j")
-        inner = self._inner_scope(variables)
-        made = self._value(value, idx, inner)
+        inner, node = self._inner_scope(variables), self.made[value]
+        made = self._formula(node, idx, inner)
         target = self._output_of(value)
         if target is None:
-            node = self.made[value]
             target = Buffer(self.names.take(f"{node.op.name}_row"), shape, value.dtype, "temp")
             self.scope.alloc(target)
             inner.add(Store(target, variables, made))
@@ -226,17 +225,19 @@ class _Writer:
         return Load(buffer, tuple(idx[k] for k in _inner_axes(value, self.space)))
 
     def _inline(self, value: Value, idx: Index, scope: Scope) -> Expr:
-        node = self.made[value]
-        made = self.templates[node]
-        if not isinstance(made.lowering, Pointwise):
-            raise LoweringError(self.name, f"{value.name} is read before it is reduced")
-        home = scope.home(idx)
-        result = made.lowering.body(idx, self._readers(node, home))
+        node, home = self.made[value], scope.home(idx)
+        result = self._formula(node, idx, home)
         shared = self.reads[value] > 1 or home is not scope
         if shared and isinstance(result, Call):
             result = home.name(node.op.name, result, value.dtype)
         home.known[value, idx] = result
         return result
+
+    def _formula(self, node: Node, idx: Index, scope: Scope) -> Expr:
+        lowering = self.templates[node].lowering
+        if not isinstance(lowering, Pointwise):
+            raise LoweringError(self.name, f"{node.op.name} is read before it is reduced")
+        return lowering.body(idx, self._readers(node, scope))
 
 
 def _count_reads(

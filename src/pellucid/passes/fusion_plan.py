@@ -182,16 +182,13 @@ class Planner:
         group = self.expand(solids)
         if not group.outputs or len(group.outputs) > MOST_OUTPUTS:
             return False
-        stored = tuple(stored_as(v, self.group_templates(group)) for v in group.outputs)
-        nodes = live_nodes(group.nodes, stored)
+        formulas = {n: self.templates[n] for n in group.nodes if n in self.templates}
+        stored = tuple(stored_as(v, formulas) for v in group.outputs)
+        nodes = live_nodes(tuple(formulas), stored)
         space = row_space(nodes, self.templates, stored)
         if space is None or not self._rows_pay(nodes, stored, space):
             return False
         return not self._repeats(nodes, stored, space)
-
-    def group_templates(self, group: Group) -> dict[Node, Template]:
-        """The formulas of a group's nodes."""
-        return {n: self.templates[n] for n in group.nodes}
 
     def _contraction_stays_first(self, solids: frozenset[Node]) -> bool:
         """At most one contraction, fed from outside, and no other reduction beside it."""
