@@ -64,21 +64,10 @@ from pellucid.ops.comparison import (
     where,
 )
 from pellucid.ops.contraction import dot_general, matmul, outer, tensordot, vecdot
-from pellucid.ops.conv import emit_conv, spread, turned
-from pellucid.ops.convolution import conv1d, conv2d, conv_transpose2d, paddings_of, pair_of
-from pellucid.ops.create import (
-    constant,
-    full,
-    full_like,
-    iota,
-    ones,
-    ones_like,
-    scalar,
-    zeros,
-    zeros_like,
-)
+from pellucid.ops.convolution import conv1d, conv2d, conv_transpose2d
+from pellucid.ops.create import constant, full, full_like, iota, ones, ones_like, zeros, zeros_like
 from pellucid.ops.einsum import diagonal, einsum, trace
-from pellucid.ops.getitem import getitem, index_add, index_set, make_plan
+from pellucid.ops.getitem import getitem, index_add, index_set
 from pellucid.ops.identity import barrier, stop_gradient
 from pellucid.ops.index import gather, scatter_add, scatter_set
 from pellucid.ops.join import concatenate, repeat, roll, stack, tile, tril, triu, unstack
@@ -86,6 +75,7 @@ from pellucid.ops.layout import (
     expand_dims,
     matrix_transpose,
     moveaxis,
+    permute_dims,
     reshape,
     squeeze,
     swapaxes,
@@ -116,7 +106,7 @@ from pellucid.ops.random import (
     bernoulli,
     normal,
     permutation,
-    philox_words,
+    philox,
     randint,
     random_bits,
     uniform,
@@ -136,16 +126,9 @@ from pellucid.ops.reduction import (
     sum,
     var,
 )
-from pellucid.ops.scan import (
-    cumprod,
-    cumsum,
-    cumulative_prod,
-    cumulative_sum,
-    linear_recurrence,
-    products_of_others,
-)
+from pellucid.ops.scan import cumprod, cumsum, cumulative_prod, cumulative_sum, linear_recurrence
 from pellucid.ops.sort import argsort, sort, top_k
-from pellucid.ops.take import embedding, one_hot, take, take_along_axis, wrapped_indices
+from pellucid.ops.take import embedding, one_hot, take, take_along_axis
 from pellucid.ops.unary import (
     abs,
     acos,
@@ -231,7 +214,6 @@ __all__ = [
     "einsum",
     "elu",
     "embedding",
-    "emit_conv",
     "equal",
     "erf",
     "exp",
@@ -282,7 +264,6 @@ __all__ = [
     "logical_xor",
     "logsumexp",
     "mae_loss",
-    "make_plan",
     "matmul",
     "matrix_transpose",
     "max",
@@ -304,13 +285,11 @@ __all__ = [
     "ones_like",
     "outer",
     "pad",
-    "paddings_of",
-    "pair_of",
     "permutation",
-    "philox_words",
+    "permute_dims",
+    "philox",
     "pow",
     "prod",
-    "products_of_others",
     "randint",
     "random_bits",
     "reciprocal",
@@ -323,7 +302,6 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
-    "scalar",
     "scatter_add",
     "scatter_set",
     "selu",
@@ -339,7 +317,6 @@ __all__ = [
     "softsign",
     "sort",
     "split",
-    "spread",
     "sqrt",
     "square",
     "squeeze",
@@ -361,7 +338,6 @@ __all__ = [
     "tril",
     "triu",
     "trunc",
-    "turned",
     "uniform",
     "unstack",
     "var",
@@ -369,7 +345,6 @@ __all__ = [
     "where",
     "window_max",
     "window_sum",
-    "wrapped_indices",
     "xlogy",
     "zeros",
     "zeros_like",
