@@ -18,7 +18,7 @@ from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 
 _NAMES = itertools.count()
-_COMPILER: list[Any] = []
+_COMPILER: list[Any] = []  # one per process: making one takes longer than a compile
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """LLVM for the host CPU: targets, kernels and program entries as LLVM IR text, text to object code.
 
-Enters: scheduled kernels and a `Target`. Leaves: LLVM IR text, then relocatable object bytes or assembly. Linking and
-running are in `runtime/native.py`. The kernels arrive scheduled and vectorised, so a few LLVM passes are enough.
+Enters: scheduled kernels and a `Target`. Leaves: LLVM IR text, then relocatable object bytes or
+assembly. Linking and running are in `runtime/native.py`. The kernels arrive scheduled and
+vectorised, so a few LLVM passes are enough.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ def host_target() -> Target:
 def render_kernel(kernel: Kernel, target: Target, symbol: str) -> str:
     """A module with one exported function `void symbol(ptr p0, ptr p1, ..., [ptr scratch])`.
 
-    `scratch` is there when `kernel_scratch_bytes(kernel)` is not `(0, 0)`. Parallel loops call the external
-    `void @pellucid_parallel_for(ptr fn, ptr context, i64 n)` with
-    `fn(ptr context, i64 begin, i64 end, i64 thread)`, `thread` below the pool's thread count.
+    `scratch` is there when `kernel_scratch_bytes(kernel)` is not `(0, 0)`. Parallel loops call the
+    external `void @pellucid_parallel_for(ptr fn, ptr context, i64 n)` with `fn(ptr context, i64
+    begin, i64 end, i64 thread)`, `thread` below the pool's thread count.
 
     Raises:
         LoweringError: the kernel calls a function that has no code here.
@@ -98,8 +99,8 @@ class KernelArguments:
 def render_entry(calls: Sequence[KernelArguments], symbol: str, profiled: bool = False) -> str:
     """`void symbol(ptr table)` that runs `calls` in order with the pointers `table[slot]`.
 
-    With `profiled`, `void symbol(ptr table, ptr times)` also writes each call's start and end in nanoseconds of the
-    monotonic clock to `times[2 * i]` and `times[2 * i + 1]` (int64).
+    With `profiled`, `void symbol(ptr table, ptr times)` also writes each call's start and end in
+    nanoseconds of the monotonic clock to `times[2 * i]` and `times[2 * i + 1]` (int64).
     """
     module = Module()
     params = "ptr %table, ptr %times" if profiled else "ptr %table"

@@ -1,8 +1,9 @@
 """Conversions between dtypes, and between registers and memory.
 
-Floats narrower than float32 are computed in float32. Where the machine has no instruction for a format (bfloat16,
-float8, and float16 without F16C) the conversions are integer arithmetic on the bits: round to nearest, ties to even,
-gradual underflow, NaN kept, overflow to infinity (float8_e4m3fn has none: NaN).
+Floats narrower than float32 are computed in float32. Where the machine has no instruction for a
+format (bfloat16, float8, and float16 without F16C) the conversions are integer arithmetic on the
+bits: round to nearest, ties to even, gradual underflow, NaN kept, overflow to infinity
+(float8_e4m3fn has none: NaN).
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def _encode(words: _Words, value: str, form: _Format) -> str:
     shift = ((form.bias - 127) << 23) + (1 << (drop - 1)) - 1
     rounded = words.op("lshr", words.op("add", words.op("add", magnitude, shift), odd), drop)
     if form.bias != 127:
-        # Adding a power of two whose last place is the format's smallest step lets the FPU round denormals.
+        # Adding a power of two whose last place is the format's smallest step lets the FPU round
+        # denormals.
         magic = (127 - form.bias + drop + 1) << 23
         total = words.function.pure(
             f"fadd {words.float_kind} {words.floats(magnitude)}, {words.floats(words.const(magic))}"

@@ -1,10 +1,11 @@
 """Textual LLVM IR, one function at a time, with hoisting and value numbering built in.
 
-Enters: instruction texts. Leaves: a module's text. A function under construction is a stack of open regions (the
-entry, a loop's body, a branch). A pure instruction goes into the outermost open region that has all its operands, and
-an instruction already there is reused, so address arithmetic and other loop invariants leave their loops as they are
-written and the short LLVM pass list needs neither LICM nor GVN. This works because the region around an open loop is
-still open at its end: what is appended there lands in the loop's preheader.
+Enters: instruction texts. Leaves: a module's text. A function under construction is a stack of open
+regions (the entry, a loop's body, a branch). A pure instruction goes into the outermost open region
+that has all its operands, and an instruction already there is reused, so address arithmetic and
+other loop invariants leave their loops as they are written and the short LLVM pass list needs
+neither LICM nor GVN. This works because the region around an open loop is still open at its end:
+what is appended there lands in the loop's preheader.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Region:
     label: str
     lines: list[str] = field(default_factory=list)
     known: dict[str, str] = field(default_factory=dict)
-    # False where the region may be skipped although the code before it ran: a load must not leave it.
+    # False where the region may be skipped although the code before it ran: a load must not leave
+    # it.
     certain: bool = True
 
 
@@ -101,9 +103,11 @@ class Function:
         return max((levels.get(name, 0) for name in _OPERAND.findall(text)), default=0)
 
     def pure(self, text: str, floor: int = 0, key: str = "") -> str:
-        """The value of an instruction without side effects, as far out as its operands (and `floor`) allow.
+        """The value of an instruction without side effects, as far out as its operands (and
+        `floor`) allow.
 
-        `key` stands for `text` when looking for an earlier equal value; loads add their memory's version to it.
+        `key` stands for `text` when looking for an earlier equal value; loads add their memory's
+        version to it.
         """
         level = max(self.level_of(text), floor)
         region = self._regions[level]

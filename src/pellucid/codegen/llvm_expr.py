@@ -1,7 +1,8 @@
 """Expressions of the loop IR as LLVM values: scalars, or vectors inside a `vector` loop.
 
-A `Writer` knows the bindings in force: each loop variable's affine form, each buffer's storage, the SIMD width and the
-mask of active lanes. A value has width 1 when all lanes agree and the full width otherwise.
+A `Writer` knows the bindings in force: each loop variable's affine form, each buffer's storage, the
+SIMD width and the mask of active lanes. A value has width 1 when all lanes agree and the full width
+otherwise.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ _DECIDED = {
 class Storage:
     """Where a buffer lies.
 
-    `lanes` > 1: it was allocated inside a vector loop and holds one copy per lane, side by side. `padded`: whole
-    vectors may be read and written past its end (our own stack memory). `version` counts the stores to it and `pin`
-    is the innermost open loop that stores to it: what keeps a load from being reused or hoisted wrongly.
+    `lanes` > 1: it was allocated inside a vector loop and holds one copy per lane, side by side.
+    `padded`: whole vectors may be read and written past its end (our own stack memory), `row` the
+    length of its padded rows. `version` counts the stores to it and `pin` is the innermost open
+    loop that stores to it: what keeps a load from being reused or hoisted wrongly.
     """
 
     pointer: str
@@ -61,6 +63,7 @@ class Storage:
     strides: tuple[int, ...]
     lanes: int = 1
     padded: bool = False
+    row: int = 0
     version: int = 0
     pin: int = 0
 

@@ -1,8 +1,9 @@
 """Index arithmetic as affine forms, so that addresses fold to constants and strides are seen.
 
-An `Affine` is `const + sum(coefficient * name) + lane * (0, 1, 2, ...) [+ vector]`: `lane` is its step from one SIMD
-lane to the next, `vector` an int64 vector for what is not affine in the lane (an index read from memory). Names whose
-range is known let a division, remainder or comparison be decided when the code is written.
+An `Affine` is `const + sum(coefficient * name) + lane * (0, 1, 2, ...) [+ vector]`: `lane` is its
+step from one SIMD lane to the next, `vector` an int64 vector for what is not affine in the lane (an
+index read from memory). Names whose range is known let a division, remainder or comparison be
+decided when the code is written.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Statements of the loop IR as LLVM: loops, SIMD loops, parallel loops, stores, scratch memory.
 
-Enters: a kernel. Leaves: a function `void symbol(ptr p0, ..., [ptr scratch])` in a `Module`. The body of an outermost
-parallel loop becomes a function `void (ptr context, i64 begin, i64 end, i64 thread)` that the thread pool runs on
-ranges of iterations. Scheduling decisions are not made here: what is a vector, unrolled or parallel is in the kernel.
+Enters: a kernel. Leaves: a function `void symbol(ptr p0, ..., [ptr scratch])` in a `Module`. The
+body of an outermost parallel loop becomes a function `void (ptr context, i64 begin, i64 end, i64
+thread)` that the thread pool runs on ranges of iterations. Scheduling decisions are not made here:
+what is a vector, unrolled or parallel is in the kernel.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from pellucid.codegen.llvm_vectorize import (
     uses,
 )
 from pellucid.core.dtype import DType, Scalar, bool_, int32
-from pellucid.core.shape import Shape
+from pellucid.core.shape import Shape, size_of
 from pellucid.core.target import Target
 from pellucid.loop.ir import Alloc, Buffer, Call, Expr, For, If, Kernel, Load, Stmt, Store
 
@@ -53,6 +54,18 @@ def row_major_strides(shape: Shape) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def _padded_rows(shape: Shape, lanes: int) -> Shape:
+    """`shape` with its last axis rounded up to whole vectors.
+
+    Then the masked vector at the end of a row reaches into no other row, and accumulators whose
+    rows are not whole vectors become registers too.
+    """
+    if len(shape) < 2 or not shape[-1]:
+        return shape
+    step = min(lanes, 1 << (shape[-1] - 1).bit_length())
+    return (*shape[:-1], -(-shape[-1] // step) * step)
+
+
 def on_stack(buffer: Buffer) -> bool:
     """True for `local` buffers small enough for the stack; larger ones use scratch memory like `temp` ones."""
     return buffer.scope == "local" and buffer.nbytes <= _STACK_BYTES
@@ -66,9 +79,10 @@ def aligned(nbytes: int) -> int:
 def kernel_scratch_bytes(kernel: Kernel) -> tuple[int, int]:
     """Bytes of scratch memory a kernel needs: `(shared, per thread)`.
 
-    The caller passes one block of `shared + threads * per_thread` bytes, aligned to 64, as the kernel's last argument
-    (absent when both are 0), where `threads` counts the pool's workers and the caller. Temporaries inside a parallel
-    loop are per thread, the others shared. Blocks of two calls that may run at once must not overlap.
+    The caller passes one block of `shared + threads * per_thread` bytes, aligned to 64, as the
+    kernel's last argument (absent when both are 0), where `threads` counts the pool's workers and
+    the caller. Temporaries inside a parallel loop are per thread, the others shared. Blocks of two
+    calls that may run at once must not overlap.
     """
     return _scratch_bytes(kernel.body, False)
 
@@ -131,7 +145,7 @@ class Writer(Expressions):
                 case Alloc():
                     self._alloc(stmt)
 
-    # --- loops ------------------------------------------------------------------------------------------------------
+    # --- loops -----------------------------------------------------------------------------------
 
     def _loop(self, loop: For) -> None:
         extent = self.affine(loop.extent)
@@ -185,7 +199,7 @@ class Writer(Expressions):
             place.version += 1
             place.pin = pin
 
-    # --- SIMD loops -------------------------------------------------------------------------------------------------
+    # --- SIMD loops ------------------------------------------------------------------------------
 
     def _vector_loop(self, loop: For, extent: Affine) -> None:
         reach = range_of(extent, self.ranges, 1)
@@ -253,12 +267,13 @@ class Writer(Expressions):
         names = {s.buffer.name for s in loop.body if isinstance(s, Store)}
         return any(self.storages[n].padded for n in names if n in self.storages)
 
-    # --- reductions over lanes --------------------------------------------------------------------------------------
+    # --- reductions over lanes -------------------------------------------------------------------
 
     def _open_accumulator(self, store: Store, fn: str, lanes: int) -> None:
         dtype = store.buffer.dtype
         kind = vector(storage(dtype), lanes)
         place = Storage(self.function.alloca(kind, _ALIGN), dtype, (), lanes, padded=True)
+        place.pin = self.function.level
         start = splat(self.function, constant(_identity(fn, dtype), dtype), lanes)
         self._write_plain(place, place.pointer, start)
         self.accumulators[store] = place
@@ -291,7 +306,7 @@ class Writer(Expressions):
                 return self.ops.multiply_add(args[0], args[1], args[2])
         return apply(self.ops, fn, [old, self.value(rest)], dtype)
 
-    # --- stores -----------------------------------------------------------------------------------------------------
+    # --- stores ----------------------------------------------------------------------------------
 
     def _store(self, store: Store) -> None:
         if store in self.accumulators and self.width > 1:
@@ -311,7 +326,20 @@ class Writer(Expressions):
         if form.uniform:
             self._store_uniform(place, form, value)
         else:
-            self._store_lanes(place, form, splat(self.function, value, self.width))
+            mask = "" if self._ends_row(store, place) else self.mask
+            self._store_lanes(place, form, splat(self.function, value, self.width), mask)
+
+    def _ends_row(self, store: Store, place: Storage) -> bool:
+        """True when the inactive lanes fall into the padding of a row of our own memory."""
+        if not (place.row and self.mask.startswith("<")):
+            return False
+        last = self.affine(store.indices[-1])
+        if last.lane != 1 or last.terms or last.vector:
+            return False
+        active = self.mask.count("true")
+        return last.const + active >= store.buffer.shape[-1] and (
+            last.const + self.width <= place.row
+        )
 
     def _stored_value(self, store: Store, place: Storage) -> Value:
         found = reduction(store)
@@ -327,8 +355,7 @@ class Writer(Expressions):
             value = self._blend(value, self._load_lanes(place, pointer, place.lanes, ""))
         self._write_plain(place, pointer, value)
 
-    def _store_lanes(self, place: Storage, form: Affine, value: Value) -> None:
-        mask = self.mask
+    def _store_lanes(self, place: Storage, form: Affine, value: Value, mask: str) -> None:
         if form.vector or form.lane not in (1, -1):
             self._scatter(place, form, value)
             return
@@ -387,7 +414,7 @@ class Writer(Expressions):
         )
         place.version += 1
 
-    # --- conditions and memory --------------------------------------------------------------------------------------
+    # --- conditions and memory -------------------------------------------------------------------
 
     def _if(self, stmt: If) -> None:
         cond = self.value(stmt.cond)
@@ -419,15 +446,22 @@ class Writer(Expressions):
         shadowed, top = self.storages.get(buffer.name), self.scratch_top
         strides = row_major_strides(buffer.shape)
         if on_stack(buffer) or self.width > 1:
-            pad = self.target.vector_bits // 8 // buffer.dtype.itemsize
-            count = buffer.size * self.width + pad
+            lanes = self.target.lanes(buffer.dtype)
+            shape = _padded_rows(buffer.shape, lanes) if self.width == 1 else buffer.shape
+            strides = row_major_strides(shape)
+            count = size_of(shape) * self.width + lanes
             pointer = self.function.alloca(f"[{count} x {storage(buffer.dtype)}]", _ALIGN)
-            place = Storage(pointer, buffer.dtype, strides, self.width, padded=True)
+            row = 0
+            if self.width == 1 and shape:
+                row = shape[-1] if len(shape) > 1 else shape[0] + lanes
+            place = Storage(pointer, buffer.dtype, strides, self.width, padded=True, row=row)
         else:
             base = self.scratch_base
             pointer = self.function.pure(f"getelementptr i8, ptr {base}, i64 {top}")
             place = Storage(pointer, buffer.dtype, strides)
             self.scratch_top += aligned(buffer.nbytes)
+        # What the memory holds before this point means nothing: no load may leave the loop around.
+        place.pin = self.function.level
         self.storages[buffer.name] = place
         self.write(stmt.body)
         self.scratch_top = top
@@ -436,7 +470,7 @@ class Writer(Expressions):
         else:
             self.storages[buffer.name] = shadowed
 
-    # --- parallel loops ---------------------------------------------------------------------------------------------
+    # --- parallel loops --------------------------------------------------------------------------
 
     def _thread_scratch(self, thread: str) -> str:
         """Where the temporaries of one thread lie, after the shared ones."""
@@ -541,8 +575,8 @@ def _define_entry(module: Module, symbol: str, kinds: list[str], attributes: str
 def write_kernel(module: Module, kernel: Kernel, target: Target, symbol: str) -> None:
     """Adds `void symbol(ptr p0, ..., [ptr scratch])` to `module`.
 
-    Pointers need the alignment of one element. Memory of different params must not overlap, save where an output is
-    written at exactly the place an input was read from before.
+    Pointers need the alignment of one element. Memory of different params must not overlap, save
+    where an output is written at exactly the place an input was read from before.
 
     Raises:
         LoweringError: the kernel calls a function this target has no code for.

@@ -1,12 +1,14 @@
 """Transcendental functions on vectors.
 
-float32 (and the narrow floats, which are computed in it): polynomials, at most 2 ulp over the whole range, signed
-zeros, infinities, NaN and denormals included. exp, exp2, log, tanh, erf, sin and cos stay in float32 apart from the
-argument reduction of sin and cos; the others work in float64 lanes, where one or two terms suffice against
-cancellation. Everything else, and float64, calls the C library lane by lane.
+float32 (and the narrow floats, which are computed in it): polynomials, at most 2 ulp over the whole
+range, signed zeros, infinities, NaN and denormals included. exp, exp2, log, tanh, erf, sin and cos
+stay in float32 apart from the argument reduction of sin and cos; the others work in float64 lanes,
+where one or two terms suffice against cancellation. Everything else, and float64, calls the C
+library lane by lane.
 
-No instruction here carries a fast-math flag: argument reduction must not be reassociated. Rounding to an integer adds
-and takes away 1.5 * 2**23 (2**52 for float64), which every machine has and whose low bits are the integer.
+No instruction here carries a fast-math flag: argument reduction must not be reassociated. Rounding
+to an integer adds and takes away 1.5 * 2**23 (2**52 for float64), which every machine has and whose
+low bits are the integer.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _BIAS = {32: 127, 64: 1023}
 # Beyond this, reducing by pi/2 in float64 loses too many bits: the C library takes over.
 _REDUCIBLE = 2.0**22
 
-# Minimax polynomials in float32, highest power first. Source: S. Moshier, Cephes (expf, logf, tanhf, sinf, cosf).
+# Minimax polynomials in float32, highest power first. Source: S. Moshier, Cephes (expf, logf,
+# tanhf, sinf, cosf).
 _EXP = (
     1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
     5.0000001201e-1,
@@ -36,7 +39,13 @@ _LOG = (
     7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
     -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
 )  # fmt: skip
-_TANH = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+_TANH = (
+    -5.70498872745e-3,
+    2.06390887954e-2,
+    -5.37397155531e-2,
+    1.33314422036e-1,
+    -3.33332819422e-1,
+)
 _SIN = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 _COS = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
 # ln 2 in two parts; the first has so few bits that its product with an exponent is exact.
@@ -253,7 +262,9 @@ def _with_library(m: _Maths, x: Value, fast: Value, name: str) -> Value:
     def slow() -> None:
         # emit, not pure: these calls must stay behind the test.
         lanes = [lane(function, x, i) for i in range(width)]
-        values = [Value(function.emit(f"call float @{name}(float {s.text})"), s.dtype) for s in lanes]
+        values = [
+            Value(function.emit(f"call float @{name}(float {s.text})"), s.dtype) for s in lanes
+        ]
         function.effect(f"store {gather_lanes(function, values).typed}, ptr {slot}")
 
     function.branch(some, slow)
@@ -271,7 +282,7 @@ def _cos(m: _Maths, x: Value) -> Value:
     return _with_library(m, x, _circular(m, x, 1), "cosf")
 
 
-# --- float64 lanes for float32 results ------------------------------------------------------------------------------
+# --- float64 lanes for float32 results -----------------------------------------------------------
 
 
 def _wide_exp(m: _Maths, x: Value) -> Value:
@@ -289,7 +300,8 @@ def _wide_log(m: _Maths, x: Value) -> Value:
     offset = m.op("sub", m.bits(x), lowest)
     exponent = m.op("ashr", offset, 52)
     mantissa = m.bitcast(m.op("sub", m.bits(x), m.op("shl", exponent, 52)), float64)
-    # int64 to float64 has no SSE2 or AVX2 instruction; as low bits of a float it is one subtraction.
+    # int64 to float64 has no SSE2 or AVX2 instruction; as low bits of a float it is one
+    # subtraction.
     floats = m.bitcast(m.op("add", exponent, _MAGIC_BITS[64]), float64)
     e = m.sub(floats, _MAGIC[64])
     s = m.div(m.sub(mantissa, 1.0), m.add(mantissa, 1.0))

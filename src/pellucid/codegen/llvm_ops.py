@@ -1,8 +1,9 @@
 """The scalar functions of the loop IR on LLVM values, lane by lane.
 
-Enters: a function name, argument values of one width, the result dtype. Leaves: the result value. The meaning at the
-edges is the loop IR's: integer division by zero gives 0, shifts by the width or more give 0 or the sign, max and min
-hand on NaN, nothing traps. Transcendental functions are in `llvm_math`.
+Enters: a function name, argument values of one width, the result dtype. Leaves: the result value.
+The meaning at the edges is the loop IR's: integer division by zero gives 0, shifts by the width or
+more give 0 or the sign, max and min hand on NaN, nothing traps. Transcendental functions are in
+`llvm_math`.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def _extremum(name: str) -> Binary:
             return ops.binary(_BOOL_ARITHMETIC[name], a, b)
         if not a.dtype.is_float:
             return ops.intrinsic(f"{'s' if _signed(a) else 'u'}{name}", a, b)
-        # One machine instruction that gives its second operand when either is NaN; a constant goes first, so that
+        # One machine instruction that gives its second operand when either is NaN; a constant goes
+        # first, so that
         # only a NaN in a variable first operand needs mending.
         if b.text.startswith(("splat", "0x")):
             a, b = b, a

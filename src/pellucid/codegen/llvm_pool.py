@@ -2,22 +2,25 @@
 
 Leaves a module that exports
 
-- `i64 pellucid_pool_start(i64 workers)`: resizes the pool (0 stops it); returns the threads it now has, the caller of
-  loops included;
+- `i64 pellucid_pool_start(i64 workers)`: resizes the pool (0 stops it); returns the threads it now
+  has, the caller of loops included;
 - `void pellucid_pool_stop()`: ends the workers and waits for them;
-- `i64 pellucid_pool_threads()`: workers + 1, so one more than the largest `thread` a loop body is given;
-- `void pellucid_parallel_for(ptr fn, ptr context, i64 n)`: runs `fn(context, begin, end, thread)` on ranges that
-  together are `[0, n)`, on the workers and the caller (thread 0), and returns when all are done.
+- `i64 pellucid_pool_threads()`: workers + 1, so one more than the largest `thread` a loop body is
+  given;
+- `void pellucid_parallel_for(ptr fn, ptr context, i64 n)`: runs `fn(context, begin, end, thread)`
+  on ranges that together are `[0, n)`, on the workers and the caller (thread 0), and returns when
+  all are done.
 
-How a loop runs: the caller writes a ticket `epoch : 24 | chunks : 20 | next : 20` and bumps a generation counter.
-Threads claim chunks by compare-and-swap on the ticket, so a worker that wakes late finds nothing left and never holds
-up the caller, and one that saw an older loop cannot claim a chunk of a newer one. Idle workers spin for a few
-microseconds, then sleep on the generation in a futex. Only one loop uses the workers at a time: a loop inside a loop,
-or one from a second thread meanwhile, runs serially where it was called.
+How a loop runs: the caller writes a ticket `epoch : 24 | chunks : 20 | next : 20` and bumps a
+generation counter. Threads claim chunks by compare-and-swap on the ticket, so a worker that wakes
+late finds nothing left and never holds up the caller, and one that saw an older loop cannot claim a
+chunk of a newer one. Idle workers spin for a few microseconds, then sleep on the generation in a
+futex. Only one loop uses the workers at a time: a loop inside a loop, or one from a second thread
+meanwhile, runs serially where it was called.
 
-After `fork` the child has no workers; loops still finish there, because the caller alone can claim every chunk, and
-`pellucid_pool_start` makes new ones. Where there is no futex (macOS, Windows, other CPUs) the module holds a serial
-`pellucid_parallel_for` with the same exports.
+After `fork` the child has no workers; loops still finish there, because the caller alone can claim
+every chunk, and `pellucid_pool_start` makes new ones. Where there is no futex (macOS, Windows,
+other CPUs) the module holds a serial `pellucid_parallel_for` with the same exports.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How values look in LLVM: register types, storage types, literals, splats.
 
-A `Value` is a scalar (`width` 1) or one SIMD vector of `width` lanes. Registers hold bool as `i1` and the narrow floats
-(float16, bfloat16, float8) as `float`, already rounded to their dtype; memory holds bool as `i8` and the narrow floats
-as `half` or as the integer of their bits.
+A `Value` is a scalar (`width` 1) or one SIMD vector of `width` lanes. Registers hold bool as `i1`
+and the narrow floats (float16, bfloat16, float8) as `float`, already rounded to their dtype; memory
+holds bool as `i8` and the narrow floats as `half` or as the integer of their bits.
 """
 
 from __future__ import annotations

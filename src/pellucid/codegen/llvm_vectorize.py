@@ -146,9 +146,10 @@ class _Check:
 def can_vectorize(loop: For) -> bool:
     """True when all lanes of the loop can run at once with the meaning of one after the other.
 
-    That lanes do not depend on each other through memory is the schedule's promise; checked here are the forms the
-    code generator has no SIMD counterpart for: extents that differ by lane, private arrays indexed by lane, stores of
-    different values to one element that are not a reduction.
+    That lanes do not depend on each other through memory is the schedule's promise; checked here
+    are the forms the code generator has no SIMD counterpart for: extents that differ by lane,
+    private arrays indexed by lane, stores of different values to one element that are not a
+    reduction.
     """
     return _Check(loop).passes()
 
