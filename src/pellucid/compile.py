@@ -1,0 +1,294 @@
+"""From a graph to machine code: the stages in order, and everything each of them made.
+
+Read this file first. A program goes through
+
+    graph -> PASSES -> lower_graph -> donate_inputs -> schedule_kernel -> render_kernel -> object
+
+and `Compiled` holds what comes out at every arrow, made when first asked for: a program whose code
+is in the cache needs none of them to run. Enters: a `Graph`. Leaves: `Compiled`, with one object
+file per distinct kernel and one for the entry that calls them all. Does not place memory, link or
+run: that is `runtime/`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Protocol
+
+from pellucid.codegen.kernel import CompiledKernel, KernelObject
+from pellucid.codegen.llvm import KernelArguments, compile_ir, host_target, render_entry
+from pellucid.codegen.llvm_version import LLVM_VERSION
+from pellucid.core.config import CONFIG, Config
+from pellucid.core.errors import CompileError
+from pellucid.core.target import Target
+from pellucid.core.version import source_digest
+from pellucid.graph.foreign import foreign_digest
+from pellucid.graph.ir import Graph
+from pellucid.graph.key import graph_key
+from pellucid.loop.key import kernel_key
+from pellucid.loop.printer import print_kernel
+from pellucid.lower.donation import donate_inputs
+from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.lower.program import LoweredProgram
+from pellucid.passes import (
+    eliminate_common_subexpressions,
+    eliminate_dead_code,
+    fold_constants,
+    group_fusion,
+    inline_calls,
+    simplify_algebra,
+    simplify_unsafe,
+    sink_movement,
+)
+from pellucid.passes.manager import Pass, PassResult, run_passes, select_passes
+
+_INLINE = Pass("inline_calls", inline_calls.run, "Bodies of calls become part of the program.")
+_FOLD = Pass("fold_constants", fold_constants.run, "What needs no input is computed now.")
+_SIMPLIFY = Pass("simplify_algebra", simplify_algebra.run, "Cheaper nodes that give the same bits.")
+_UNSAFE = Pass(
+    "simplify_unsafe", simplify_unsafe.run, "Rules that may change last bits.", unsafe=True
+)
+_SINK = Pass("sink_movement", sink_movement.run, "Broadcasts and transposes move down, and meet.")
+_CSE = Pass(
+    "eliminate_common_subexpressions",
+    eliminate_common_subexpressions.run,
+    "Equal nodes are computed once.",
+)
+_DCE = Pass("eliminate_dead_code", eliminate_dead_code.run, "Nodes that no output needs go.")
+_FUSE = Pass("group_fusion", group_fusion.run, "Nodes that share one loop nest become one node.")
+
+PASSES: tuple[Pass, ...] = (
+    _INLINE,
+    _DCE,
+    _FOLD,
+    _SIMPLIFY,
+    _UNSAFE,
+    _CSE,
+    _SINK,
+    # sinking brings together what the first round could not see
+    _FOLD,
+    _SIMPLIFY,
+    _CSE,
+    _DCE,
+    _FUSE,  # last: fixes which nodes share a kernel
+)
+"""The graph passes in the order they run; `PELLUCID_DISABLE_PASSES` names those to leave out."""
+
+
+class ObjectStore(Protocol):
+    """Where compiled objects are looked up and kept: bytes by a hexadecimal key."""
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes under `key`, or None."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A program and every form it takes, each made when first asked for.
+
+    Attributes:
+        graph: what was given.
+        target: the machine this is for.
+        config: which passes are off, and whether unsafe math is allowed.
+        donated: for each output made in an input's memory, that input.
+        keep_dumps: whether `passes` keeps the graph before and after each pass.
+        seconds: time by stage, for the stages that have run.
+    """
+
+    graph: Graph
+    target: Target
+    config: Config
+    donated: Mapping[int, int]
+    keep_dumps: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of everything the program depends on; what the cache looks it up by."""
+        parts = [
+            graph_key(self.graph), foreign_digest(self.graph), repr(sorted(self.donated.items())),
+            repr((self.config.disable_passes, self.config.unsafe_math)), _machine(self.target),
+        ]  # fmt: skip
+        return _digest(*parts)
+
+    @cached_property
+    def passes(self) -> PassResult:
+        """The optimised graph, and what each pass did."""
+        with self._stage("passes"):
+            return optimize(self.graph, self.config, keep_dumps=self.keep_dumps)
+
+    @cached_property
+    def lowered(self) -> LoweredProgram:
+        """Slots and kernel calls, with donations settled."""
+        graph = self.passes.graph
+        with self._stage("lower"):
+            return donate_inputs(lower_graph(graph), self.donated)
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """The kernel's symbol, for each call; calls of equal kernels share it."""
+        calls = self.lowered.calls
+        with self._stage("symbols"):
+            keys = [_digest(kernel_key(c.kernel), _machine(self.target)) for c in calls]
+        return tuple(f"kernel_{key[:32]}" for key in keys)
+
+    @cached_property
+    def kernels(self) -> Mapping[str, CompiledKernel]:
+        """The distinct kernels, by symbol."""
+        return {
+            symbol: CompiledKernel(symbol, call.kernel, self.target)
+            for symbol, call in zip(self.symbols, self.lowered.calls, strict=True)
+        }
+
+    @property
+    def entry(self) -> str:
+        """The symbol of the function that makes all calls, with a table of pointers by slot."""
+        return f"program_{self.key[:32]}"
+
+    def kernel_of(self, call: int) -> CompiledKernel:
+        """The kernel that call number `call` runs."""
+        return self.kernels[self.symbols[call]]
+
+    def objects(self, store: ObjectStore | None = None) -> dict[str, KernelObject]:
+        """The distinct kernels' objects, by symbol.
+
+        Args:
+            store: where kernels compiled before are found, and new ones kept.
+
+        Raises:
+            CompileError: a kernel failed; names it and the user's lines it comes from.
+        """
+        return {symbol: self._object(kernel, store) for symbol, kernel in self.kernels.items()}
+
+    def arguments(self, objects: Mapping[str, KernelObject]) -> tuple[KernelArguments, ...]:
+        """For each call its symbol, its slots, and a slot for scratch memory where it wants some.
+
+        Scratch slots are numbered after the program's.
+        """
+        fresh = itertools.count(len(self.lowered.slots))
+        return tuple(
+            KernelArguments(
+                symbol=symbol,
+                slots=call.args,
+                scratch=next(fresh) if any(objects[symbol].scratch) else None,
+            )
+            for symbol, call in zip(self.symbols, self.lowered.calls, strict=True)
+        )
+
+    def entry_object(self, objects: Mapping[str, KernelObject]) -> bytes:
+        """The object file of the entry."""
+        with self._stage("entry"):
+            return compile_ir(render_entry(self.arguments(objects), self.entry), self.target)
+
+    @property
+    def ir(self) -> str:
+        """The LLVM IR of all kernels."""
+        return "\n".join(k.ir for k in self.kernels.values())
+
+    @property
+    def assembly(self) -> str:
+        """The machine code of all kernels, as text."""
+        return "\n".join(k.assembly for k in self.kernels.values())
+
+    def _object(self, kernel: CompiledKernel, store: ObjectStore | None) -> KernelObject:
+        key = kernel.symbol.removeprefix("kernel_")
+        known = store.get(key) if store else None
+        if known is not None:
+            return KernelObject.from_bytes(known)
+        try:
+            with self._stage("schedule"):
+                kernel.steps  # noqa: B018  # made here so that each stage is timed by itself
+            with self._stage("render"):
+                kernel.ir  # noqa: B018
+            with self._stage("llvm"):
+                made = kernel.object
+        except Exception as error:
+            raise self._failed(kernel, error) from error
+        if store:
+            store.put(key, made.to_bytes())
+        return made
+
+    def _failed(self, kernel: CompiledKernel, error: Exception) -> CompileError:
+        calls = zip(self.symbols, self.lowered.calls, strict=True)
+        sources = [s for symbol, call in calls if symbol == kernel.symbol for s in call.sources]
+        return CompileError(
+            f"kernel {kernel.kernel.name}",
+            f"{type(error).__name__}: {error}\nThe kernel:\n{print_kernel(kernel.kernel)}\n",
+            source=", ".join(dict.fromkeys(sources)),
+        )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def compile_graph(
+    graph: Graph,
+    target: Target | None = None,
+    config: Config = CONFIG,
+    *,
+    keep_dumps: bool = False,
+    donate: Mapping[int, int] = MappingProxyType({}),
+) -> Compiled:
+    """The compilation of a graph for `target`; its stages run when they are asked for.
+
+    Args:
+        graph: the program.
+        target: the machine to compile for; this one by default.
+        config: which passes are off, and whether unsafe math is allowed.
+        keep_dumps: keep the graph before and after each pass.
+        donate: output position -> position of the input whose memory it takes over; that input's
+            contents are lost.
+
+    Raises:
+        ArgumentError: a pass that is switched off does not exist. Later, by the stages: `donate`
+            does not fit the program.
+        CompileError: later, by the stages: a pass or a kernel failed.
+    """
+    select_passes(PASSES, config.disable_passes, unsafe=config.unsafe_math)
+    return Compiled(
+        graph=graph,
+        target=this_machine() if target is None else target,
+        config=config,
+        donated=dict(donate),
+        keep_dumps=keep_dumps,
+    )
+
+
+@functools.cache
+def this_machine() -> Target:
+    """The machine this process runs on, looked at once."""
+    return host_target()
+
+
+def optimize(graph: Graph, config: Config = CONFIG, *, keep_dumps: bool = False) -> PassResult:
+    """Run `PASSES`, less those that `config` switches off.
+
+    Raises:
+        ArgumentError: a pass that is switched off does not exist.
+        CompileError: a pass failed.
+    """
+    disabled, unsafe = config.disable_passes, config.unsafe_math
+    return run_passes(graph, PASSES, disabled, keep=keep_dumps, unsafe=unsafe)
+
+
+def _machine(target: Target) -> str:
+    """What code depends on besides the program: the target and the compilers' versions."""
+    return f"{target!r} {source_digest()} {LLVM_VERSION}"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,262 @@
+"""A compiled program, loaded: NumPy arrays in, NumPy arrays out, one native call in between.
+
+Enters: `Compiled`. What the cache has is loaded without compiling. Leaves: an `Executable`, which
+holds the linked code, the arena for temporaries and the table of pointers that the code reads.
+
+The time between the caller and the code counts for small programs. So the table is kept: an array
+that was passed at the same place in the call before (parameters, optimiser state) is recognised by
+identity and costs nothing more, and only fresh arrays are checked and their pointers written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import threading
+import weakref
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.codegen.llvm import compile_ir, render_entry
+from pellucid.compile import Compiled
+from pellucid.core.dtype import as_dtype
+from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
+from pellucid.core.log import get_logger
+from pellucid.runtime.buffer import data_pointer, default_allocator
+from pellucid.runtime.cache import Cache, open_cache
+from pellucid.runtime.dump import dump_program
+from pellucid.runtime.native import PARALLEL_FOR, Library, link, pool_library
+from pellucid.runtime.pool import MAX_THREADS, start_pool
+from pellucid.runtime.program import Port, Program, make_program
+
+LOG = get_logger("runtime.executable")
+STORED_CONSTANT_BYTES = 32 << 20  # programs with more constants are compiled again per process
+
+Array = NDArray[Any]
+
+
+class Executable:
+    """A loaded program. Safe to call from several threads, one of which runs at a time.
+
+    Attributes:
+        compiled: where it comes from; the stages that were not needed run when asked for.
+        program: calls, ports and memory plan.
+        library: the linked code.
+        cached: True if the program came from the cache.
+    """
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+        self.program, self.cached = load_program(compiled, open_cache(compiled.config))
+        self.library = _link(self.program)
+        self._entry = self.library.function(self.program.entry, ctypes.c_void_p)
+        self._profiled: Callable[..., None] | None = None
+        self._lock = threading.Lock()
+        self._table = (ctypes.c_int64 * max(1, self.program.slots))()
+        self._address = ctypes.addressof(self._table)
+        self._inputs = _Inputs(self.program, self._table)
+        self._outputs = [
+            (port.slot, port.shape, port.numpy, self.program.donated.get(k))
+            for k, port in enumerate(self.program.outputs)
+        ]
+        self._empty = default_allocator().empty
+        self._place_memory()
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array] | None = None) -> list[Array]:
+        """The program's outputs for these inputs.
+
+        Args:
+            inputs: arrays of the graph's input types. One that is not C-contiguous is copied. A
+                donated one is overwritten, and comes back as the output that took its memory.
+            outputs: C-contiguous arrays to write into; fresh ones by default. At the place of a
+                donated output anything may stand.
+
+        Raises:
+            ShapeError, DTypeError: an array does not have its port's type.
+            ArgumentError: the number of arrays is wrong, or an output cannot be written into.
+        """
+        with self._lock:
+            results = self._bind(inputs, outputs)
+            self._entry(self._address)
+            return results
+
+    def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], NDArray[np.int64]]:
+        """`run`, and start and end of each call in nanoseconds of one clock, shape (calls, 2)."""
+        times = np.zeros((len(self.program.calls), 2), np.int64)
+        with self._lock:
+            if self._profiled is None:
+                self._profiled = self._link_profiled()
+            results = self._bind(inputs, None)
+            self._profiled(self._address, data_pointer(times))
+            return results, times
+
+    def _bind(self, inputs: Sequence[Array], outputs: Sequence[Array] | None) -> list[Array]:
+        """Write the pointers; returns the arrays that will hold the outputs."""
+        taken = self._inputs.bind(inputs)
+        if outputs is not None:
+            return self._given_outputs(taken, outputs)
+        table = self._table
+        results: list[Array] = []
+        for slot, shape, dtype, donor in self._outputs:
+            if donor is None:
+                array = self._empty(shape, dtype)
+                table[slot] = data_pointer(array)
+            else:
+                array = taken[donor]
+            results.append(array)
+        return results
+
+    def _given_outputs(self, taken: Sequence[Array], outputs: Sequence[Array]) -> list[Array]:
+        name = self.program.name
+        if len(outputs) != len(self._outputs):
+            raise ArgumentError(
+                name, f"makes {len(self._outputs)} outputs", operands={"outputs": len(outputs)}
+            )
+        results: list[Array] = []
+        for k, (slot, _, _, donor) in enumerate(self._outputs):
+            array = outputs[k] if donor is None else taken[donor]
+            if donor is None:
+                check_array(name, f"output {k}", array, self.program.outputs[k])
+                used = [*taken, *results]
+                if not (array.flags.c_contiguous and array.flags.writeable) or any(
+                    np.may_share_memory(array, other) for other in used
+                ):
+                    raise ArgumentError(
+                        name,
+                        "an output must be C-contiguous, writeable and apart from all other arrays",
+                        operands={"output": k},
+                    )
+                self._table[slot] = data_pointer(array)
+            results.append(array)
+        return results
+
+    def _place_memory(self) -> None:
+        """Pointers that stay: temporaries and scratch in the arena, constants."""
+        self._arena = default_allocator().block(max(1, self.program.plan.peak))
+        base = ctypes.addressof(self._arena)
+        for slot in range(self.program.slots):
+            self._table[slot] = base  # slots of no bytes still get an address
+        for slot, offset in self.program.plan.offsets().items():
+            self._table[slot] = base + offset
+        for slot, array in self.program.constants.items():
+            self._table[slot] = data_pointer(array)
+
+    def _link_profiled(self) -> Callable[..., None]:
+        calls = [call.arguments for call in self.program.calls]
+        symbol = f"{self.program.entry}_profiled"
+        code = compile_ir(render_entry(calls, symbol, profiled=True), self.compiled.target)
+        kernels = {call.symbol: self.library.addresses[call.symbol] for call in self.program.calls}
+        return link([code], [symbol], kernels).function(symbol, ctypes.c_void_p, ctypes.c_void_p)
+
+
+class _Inputs:
+    """The input side of the table: which array stands at each place, and its pointer."""
+
+    def __init__(self, program: Program, table: ctypes.Array[ctypes.c_int64]) -> None:
+        self.name, self.ports, self.table = program.name, program.inputs, table
+        self.dtypes = [port.numpy for port in program.inputs]
+        self.donors = frozenset(program.donated.values())
+        self._seen: list[Callable[[], Array | None]] = [_nothing] * len(program.inputs)
+        self._spans: list[tuple[int, int]] = []  # donated memory, start and end, in order
+
+    def bind(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        """Write the pointers of what is new; returns the inputs, copied where that was needed."""
+        seen = self._seen
+        if len(inputs) != len(seen):
+            raise ArgumentError(
+                self.name, f"takes {len(seen)} inputs", operands={"inputs": len(inputs)}
+            )
+        fresh = [k for k, array in enumerate(inputs) if seen[k]() is not array]
+        if not fresh:
+            return inputs
+        taken = list(inputs)
+        if self.donors and not self.donors.isdisjoint(fresh):
+            self._accept_donated(taken)
+            fresh = [k for k in range(len(taken)) if k not in self.donors]
+        for k in fresh:
+            self._accept(k, taken)
+        return taken
+
+    def _accept(self, k: int, taken: list[Array]) -> None:
+        """Check input `k`, copy it if need be, write its pointer."""
+        array = taken[k]
+        self._seen[k] = _nothing
+        if array.shape != self.ports[k].shape or array.dtype is not self.dtypes[k]:
+            check_array(self.name, f"input {k}", array, self.ports[k])
+        if not array.flags.c_contiguous or (self._spans and self._overlaps(array)):
+            taken[k] = array = array.copy(order="C")
+        else:
+            self._seen[k] = weakref.ref(array)
+        self.table[self.ports[k].slot] = data_pointer(array)
+
+    def _accept_donated(self, taken: list[Array]) -> None:
+        """The donated inputs, all of them anew: writeable, and no byte given away twice."""
+        self._spans = []
+        for k in sorted(self.donors):
+            if not taken[k].flags.writeable:
+                taken[k] = taken[k].copy(order="C")
+            self._accept(k, taken)
+            self._spans = sorted([*self._spans, _span(taken[k])])
+
+    def _overlaps(self, array: Array) -> bool:
+        """True when memory that is given away holds part of `array`."""
+        start, end = _span(array)
+        after = bisect_right(self._spans, (end - 1, 1 << 64))
+        return start < end and after > 0 and self._spans[after - 1][1] > start
+
+
+def load_program(compiled: Compiled, cache: Cache) -> tuple[Program, bool]:
+    """The program from the cache, or made and put there; and whether it was there.
+
+    Raises:
+        CompileError: a pass or a kernel failed.
+    """
+    key = hashlib.sha256(f"{compiled.key} {MAX_THREADS} threads".encode()).hexdigest()
+    if compiled.config.dump:
+        dump_program(compiled, compiled.config.dump)
+    stored = cache.get(key)
+    if stored is not None:
+        return Program.from_bytes(stored), True
+    program = make_program(compiled, MAX_THREADS, cache)
+    LOG.debug("%s: compiled, seconds by stage %s", program.name, compiled.seconds)
+    if sum(a.nbytes for a in program.constants.values()) <= STORED_CONSTANT_BYTES:
+        cache.put(key, program.to_bytes())
+    return program, False
+
+
+def check_array(op: str, what: str, array: Array, port: Port) -> None:
+    """Check an array against its port.
+
+    Raises:
+        ArgumentError: not an array.
+        ShapeError, DTypeError: of another shape or dtype.
+    """
+    if not isinstance(array, np.ndarray):
+        raise ArgumentError(op, f"{what} must be a NumPy array", operands={"it": type(array)})
+    if array.shape != port.shape:
+        raise ShapeError(op, f"{what} must have shape {port.shape}", operands={"it": array.shape})
+    if as_dtype(array.dtype).name != port.dtype or not array.dtype.isnative:
+        raise DTypeError(op, f"{what} must have dtype {port.dtype}", operands={"it": array.dtype})
+
+
+def _link(program: Program) -> Library:
+    """Link all objects; the pool is started for those that have parallel loops."""
+    name = PARALLEL_FOR.encode()
+    imports = {}
+    if any(name in data for data in program.objects.values()):
+        start_pool()
+        imports[PARALLEL_FOR] = pool_library().addresses[PARALLEL_FOR]
+    return link(program.objects.values(), list(program.objects), imports)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _span(array: Array) -> tuple[int, int]:
+    start = data_pointer(array)
+    return start, start + array.nbytes

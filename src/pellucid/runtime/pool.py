@@ -1,0 +1,93 @@
+"""The thread pool's life: started when the first parallel program is loaded, sized, ended.
+
+The pool itself is generated code (`codegen/llvm_pool.py`), one per process. A child made by `fork`
+has no workers: programs still run right there, and the pool starts anew at the next load or
+`set_num_threads`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import threading
+
+from pellucid.core.config import CONFIG, usable_cores
+from pellucid.core.errors import ArgumentError
+from pellucid.runtime.native import POOL_START, POOL_STOP, pool_library
+
+MAX_THREADS = max(CONFIG.threads, usable_cores())
+"""The most threads the pool can have; programs hold scratch memory for so many."""
+
+
+class _Pool:
+    """How many threads are wanted, and whether they have been started in this process."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.started = False
+        self.lock = threading.Lock()
+
+    def start(self) -> None:
+        with self.lock:
+            if not self.started:
+                self._resize()
+
+    def resize(self, threads: int) -> None:
+        with self.lock:
+            self.threads = threads
+            if self.started:
+                self._resize()
+
+    def stop(self) -> None:
+        with self.lock:
+            if self.started:
+                self.started = False
+                pool_library().function(POOL_STOP)()
+
+    def forget(self) -> None:
+        """In a forked child: no worker came along, and nobody will open a lock held at the fork."""
+        self.started = False
+        self.lock = threading.Lock()
+
+    def _resize(self) -> None:
+        start = pool_library().function(POOL_START, ctypes.c_int64, result=ctypes.c_int64)
+        start(self.threads - 1)
+        self.started = True
+
+
+_POOL = _Pool(CONFIG.threads)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_POOL.forget)
+atexit.register(_POOL.stop)
+
+
+def start_pool() -> None:
+    """Start the workers unless they run already."""
+    _POOL.start()
+
+
+def stop_pool() -> None:
+    """End the workers; parallel loops run on the caller alone until the pool is started again."""
+    _POOL.stop()
+
+
+def get_num_threads() -> int:
+    """Threads that parallel loops use, the caller included."""
+    return _POOL.threads
+
+
+def set_num_threads(threads: int) -> None:
+    """Set how many threads parallel loops use, the caller included.
+
+    Raises:
+        ArgumentError: not between 1 and `MAX_THREADS`.
+    """
+    if not 1 <= threads <= MAX_THREADS:
+        raise ArgumentError(
+            "set_num_threads",
+            f"threads must be between 1 and {MAX_THREADS}",
+            operands={"threads": threads},
+            fix="set PELLUCID_THREADS before the start to allow more",
+        )
+    _POOL.resize(threads)
