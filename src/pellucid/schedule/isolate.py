@@ -1,0 +1,86 @@
+"""Give one loop of a body, what stands before it and what stands after it, loops of their own.
+
+```
+for j in 0..16:                     alloc acc: f32[16] local
+  alloc acc: f32[] local            for j in 0..16:
+  acc[] = 0.0                         acc[j] = 0.0
+  for k in 0..64:             ->    for j in 0..16:
+    acc[] = acc[] + A[k, j]           for k in 0..64:
+  alloc t: f32[] local                  acc[j] = acc[j] + A[k, j]
+  t[] = acc[] * s[j]                for j in 0..16:
+  B[j] = t[] * t[]                    alloc t: f32[] local
+                                      t[] = acc[j] * s[j]
+                                      B[j] = t[] * t[]
+```
+`distribute` separates every statement; here the ones that need not part stay together, so that only
+the buffers that cross a cut (`acc`) get one element per iteration. Other names: loop fission.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pellucid.core.errors import ScheduleError
+from pellucid.loop.bounds import Facts
+from pellucid.loop.ir import Alloc, Buffer, For, Kernel, Load, Stmt, Var
+from pellucid.loop.rewrite import Block, all_expressions, loops, replace_buffer, stores, walk
+from pellucid.schedule.dependence import separated
+from pellucid.schedule.nest import flatten, rewrite_loops, with_allocs
+
+
+def isolate(kernel: Kernel, var: str, inner: str) -> Kernel:
+    """Every loop over `var` around a loop over `inner` as up to three loops over `var`.
+
+    Args:
+        kernel: the kernel.
+        var: the loop to cut.
+        inner: a loop in its body; the statement that holds it is what gets a loop of its own.
+
+    Raises:
+        ScheduleError: no such loops, an extent without a known limit, or iterations that pass
+            values to each other across a cut.
+    """
+
+    def change(loop: For, facts: Facts) -> Block:
+        buffers, pieces = flatten(loop.body)
+        at = [n for n, p in enumerate(pieces) if any(x.var == inner for x in _loops(p))]
+        if len(at) != 1:
+            raise ScheduleError("isolate", f"{var!r} must hold one loop {inner!r}")
+        parts = [tuple(pieces[: at[0]]), (pieces[at[0]],), tuple(pieces[at[0] + 1 :])]
+        return _cut(loop, facts, buffers, [p for p in parts if p])
+
+    return rewrite_loops(kernel, "isolate", var, change)
+
+
+def _loops(stmt: Stmt) -> list[For]:
+    return list(loops((stmt,)))
+
+
+def _cut(loop: For, facts: Facts, buffers: list[Buffer], parts: list[Block]) -> Block:
+    limit = facts.upper(loop.extent)
+    homes = {b: [n for n, p in enumerate(parts) if _touches(p, b)] for b in buffers}
+    shared = [b for b in buffers if len(homes[b]) > 1]
+    if shared and math.isinf(limit):
+        raise ScheduleError("isolate", f"the extent of {loop.var!r} has no known limit")
+    for n, part in enumerate(parts):
+        rest = with_allocs(shared, tuple(s for p in parts[n + 1 :] for s in p))
+        clash = separated(with_allocs(shared, part), rest, loop, facts)
+        if clash is not None:
+            rule = f"iterations of {loop.var!r} pass values through {clash.buffer.name}"
+            raise ScheduleError("isolate", rule)
+    wide = {b: Buffer(b.name, (max(0, int(limit)), *b.shape), b.dtype, b.scope) for b in shared}
+    result: Block = ()
+    for n, part in enumerate(parts):
+        body = with_allocs([b for b in buffers if homes[b] == [n]], part)
+        for old, new in wide.items():
+            body = replace_buffer(body, old, new, (Var(loop.var),))
+        result += (For(loop.var, loop.extent, body, loop.kind),)
+    return with_allocs(list(wide.values()), result)
+
+
+def _touches(block: Block, buffer: Buffer) -> bool:
+    if any(isinstance(s, Alloc) and s.buffer == buffer for s in walk(block)):
+        return False
+    if any(s.buffer == buffer for s in stores(block)):
+        return True
+    return any(isinstance(e, Load) and e.buffer == buffer for e in all_expressions(block))

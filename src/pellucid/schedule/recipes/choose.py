@@ -1,0 +1,29 @@
+"""The recipe for a kernel, chosen by looking at its nest; a nest that fits none stays as it is."""
+
+from __future__ import annotations
+
+from pellucid.core.target import Target
+from pellucid.loop.ir import Kernel
+from pellucid.loop.rewrite import loops
+from pellucid.schedule.recipes.contraction import find_contraction, schedule_contraction
+from pellucid.schedule.recipes.elementwise import schedule_elementwise
+from pellucid.schedule.recipes.rows import schedule_rows
+from pellucid.schedule.recipes.shape import inner_loops, outer_nest
+from pellucid.schedule.trace import Schedule, Step
+
+
+def schedule_kernel(kernel: Kernel, target: Target) -> tuple[Step, ...]:
+    """The steps from the kernel as lowered to the kernel that is compiled, which is the last one's.
+
+    Never fails: a step that is not legal for this nest is left out.
+    """
+    schedule = Schedule(kernel)
+    nest = outer_nest(kernel)
+    found = find_contraction(nest)
+    if found is not None:
+        schedule_contraction(schedule, nest, found, target)
+    elif not inner_loops(nest.body) and not any(x.kind != "serial" for x in loops(kernel.body)):
+        schedule_elementwise(schedule, nest, target)
+    else:
+        schedule_rows(schedule, nest, target)
+    return schedule.steps

@@ -1,0 +1,241 @@
+"""Matrix products and convolutions: a register tile of the output, operands packed where it pays.
+
+```
+for i in 0..M:                     parallel for jo in 0..N/32:
+  for j in 0..N:                     for io in 0..M/8:
+    alloc acc                          alloc acc: f32[8, 32]
+    for k in 0..K:           ->        for k in 0..K:
+      acc += A[i, k] * B[k, j]           unroll for ii in 0..8:
+    C[i, j] = f(acc)                       vector for ji in 0..32:
+                                             acc[ii, ji] += A[8*io + ii, k] * Bp[jo, k, ji]
+                                       for ii: vector for ji: C[...] = f(acc[ii, ji])
+```
+Of the output's loops, one gets the lanes (`lane`), another shares each of its operand's loads
+between rows (`row`); all others stay outside. The tile is as large as the registers hold:
+`row tile * vectors + vectors + 1` of them are busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pellucid.core.target import Target
+from pellucid.loop.ir import Call, Expr, For, Load, Store
+from pellucid.loop.rewrite import Block, free_vars, stores, walk_expr
+from pellucid.schedule.dependence import update_of
+from pellucid.schedule.isolate import isolate
+from pellucid.schedule.lanes import lanes
+from pellucid.schedule.parallelize import parallelize
+from pellucid.schedule.recipes.elementwise import parallel_outer
+from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt
+from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, stride, work
+from pellucid.schedule.reorder import reorder
+from pellucid.schedule.specialize import specialize
+from pellucid.schedule.split import split
+from pellucid.schedule.stage import stage
+from pellucid.schedule.trace import Schedule
+
+GATHER = 1.3  # cycles to read one element that is not beside the one before it
+COPY = 0.2  # cycles to copy one element that is
+PAGE = 4096  # addresses this far apart fight for the same lines of the first-level cache
+LEAST_WORK = 1 << 11
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """The sum of a nest: its accumulator's update, its loops, and the two operands."""
+
+    update: Store
+    reduced: tuple[For, ...]
+    a: Load
+    b: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Which loop has the lanes, which the rows, how large the tile is, and the loads it shares.
+
+    `wide` is read along the lanes, `narrow` is one element for all of them.
+    """
+
+    lane: For
+    row: For | None
+    width: int
+    height: int
+    wide: Load
+    narrow: Load
+
+
+def find_contraction(nest: Nest) -> Contraction | None:
+    """The contraction a nest holds: one reduction whose term is a product of two loads."""
+    inside = inner_loops(nest.body)
+    if len(inside) != 1 or not nest.loops:
+        return None
+    reduced: list[For] = []
+    body: Block = (inside[0],)
+    while len(body) == 1 and isinstance(body[0], For):
+        reduced.append(body[0])
+        body = body[0].body
+    if len(body) != 1 or not isinstance(body[0], Store):
+        return None
+    found = update_of(body[0])
+    if found is None or found[0] != "add":
+        return None
+    operands = _operands(found[1])
+    return None if operands is None else Contraction(body[0], tuple(reduced), *operands)
+
+
+def _operands(term: Expr) -> tuple[Load, Load] | None:
+    if not isinstance(term, Call) or term.fn != "mul":
+        return None
+    found = [[e for e in walk_expr(x) if isinstance(e, Load)] for x in term.args]
+    if any(len(x) != 1 for x in found):
+        return None
+    a, b = found[0][0], found[1][0]
+    return None if a.buffer == b.buffer else (a, b)
+
+
+def schedule_contraction(
+    schedule: Schedule, nest: Nest, found: Contraction, target: Target
+) -> None:
+    """Register tile, packing, lanes and threads for a contraction and its epilogue."""
+    total = work(schedule.kernel.body)
+    tiling = choose_tiling(nest, found, target)
+    if tiling is None or total < LEAST_WORK:
+        _small(schedule, nest, found)
+        return
+    others = [x for x in nest.loops if x not in (tiling.lane, tiling.row)]
+    _tile(schedule, nest, tiling, others, total, target)
+    _pack(schedule, tiling, found, others)
+    _registers(schedule, tiling, found)
+
+
+def _small(schedule: Schedule, nest: Nest, found: Contraction) -> None:
+    """No tile: lanes over whatever loop is contiguous."""
+    by_unit = [x for x in (*nest.loops, *found.reduced) if _is_unit(found, x)]
+    for loop in by_unit:
+        if loop in found.reduced and loop is not found.reduced[-1]:
+            continue
+        if loop in nest.loops and loop is not nest.loops[-1]:
+            continue
+        if attempt(schedule, lanes, loop.var):
+            return
+
+
+def _is_unit(found: Contraction, loop: For) -> bool:
+    return all(stride(x, loop.var) in (0, 1) for x in (found.a, found.b))
+
+
+def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | None:
+    """The cheapest choice of the lane loop by what packing and scattered stores would cost."""
+    options = []
+    for lane in nest.loops:
+        for wide, narrow in ((found.a, found.b), (found.b, found.a)):
+            if lane.var in _vars(wide) and lane.var not in _vars(narrow):
+                options.append((_cost(nest, found, lane, wide), lane, wide, narrow))
+    if not options:
+        return None
+    _, lane, wide, narrow = min(options, key=lambda o: (o[0], -nest.loops.index(o[1])))
+    rows = [x for x in nest.loops if x.var in _vars(narrow) and x.var not in _vars(wide)]
+    row = max(rows, key=extent_of, default=None)
+    per_vector = target.lanes(found.update.buffer.dtype)
+    vectors = 1 if extent_of(lane) <= per_vector else 2
+    most = (target.vector_registers - 2 - vectors) // vectors
+    most = min(most, 12 if vectors == 2 else 16)
+    height = 1 if row is None else tile_height(extent_of(row), most)
+    width = min(extent_of(lane), vectors * per_vector)
+    return Tiling(lane, row, width, height, wide, narrow)
+
+
+def tile_height(extent: int, most: int) -> int:
+    """The rows of a tile: at most `most`, so that the last tile wastes least."""
+    if extent <= most:
+        return extent
+    sizes = range(max(1, most // 2), most + 1)
+    return max(sizes, key=lambda n: (extent / (-(-extent // n) * n) + 0.01 * n, n))
+
+
+def _cost(nest: Nest, found: Contraction, lane: For, wide: Load) -> float:
+    """Cycles beside the multiplications when `lane` has the lanes."""
+    cost = 0.0
+    size = float(wide.buffer.size)
+    cost += size * (COPY if stride(wide, lane.var) == 1 else GATHER)
+    for store in stores(nest.body):
+        if store.buffer.scope == "param" and stride(store, lane.var) != 1:
+            cost += GATHER * store.buffer.size
+    lanes_used = extent_of(lane) / (-(-extent_of(lane) // 16) * 16)
+    steps = 1.0
+    for loop in (*nest.loops, *found.reduced):
+        steps *= extent_of(loop)
+    return cost + steps / 32 / lanes_used
+
+
+def _vars(load: Load) -> set[str]:
+    return {v for i in load.indices for v in free_vars(i)}
+
+
+def _tile(
+    schedule: Schedule,
+    nest: Nest,
+    tiling: Tiling,
+    others: Sequence[For],
+    total: int,
+    target: Target,
+) -> None:
+    """`others`, then tiles, then the tile's own loops; the outermost that has enough on threads."""
+    lane, row = tiling.lane.var, tiling.row.var if tiling.row else None
+    schedule.apply(split, lane, tiling.width, f"{lane}o", f"{lane}i")
+    inner, outer = [f"{lane}i"], [f"{lane}o"]
+    if row is not None:
+        schedule.apply(split, row, tiling.height, f"{row}o", f"{row}i")
+        inner.insert(0, f"{row}i")
+        outer.append(f"{row}o")
+    outer = _outer_order(tiling, outer, target)
+    attempt(schedule, reorder, *(x.var for x in others), *outer, *inner)
+    first = others[0].var if others and extent_of(others[0]) >= target.cores else ""
+    if total >= 2 * PARALLEL_WORK and target.cores > 1:
+        if first and others[0].var != outer[0]:
+            parallel_outer(schedule, others[0], total, target)
+        elif not others:
+            attempt(schedule, parallelize, outer[0])
+        else:
+            attempt(schedule, parallelize, outer[0])
+    for var in outer:
+        attempt(schedule, specialize, var)
+
+
+def _outer_order(tiling: Tiling, outer: list[str], target: Target) -> list[str]:
+    """The tile loop that spreads best over the cores first; the lanes' one where both do."""
+    if tiling.row is None:
+        return outer
+    columns = -(-extent_of(tiling.lane) // tiling.width)
+    rows = -(-extent_of(tiling.row) // tiling.height)
+    if _balance(columns, target.cores) + 0.05 >= _balance(rows, target.cores):
+        return outer
+    return [outer[1], outer[0]]
+
+
+def _balance(tiles: int, cores: int) -> float:
+    return tiles / (-(-tiles // cores) * cores)
+
+
+def _pack(schedule: Schedule, tiling: Tiling, found: Contraction, others: Sequence[For]) -> None:
+    """Copies of the operands in the order of use, where they are read across memory."""
+
+
+def _registers(schedule: Schedule, tiling: Tiling, found: Contraction) -> None:
+    """The accumulators in registers over the whole reduction, the epilogue behind it."""
+    lane = f"{tiling.lane.var}i"
+    row = f"{tiling.row.var}i" if tiling.row else None
+    inner = [x for x in (row, lane) if x is not None]
+    reduced = [x.var for x in found.reduced]
+    for var in reversed(inner):
+        if not attempt(schedule, isolate, var, reduced[0]):
+            return
+    attempt(schedule, split, reduced[0], extent_of(found.reduced[0]), "ko", f"{reduced[0]}s")
+    reduced[0] = f"{reduced[0]}s"
+    if not attempt(schedule, reorder, "ko", *reduced, *inner):
+        return
+    attempt(schedule, stage, found.update.buffer.name, inner, "ko")
+    attempt(schedule, lanes, lane)

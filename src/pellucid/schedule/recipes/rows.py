@@ -1,0 +1,83 @@
+"""Row kernels: reductions and what is done with them, threads over rows, lanes inside a row.
+
+```
+for i in 0..4096:                       parallel for i in 0..4096:
+  alloc s: f32[] local                    alloc s: f32[] local
+  s[] = 0.0                         ->    s[] = 0.0
+  for k in 0..1024:                       vector for k in 0..1024:
+    s[] = s[] + x[i, k]                     s[] = s[] + x[i, k]
+  ...                                     ...
+```
+Where the reduced axis is not the contiguous one (column sums), the kept axis has the lanes instead:
+each lane reduces a column of its own.
+"""
+
+from __future__ import annotations
+
+from pellucid.core.target import Target
+from pellucid.loop.ir import For
+from pellucid.loop.rewrite import Block, loops
+from pellucid.schedule.lanes import lanes
+from pellucid.schedule.parallelize import parallelize
+from pellucid.schedule.recipes.elementwise import parallel_outer
+from pellucid.schedule.recipes.plan import attempt, chunk_extent
+from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, inner_loops, stride, work
+from pellucid.schedule.split import split
+from pellucid.schedule.trace import Schedule
+
+LANES_AT_ONCE = 2  # vectors of columns per step: independent sums that hide the adder's latency
+
+
+def schedule_rows(schedule: Schedule, nest: Nest, target: Target) -> None:
+    """Lanes over the rows where those are contiguous, else inside each row; threads over rows."""
+    total = work(schedule.kernel.body)
+    if not nest.loops:
+        for loop in innermost(nest.body):
+            attempt(schedule, lanes, loop.var)
+        return
+    last = nest.loops[-1]
+    if _columns_are_contiguous(nest):
+        _columns(schedule, nest, total, target)
+        return
+    if extent_of(nest.loops[0]) > 1:
+        parallel_outer(schedule, nest.loops[0], total, target)
+    for loop in innermost(nest.body):
+        attempt(schedule, lanes, loop.var)
+    if not inner_loops(nest.body):
+        attempt(schedule, lanes, last.var)
+
+
+def innermost(block: Block) -> list[For]:
+    """The loops of a block that hold no loop."""
+    return [x for x in loops(block) if not any(True for _ in loops(x.body))]
+
+
+def _columns_are_contiguous(nest: Nest) -> bool:
+    """Whether memory is walked by the row loop, not by the loops inside."""
+    inside = innermost(nest.body)
+    accesses = [a for x in inside for a in far_accesses(x.body)]
+    along = sum(stride(a, nest.loops[-1].var) == 1 for a in accesses)
+    across = sum(stride(a, x.var) == 1 for x in inside for a in far_accesses(x.body))
+    return along > across and extent_of(nest.loops[-1]) >= 4
+
+
+def _columns(schedule: Schedule, nest: Nest, total: int, target: Target) -> None:
+    """A strip of columns at a time, each lane one column."""
+    last = nest.loops[-1]
+    dtype = nest_dtype(nest)
+    strip = LANES_AT_ONCE * max(1, target.vector_bits // (8 * dtype))
+    outer, inner = f"{last.var}o", f"{last.var}i"
+    if extent_of(last) > strip and attempt(schedule, split, last.var, strip, outer, inner):
+        first = outer if len(nest.loops) == 1 else nest.loops[0].var
+        if chunk_extent(extent_of(last), total, target) < extent_of(last):
+            attempt(schedule, parallelize, first)
+    else:
+        inner = last.var
+        if len(nest.loops) > 1:
+            parallel_outer(schedule, nest.loops[0], total, target)
+    attempt(schedule, lanes, inner)
+
+
+def nest_dtype(nest: Nest) -> int:
+    """Bytes of the widest element a nest loads or stores."""
+    return max((a.buffer.dtype.itemsize for a in far_accesses(nest.body)), default=4)
