@@ -23,7 +23,6 @@ from pellucid.loop.ir import (
     Const,
     Expr,
     For,
-    If,
     Load,
     Stmt,
     Store,
@@ -34,6 +33,7 @@ from pellucid.loop.ir import (
     imin,
     imul,
     isub,
+    select,
 )
 from pellucid.ops.index import gather
 from pellucid.ops.movement import moveaxis, slice_axis
@@ -82,10 +82,11 @@ def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
 
 
 class _MergeSort:
-    """Statements that sort one row of indices bottom-up, one unrolled pass per power of two.
+    """Statements that sort one row bottom-up, one unrolled pass per power of two.
 
-    Runs of length `w` in one half of the `order` buffer are merged in pairs into the other half.
-    Indices that come out of memory are clamped: they are in range, but only we know that.
+    `order` and `keys` hold indices and elements twice: runs of length `w` in one half are merged in
+    pairs into the other half. Which run gives the next element is computed, not branched on: on
+    random data a branch would be guessed wrong every other time.
     """
 
     def __init__(
@@ -95,81 +96,67 @@ class _MergeSort:
         self.descending = descending
         self.n = x.shape[len(before)]
         self.order = Buffer("order", (2, self.n), int64, "temp")
-        self.heads = Buffer("heads", (2,), int64, "local")
+        kept = uint8 if x.dtype.kind == "bool" else x.dtype
+        self.keys = Buffer("keys", (2, self.n), kept, "temp")
+        self.head = Buffer("head", (1,), int64, "local")
 
     def statements(self) -> tuple[Stmt, ...]:
-        """Identity order, the merge passes, and the copy to the output."""
-        i = Var("i")
-        start = For("i", Const(self.n), (Store(self.order, (Const(0), i), i),))
-        passes = [self.merge_pass(p) for p in range((self.n - 1).bit_length())]
-        done = For("i_out", Const(self.n), self._copy_out(len(passes) % 2))
-        return (Alloc(self.order, (start, *passes, done)),)
-
-    def _copy_out(self, half: int) -> tuple[Stmt, ...]:
-        i = Var("i_out")
-        target = (*self.before, i, *self.after)
-        return (Store(self.out, target, Load(self.order, (Const(half), i))),)
+        """The row as it is, the merge passes, and the copy to the output."""
+        i, passes = Var("i"), (self.n - 1).bit_length()
+        item = cast_expr(Load(self.x, (*self.before, i, *self.after)), self.keys.dtype)
+        start = (
+            Store(self.order, (Const(0), i), i),
+            Store(self.keys, (Const(0), i), item),
+        )
+        done = Store(
+            self.out, (*self.before, i, *self.after), Load(self.order, (Const(passes % 2), i))
+        )
+        body = (
+            For("i", Const(self.n), start),
+            *(self.merge_pass(number) for number in range(passes)),
+            For("i", Const(self.n), (done,)),
+        )
+        return (Alloc(self.order, (Alloc(self.keys, body),)),)
 
     def merge_pass(self, number: int) -> Stmt:
         """Merge runs of length `2**number` in pairs."""
-        width = 1 << number
-        pair = Var(f"pair{number}")
+        width, pair, step = 1 << number, Var(f"pair{number}"), Var(f"k{number}")
         low = imul(pair, 2 * width)
         middle, high = imin(iadd(low, width), self.n), imin(iadd(low, 2 * width), self.n)
-        heads = (
-            Store(self.heads, (Const(0),), low),
-            Store(self.heads, (Const(1),), middle),
-        )
-        step = Var(f"k{number}")
         body = self.merge_step(number % 2, iadd(low, step), middle, high)
         merge = For(step.name, isub(high, low), body)
+        start = Store(self.head, (Const(0),), middle)
         pairs = -(-self.n // (2 * width))
-        return For(pair.name, Const(pairs), (Alloc(self.heads, (*heads, merge)),))
+        return For(pair.name, Const(pairs), (Alloc(self.head, (start, merge)),))
 
     def merge_step(self, half: int, target: Expr, middle: Expr, high: Expr) -> tuple[Stmt, ...]:
-        """Move the lesser of the two runs' heads to `target`; the left one if they are equal."""
-        left, right = Load(self.heads, (Const(0),)), Load(self.heads, (Const(1),))
-        left_item, right_item = self._item(half, left), self._item(half, right)
-        swap = Call(
-            "and",
-            (
-                compare("lt", right, high),
-                Call(
-                    "or",
-                    (compare("ge", left, middle), self._before(right_item, left_item)),
-                    bool_,
-                ),
-            ),
-            bool_,
-        )
-        at = (Const(1 - half), imin(target, self.n - 1))
-        take_right = (
-            Store(self.order, at, right_item),
-            Store(self.heads, (Const(1),), iadd(right, 1)),
-        )
-        take_left = (
-            Store(self.order, at, left_item),
-            Store(self.heads, (Const(0),), iadd(left, 1)),
-        )
-        return (If(swap, take_right, take_left),)
+        """Move the lesser of the two runs' heads to `target`; the left one if they are equal.
 
-    def _item(self, half: int, head: Expr) -> Expr:
-        at = imin(imax(head, 0), self.n - 1)
-        return imin(imax(Load(self.order, (Const(half), at)), 0), self.n - 1)
+        Only the right run's head is kept: `target - low` elements have been moved, so the left
+        run's is at `target + middle - right`.
+        """
+        right = Load(self.head, (Const(0),))
+        left = isub(iadd(target, middle), right)
+        # a head comes out of memory: it is in range, but only we know that
+        spots = [(Const(half), imin(imax(head, 0), self.n - 1)) for head in (right, left)]
+        earlier = self._before(*(Load(self.keys, spot) for spot in spots))
+        wins = Call("or", (compare("ge", left, middle), earlier), bool_)
+        swap = Call("and", (compare("lt", right, high), wins), bool_)
+        at = (Const(1 - half), imin(target, self.n - 1))
+        moves = [
+            Store(buffer, at, select(swap, *(Load(buffer, spot) for spot in spots)))
+            for buffer in (self.keys, self.order)
+        ]
+        return (*moves, Store(self.head, (Const(0),), iadd(right, cast_expr(swap, int64))))
 
     def _before(self, a: Expr, b: Expr) -> Expr:
-        """Whether element `a` must come before element `b` although it stands behind it."""
-        x, y = (self._key(i) for i in (a, b))
-        less = Call("gt" if self.descending else "lt", (x, y), bool_)
-        if not x.dtype.is_float:
+        """Whether key `a` must come before key `b` although it stands behind it."""
+        less = Call("gt" if self.descending else "lt", (a, b), bool_)
+        if not a.dtype.is_float:
             return less
-        x_number = Call("not", (Call("isnan", (x,), bool_),), bool_)
-        late = Call("and", (Call("isnan", (y,), bool_), x_number), bool_)
+        number = Call("not", (Call("isnan", (a,), bool_),), bool_)
+        late = Call("and", (Call("isnan", (b,), bool_), number), bool_)
         return Call("or", (less, late), bool_)
-
-    def _key(self, item: Expr) -> Expr:
-        value = Load(self.x, (*self.before, item, *self.after))
-        return cast_expr(value, uint8) if self.x.dtype.kind == "bool" else value
 
 
 def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:

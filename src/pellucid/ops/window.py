@@ -24,10 +24,10 @@ from pellucid.loop.ir import (
     Const,
     Expr,
     For,
-    If,
     Load,
     Stmt,
     Store,
+    compare,
     const,
     iadd,
     ifloordiv,
@@ -35,6 +35,7 @@ from pellucid.loop.ir import (
     imin,
     imod,
     imul,
+    select,
 )
 from pellucid.ops.conv import spread
 from pellucid.ops.index import gather
@@ -291,9 +292,12 @@ def _find_maximum(
     def tap(red: Index) -> tuple[Stmt, ...]:
         where = _taps(attrs, idx, red)
         position = flatten_index(where[lead:], x.shape[lead:])
-        value = Load(x, where)
-        take = (Store(best, zero, value), Store(at, zero, position))
-        return (If(_better(value, Load(best, zero)), take),)
+        value, held = Load(x, where), Load(best, zero)
+        wins = _better(value, held)  # a branch here would be guessed wrong half the time
+        return (
+            Store(at, zero, select(wins, position, Load(at, zero))),
+            Store(best, zero, select(wins, value, held)),
+        )
 
     first = _taps(attrs, idx, (Const(0),) * len(window))
     start = (
@@ -368,30 +372,57 @@ def _grad_reference(x: Array, g: Array, *, window: Shape, stride: Shape, dilatio
 
 
 def _grad_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
-    window = ints(attrs, "window")
+    lead = inputs[0].rank - len(ints(attrs, "window"))
+    windows = _tile_windows if _windows_tile(inputs[0].shape[lead:], attrs) else _scatter_windows
 
     def build(sources: tuple[Buffer, ...], results: tuple[Buffer, ...]) -> tuple[Stmt, ...]:
-        (x, g), (out,) = sources, results
-        lead, found = len(x.shape) - len(window), _locals(x.dtype)
-
-        def plane(before: Index) -> tuple[Stmt, ...]:
-            clear = nest("z", x.shape[lead:], lambda z: (_store_zero(out, (*before, *z)),))
-            add = nest("i", g.shape[lead:], lambda i: one_window((*before, *i)))
-            return (*clear, *add)
-
-        def one_window(idx: Index) -> tuple[Stmt, ...]:
-            target = (*idx[:lead], *_position(Load(found[1], (Const(0),)), x.shape[lead:]))
-            total = Call("add", (Load(out, target), Load(g, idx)), out.dtype)
-            return _find_maximum(x, idx, attrs, (Store(out, target, total),), found)
-
-        loops = nest("o", x.shape[:lead], plane)
-        return _maybe_parallel(loops, x.size) if lead else loops
+        buffers = (*sources, *results)
+        planes = nest("o", buffers[0].shape[:lead], lambda before: windows(buffers, before, attrs))
+        return _maybe_parallel(planes, buffers[0].size) if lead else planes
 
     return Loops(build=build)
 
 
-def _store_zero(out: Buffer, idx: Index) -> Stmt:
-    return Store(out, idx, const(zero_of(out.dtype), out.dtype))
+def _windows_tile(sizes: Shape, attrs: Attrs) -> bool:
+    """Whether every element is in exactly one window."""
+    window = ints(attrs, "window")
+    plain = ints(attrs, "stride") == window and set(ints(attrs, "dilation")) == {1}
+    return plain and all(n % k == 0 for n, k in zip(sizes, window, strict=True))
+
+
+def _tile_windows(buffers: tuple[Buffer, ...], before: Index, attrs: Attrs) -> tuple[Stmt, ...]:
+    """Each window writes all its elements: `g` at the maximum, zeros elsewhere."""
+    x, g, out = buffers
+    lead, found = len(before), _locals(x.dtype)
+
+    def one_window(idx: Index) -> tuple[Stmt, ...]:
+        def write(red: Index) -> tuple[Stmt, ...]:
+            target = _taps(attrs, idx, red)
+            position = flatten_index(target[lead:], x.shape[lead:])
+            here = compare("eq", Load(found[1], (Const(0),)), position)
+            return (Store(out, target, select(here, Load(g, idx), _zero(out))),)
+
+        return _find_maximum(x, idx, attrs, nest("w", ints(attrs, "window"), write), found)
+
+    return nest("i", g.shape[lead:], lambda i: one_window((*before, *i)))
+
+
+def _scatter_windows(buffers: tuple[Buffer, ...], before: Index, attrs: Attrs) -> tuple[Stmt, ...]:
+    """Zeros, then each window adds to the element where its maximum is, one after the other."""
+    x, g, out = buffers
+    lead, found = len(before), _locals(x.dtype)
+
+    def one_window(idx: Index) -> tuple[Stmt, ...]:
+        target = (*before, *_position(Load(found[1], (Const(0),)), x.shape[lead:]))
+        total = Call("add", (Load(out, target), Load(g, idx)), out.dtype)
+        return _find_maximum(x, idx, attrs, (Store(out, target, total),), found)
+
+    clear = nest("z", x.shape[lead:], lambda z: (Store(out, (*before, *z), _zero(out)),))
+    return (*clear, *nest("i", g.shape[lead:], lambda i: one_window((*before, *i))))
+
+
+def _zero(out: Buffer) -> Expr:
+    return const(zero_of(out.dtype), out.dtype)
 
 
 def _position(flat: Expr, sizes: Shape) -> Index:
