@@ -12,8 +12,7 @@ from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.core.shape import normalize_axis
 from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, divide, multiply, negative
-from pellucid.ops.binary import clip
-from pellucid.ops.comparison import greater, less_equal, where
+from pellucid.ops.comparison import greater, greater_equal, less_equal, where
 from pellucid.ops.movement import split
 from pellucid.ops.promotion import floating
 from pellucid.ops.unary import abs, erf, exp, expm1, log1p, tanh
@@ -28,8 +27,8 @@ def relu(x: Value) -> Value:
 
 
 def relu6(x: Value) -> Value:
-    """`min(max(x, 0), 6)`."""
-    return clip(x, 0, 6)
+    """`min(max(x, 0), 6)`. Gradient: 0 at both bounds."""
+    return hardtanh(x, 0, 6)
 
 
 def leaky_relu(x: Value, negative_slope: float = 0.01) -> Value:
@@ -109,13 +108,14 @@ def gelu(x: Value, approximate: Literal["none", "tanh"] = "none") -> Value:
 
 
 def hardtanh(x: Value, low: float = -1.0, high: float = 1.0) -> Value:
-    """`x` held between `low` and `high`."""
-    return clip(x, low, high)
+    """`x` held between `low` and `high`. Gradient: 0 at both bounds, unlike `clip`."""
+    value = floating("hardtanh", x)
+    return where(less_equal(value, low), low, where(greater_equal(value, high), high, value))
 
 
 def hardsigmoid(x: Value) -> Value:
     """`min(max(x + 3, 0), 6) / 6`."""
-    return divide(clip(add(floating("hardsigmoid", x), 3), 0, 6), 6)
+    return divide(relu6(add(floating("hardsigmoid", x), 3)), 6)
 
 
 def hardswish(x: Value) -> Value:
