@@ -28,7 +28,7 @@ class Library:
     tracker: Any
 
     def function(self, name: str, *types: Any, result: Any = None) -> Any:
-        call = ctypes.CFUNCTYPE(result, *types)(self.tracker[name])
+        call: Any = ctypes.CFUNCTYPE(result, *types)(self.tracker[name])
         call.library = self
         return call
 

@@ -59,7 +59,7 @@ def samples(dtype: DType, count: int, seed: int = 0) -> NDArray[Any]:
         edges = [0, 1, 2, 3, limits.max, limits.min, limits.max - 1, limits.min + 1, 7, 8, 31, 63]
         edges += [-1, -2] if dtype.kind == "int" else []
         body = rng.integers(limits.min, limits.max, count, dtype.name, endpoint=True)
-    values = np.concatenate([np.array(edges).astype(body.dtype), body])[: max(count, 0)]
+    values = np.concatenate([np.array(edges, body.dtype), body])[: max(count, 0)]
     if count < len(edges):
         values = rng.permutation(values)
     with np.errstate(all="ignore"):

@@ -48,7 +48,7 @@ from pellucid.loop.ir import (
 from tests.codegen.native import run
 from tests.codegen.targets import HOST, TARGETS, poison, samples
 
-I, J, K = Var("i"), Var("j"), Var("k")
+I, J, K = Var("i"), Var("j"), Var("k")  # noqa: E741 the loop variables, as in formulas
 SIZES = [0, 1, 2, 3, 5, 7, 13, 16, 17, 31, 64, 100, 131]
 
 

@@ -1,0 +1,37 @@
+"""Every scalar function of the loop IR on every dtype and target, edge cases included."""
+
+from __future__ import annotations
+
+import pytest
+
+from pellucid.codegen.llvm import render_kernel
+from pellucid.core.dtype import ALL, DType, float32
+from pellucid.core.errors import LoweringError
+from pellucid.core.target import Target
+from pellucid.loop.ir import Buffer, Call, Const, For, Kernel, Load, LoopKind, Store, Var
+from tests.codegen.functions import (
+    function_inputs,
+    function_kernel,
+    poisoned_outputs,
+    wrong_functions,
+)
+from tests.codegen.native import run
+from tests.codegen.targets import HOST, TARGETS
+
+
+@pytest.mark.parametrize("kind", ["serial", "vector"])
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", ALL, ids=str)
+def test_functions_equal_the_interpreter(dtype: DType, target: Target, kind: LoopKind) -> None:
+    kernel = function_kernel(dtype, kind)
+    inputs, outputs = function_inputs(dtype), poisoned_outputs(kernel)
+    run(kernel, target, *inputs, *outputs)
+    assert not wrong_functions(kernel, inputs, outputs)
+
+
+def test_unknown_function_is_refused_with_a_hint() -> None:
+    a = Buffer("a", (3,), float32)
+    body = Store(a, (Var("i"),), Call("expp", (Load(a, (Var("i"),)),), float32))
+    kernel = Kernel("k", (a,), 1, (For("i", Const(3), (body,)),))
+    with pytest.raises(LoweringError, match=r"unknown function expp .* did you mean 'exp"):
+        render_kernel(kernel, HOST, "f")
