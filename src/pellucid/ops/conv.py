@@ -27,6 +27,7 @@ from pellucid.ops.movement import (
     moveaxis,
     pad,
     reshape,
+    slice_,
     transpose,
 )
 from pellucid.ops.shared import (
@@ -161,32 +162,65 @@ def _conv_vjp(site: Site, g: Value) -> Sequence[Value | None]:
 
 
 def _input_gradient(g: Value, w: Value, shape: Shape, attrs: Attrs) -> Value:
-    """The gradient of `conv2d` for its input: `g`, spread out, convolved with `w` turned round.
-
-    Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016), 4.
-    """
     stride, dilation = _pair(attrs, "stride"), _pair(attrs, "dilation")
+    return spread_conv(g, w, (shape[2], shape[3]), stride, dilation, integer(attrs, "groups"))
+
+
+def spread_conv(  # conv2d's parameters and the size asked for
+    g: Value, w: Value, sizes: Pair, stride: Pair, dilation: Pair, groups: int
+) -> Value:
+    """The transpose of `conv2d` in its input: each pixel of `g` adds its multiple of `w`.
+
+    Args:
+        g: `[N, O, OH, OW]`.
+        w: `[O, C / groups, kh, kw]`.
+        sizes: of the result, at least what `g` covers; what it does not cover is zero.
+        stride: between the places of neighbouring pixels.
+        dilation: between neighbouring taps.
+        groups: of channels.
+
+    Returns:
+        `[N, C, *sizes]`.
+    """
+    if stride != (1, 1) and dilation == (1, 1):
+        return _by_phase(g, w, sizes, stride, groups)
     edges = [spread(k, d) - 1 for k, d in zip(w.shape[2:], dilation, strict=True)]
-    rest = [
-        n - e - spread(m, s)
-        for n, e, m, s in zip(shape[2:], edges, g.shape[2:], stride, strict=True)
-    ]
+    covered = [spread(m, s) for m, s in zip(g.shape[2:], stride, strict=True)]
     wide = pad(
         g,
         (0, 0, *edges),
-        (0, 0, *(e + r for e, r in zip(edges, rest, strict=True))),
+        (0, 0, *(n - c for n, c in zip(sizes, covered, strict=True))),
         interior=(0, 0, *(s - 1 for s in stride)),
     )
-    groups = integer(attrs, "groups")
-    return emit_conv(wide, turned(w, groups), (1, 1), dilation, groups)
+    return emit_conv(wide, flip(_exchanged(w, groups), (2, 3)), (1, 1), dilation, groups)
 
 
-def turned(w: Value, groups: int) -> Value:
-    """`[O, C / g, kh, kw]` -> `[C, O / g, kh, kw]`, each group by itself, the taps in reverse."""
+def _by_phase(g: Value, w: Value, sizes: Pair, stride: Pair, groups: int) -> Value:
+    """`spread_conv` without the zeros that a stride puts between pixels.
+
+    Pixels of the result whose positions leave one remainder under the stride see every
+    `stride`-th tap. Each remainder becomes an output channel, and the channels are interleaved.
+    Source: Shi et al., Is the deconvolution layer the same as a convolutional layer? (2016).
+    """
+    (sy, sx), (n, _, oh, ow) = stride, g.shape
+    u = _exchanged(w, groups)
+    c, o, kh, kw = u.shape
+    my, mx = -(-kh // sy), -(-kw // sx)
+    u = pad(u, (0,) * 4, (0, 0, my * sy - kh, mx * sx - kw))
+    u = flip(reshape(u, (c, o, my, sy, mx, sx)), (2, 4))
+    u = reshape(transpose(u, (0, 3, 5, 1, 2, 4)), (c * sy * sx, o, my, mx))
+    rows, columns = -(-sizes[0] // sy), -(-sizes[1] // sx)
+    wide = pad(g, (0, 0, my - 1, mx - 1), (0, 0, rows - oh, columns - ow))
+    y = reshape(emit_conv(wide, u, (1, 1), (1, 1), groups), (n, c, sy, sx, rows, columns))
+    y = reshape(transpose(y, (0, 1, 4, 2, 5, 3)), (n, c, rows * sy, columns * sx))
+    return slice_(y, (0,) * 4, (n, c, *sizes))
+
+
+def _exchanged(w: Value, groups: int) -> Value:
+    """`[O, C / g, kh, kw]` -> `[C, O / g, kh, kw]`, each group by itself."""
     o, c, kh, kw = w.shape
     split = reshape(w, (groups, o // groups, c, kh, kw))
-    swapped = reshape(transpose(split, (0, 2, 1, 3, 4)), (groups * c, o // groups, kh, kw))
-    return flip(swapped, (2, 3))
+    return reshape(transpose(split, (0, 2, 1, 3, 4)), (groups * c, o // groups, kh, kw))
 
 
 def _kernel_gradient(x: Value, g: Value, shape: Shape, attrs: Attrs) -> Value:

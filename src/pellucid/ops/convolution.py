@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.graph.ir import Value
 from pellucid.ops.casting import astype
-from pellucid.ops.conv import Pair, emit_conv, spread, turned
-from pellucid.ops.movement import expand_dims, pad, slice_, slice_axis, squeeze
+from pellucid.ops.conv import Pair, emit_conv, spread, spread_conv
+from pellucid.ops.movement import expand_dims, pad, slice_, squeeze
 from pellucid.ops.promotion import common_dtype
 
 Padding = int | Sequence[int] | Sequence[Sequence[int]]
@@ -156,17 +156,12 @@ def conv_transpose2d(  # noqa: PLR0913  # the operation's own parameters, keywor
         raise ArgumentError(op, "strides must be >= 1 and paddings >= 0", operands=names)
     dtype = common_dtype(op, (x, w))
     x, w = astype(x, dtype), astype(w, dtype)
-    edges = [spread(k, d) - 1 - p for k, d, p in zip(w.shape[2:], taps, cut, strict=True)]
-    ends = [e + m for e, m in zip(edges, extra, strict=True)]
-    wide = pad(
-        x,
-        (0, 0, *(max(e, 0) for e in edges)),
-        (0, 0, *(max(e, 0) for e in ends)),
-        interior=(0, 0, *(s - 1 for s in steps)),
-    )
-    for axis, (low, high) in enumerate(zip(edges, ends, strict=True), 2):
-        size = wide.shape[axis]
-        if max(-low, 0) + max(-high, 0) > size:
-            raise ShapeError(op, "the padding cuts everything off", operands=operands)
-        wide = slice_axis(wide, axis, max(-low, 0), size - max(-high, 0))
-    return emit_conv(wide, turned(w, groups), (1, 1), taps, groups)
+    whole = [
+        spread(n, s) + spread(k, d) - 1 + m
+        for n, s, k, d, m in zip(x.shape[2:], steps, w.shape[2:], taps, extra, strict=True)
+    ]
+    if any(n < 2 * p for n, p in zip(whole, cut, strict=True)):
+        raise ShapeError(op, "the padding cuts everything off", operands=operands)
+    y = spread_conv(x, w, (whole[0], whole[1]), steps, taps, groups)
+    ends = [n - p for n, p in zip(whole, cut, strict=True)]
+    return slice_(y, (0, 0, *cut), (*y.shape[:2], *ends))
