@@ -6,12 +6,15 @@ in float64; where a function has a corner the random samples miss it.
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import pkgutil
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+import pellucid.ops
 from pellucid.autodiff.batching import batch_graph
 from pellucid.autodiff.forward import tangent_graph
 from pellucid.autodiff.reverse import vjp_graph
@@ -73,6 +76,19 @@ def test_two_records_of_one_name_are_refused() -> None:
     other = Op(**{f: getattr(first, f) for f in Op.__dataclass_fields__})
     with pytest.raises(ArgumentError, match="two records are called 'add'"):
         collect([[first], [other]])
+
+
+def test_every_record_of_every_family_is_collected() -> None:
+    names = [m.name for m in pkgutil.iter_modules(pellucid.ops.__path__)]
+    modules = [importlib.import_module(f"pellucid.ops.{name}") for name in names]
+    records = {v for m in modules for v in vars(m).values() if isinstance(v, Op)}
+    assert records == set(CATALOGUE.values())
+
+
+def test_every_public_function_exists() -> None:
+    for name in pellucid.ops.__all__:
+        assert callable(getattr(pellucid.ops, name)), name
+    assert sorted(set(pellucid.ops.__all__)) == sorted(pellucid.ops.__all__)
 
 
 @pytest.mark.parametrize("case", ALL, ids=str)

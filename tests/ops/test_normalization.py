@@ -40,6 +40,13 @@ def test_softmax_gradient_is_pytorchs(name: str) -> None:
     np.testing.assert_allclose(got[:2], t.grad.numpy()[:2], rtol=1e-9, atol=1e-12)
 
 
+def test_rows_of_nothing() -> None:
+    empty = np.zeros((3, 0))
+    assert run1(ops.softmax, empty).shape == (3, 0)
+    assert run1(ops.log_softmax, empty).shape == (3, 0)
+    np.testing.assert_array_equal(run1(lambda x: ops.logsumexp(x, 1), empty), [-INF] * 3)
+
+
 def test_logsumexp_shapes() -> None:
     assert run1(ops.logsumexp, X).shape == ()
     assert run1(lambda x: ops.logsumexp(x, (0, 2)), X).shape == (6,)

@@ -25,6 +25,7 @@ from pellucid.ops.activation import (
     softsign,
 )
 from pellucid.ops.arithmetic import add, divide, multiply, negative, reciprocal, square, subtract
+from pellucid.ops.attention import scaled_dot_product_attention
 from pellucid.ops.binary import (
     atan2,
     clip,
@@ -64,6 +65,7 @@ from pellucid.ops.comparison import (
     where,
 )
 from pellucid.ops.contraction import dot_general, matmul, outer, tensordot, vecdot
+from pellucid.ops.conv import spread_conv
 from pellucid.ops.convolution import conv1d, conv2d, conv_transpose2d
 from pellucid.ops.create import constant, full, full_like, iota, ones, ones_like, zeros, zeros_like
 from pellucid.ops.einsum import diagonal, einsum, trace
@@ -112,22 +114,10 @@ from pellucid.ops.random import (
     uniform,
 )
 from pellucid.ops.ranges import arange, eye, linspace
-from pellucid.ops.reduction import (
-    all,
-    any,
-    argmax,
-    argmin,
-    count_nonzero,
-    max,
-    mean,
-    min,
-    prod,
-    std,
-    sum,
-    var,
-)
+from pellucid.ops.reduction import all, any, max, min, prod, sum
 from pellucid.ops.scan import cumprod, cumsum, cumulative_prod, cumulative_sum, linear_recurrence
 from pellucid.ops.sort import argsort, sort, top_k
+from pellucid.ops.statistics import argmax, argmin, count_nonzero, mean, std, var
 from pellucid.ops.take import embedding, one_hot, take, take_along_axis
 from pellucid.ops.unary import (
     abs,
@@ -302,6 +292,7 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "scaled_dot_product_attention",
     "scatter_add",
     "scatter_set",
     "selu",
@@ -317,6 +308,7 @@ __all__ = [
     "softsign",
     "sort",
     "split",
+    "spread_conv",
     "sqrt",
     "square",
     "squeeze",

@@ -51,8 +51,8 @@ def remainder(x: Operand, y: Operand) -> Value:
 def pow(x: Operand, y: Operand) -> Value:
     """`x` to the power `y`.
 
-    On integers a negative exponent truncates the true value (0, 1 or -1). A Python exponent of 2,
-    1, 0.5, -0.5 or -1 becomes the cheaper op it means.
+    On integers a negative exponent truncates the true value (0, 1 or -1). A Python exponent of
+    1, 2, 3, 4, 0.5, -0.5 or -1 becomes the cheaper op it means.
 
     Gradient: 0 for `x` where `y` is 0, and 0 for `y` where `x` is 0 and `y >= 0`, as PyTorch's.
     """
@@ -144,7 +144,15 @@ def signbit(x: Operand) -> Value:
     return less(bitcast(value, f"int{value.dtype.bits}"), 0)
 
 
-_POWERS = {2.0: square, 0.5: sqrt, -0.5: rsqrt, -1.0: reciprocal}
+def _cube(x: Value) -> Value:
+    return multiply(square(x), x)
+
+
+def _fourth(x: Value) -> Value:
+    return square(square(x))
+
+
+_POWERS = {2.0: square, 3.0: _cube, 4.0: _fourth, 0.5: sqrt, -0.5: rsqrt, -1.0: reciprocal}
 
 
 def _max_left(site: Site, g: Value) -> Value:

@@ -25,8 +25,9 @@ from pellucid.ops.create import iota
 from pellucid.ops.layout import expand_dims
 from pellucid.ops.normalization import logsumexp
 from pellucid.ops.promotion import floating
-from pellucid.ops.reduction import mean, sum
+from pellucid.ops.reduction import sum
 from pellucid.ops.shared import accumulator
+from pellucid.ops.statistics import mean
 from pellucid.ops.unary import abs
 
 How = Literal["mean", "sum", "none"]

@@ -18,14 +18,17 @@ from pellucid.ops.comparison import isinf, where
 from pellucid.ops.identity import stop_gradient
 from pellucid.ops.layout import reshape, squeeze
 from pellucid.ops.promotion import floating
-from pellucid.ops.reduction import Axis, max, mean, sum
+from pellucid.ops.reduction import Axis, max, sum
 from pellucid.ops.shared import accumulator
+from pellucid.ops.statistics import mean
 from pellucid.ops.unary import exp, log, rsqrt
 
 
 def softmax(x: Value, axis: int | Sequence[int] = -1) -> Value:
     """`exp(x) / sum(exp(x))` over `axis`; entries of -inf get 0, a row of only -inf is NaN."""
     value = floating("softmax", x)
+    if value.type.size == 0:
+        return value
     wide = astype(value, accumulator(value.dtype))
     raised = exp(subtract(wide, stop_gradient(max(wide, axis, keepdims=True))))
     return astype(divide(raised, sum(raised, axis, keepdims=True)), value.dtype)
@@ -34,14 +37,18 @@ def softmax(x: Value, axis: int | Sequence[int] = -1) -> Value:
 def log_softmax(x: Value, axis: int | Sequence[int] = -1) -> Value:
     """`log(softmax(x))` without underflow; a row of only -inf is NaN."""
     value = floating("log_softmax", x)
+    if value.type.size == 0:
+        return value
     wide = astype(value, accumulator(value.dtype))
     shifted = subtract(wide, stop_gradient(max(wide, axis, keepdims=True)))
     return astype(subtract(shifted, log(sum(exp(shifted), axis, keepdims=True))), value.dtype)
 
 
 def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """`log(sum(exp(x)))` without overflow; -inf for a row of only -inf."""
+    """`log(sum(exp(x)))` without overflow; -inf for a row of only -inf or of nothing."""
     value = floating("logsumexp", x)
+    if value.type.size == 0:
+        return log(sum(value, axis, keepdims))
     wide = astype(value, accumulator(value.dtype))
     top = stop_gradient(max(wide, axis, keepdims=True))
     top = where(isinf(top), 0, top)  # inf - inf would be NaN

@@ -1,4 +1,4 @@
-"""Reductions over axes: `prod`, `reduce_max`, `reduce_min`, `any`, `all`, and what is made of them.
+"""Reductions over axes: `prod`, `reduce_max`, `reduce_min`, `any`, `all`, with their functions.
 
 `SUM` itself lives with `broadcast_to`, each other's transpose. A record drops the axes it reduces;
 the functions take `axis=None | int | tuple` and `keepdims`.
@@ -32,17 +32,15 @@ from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Op, Sample, Site
 from pellucid.loop.compute import Combine, Index, Lowering, Readers, Reduction
 from pellucid.loop.ir import Expr
-from pellucid.ops.arithmetic import divide, multiply, subtract
+from pellucid.ops.arithmetic import divide, multiply
 from pellucid.ops.broadcast import broadcast_to, sum_axes
 from pellucid.ops.casting import astype
-from pellucid.ops.comparison import equal, isnan, logical_or, where
-from pellucid.ops.create import iota
+from pellucid.ops.comparison import equal
 from pellucid.ops.layout import moveaxis, reshape
 from pellucid.ops.pointwise import input_cost
 from pellucid.ops.promotion import Operand, unify
 from pellucid.ops.scan import products_of_others
 from pellucid.ops.shared import Array, Types, accumulator, cast_expr, insert_axes, ints, lowest
-from pellucid.ops.unary import sqrt
 
 Axis = int | Sequence[int] | None
 
@@ -59,7 +57,7 @@ def sum(
     """
     value = _widened("sum", x, dtype)
     axes = normalize_axes("sum", axis, value.rank)
-    return _restore(sum_axes(value, axes), value, axes, keepdims)
+    return restore(sum_axes(value, axes), value, axes, keepdims)
 
 
 def prod(
@@ -104,84 +102,6 @@ def all(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
     return _reduce(ALL, "all", astype(unify("all", x)[0], bool_), axis, keepdims)
 
 
-def count_nonzero(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
-    """How many elements are true or not 0, as int64."""
-    return sum(astype(unify("count_nonzero", x)[0], bool_), axis, keepdims)
-
-
-def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The arithmetic mean over `axis`, NaN over nothing; integers as float32.
-
-    Narrow floats are averaged in float32, so the sum cannot overflow, and rounded once.
-    """
-    (value,) = unify("mean", x, to_float=True)
-    axes = normalize_axes("mean", axis, value.rank)
-    wide = astype(value, accumulator(value.dtype))
-    return astype(_mean(wide, axes, keepdims), value.dtype)
-
-
-def var(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
-    """The variance over `axis`: squared distances from the mean, over `n - correction`.
-
-    Two passes, so that a large mean does not cancel; narrow floats in float32, integers as float32.
-    `correction=1` is the unbiased estimate (PyTorch's default, where the array API's is 0).
-    """
-    (value,) = unify("var", x, to_float=True)
-    axes = normalize_axes("var", axis, value.rank)
-    wide = astype(value, accumulator(value.dtype))
-    return astype(_variance(wide, axes, correction, keepdims), value.dtype)
-
-
-def std(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
-    """The standard deviation over `axis`, the root of `var`. Gradient: 0 where it is 0."""
-    (value,) = unify("std", x, to_float=True)
-    axes = normalize_axes("std", axis, value.rank)
-    wide = astype(value, accumulator(value.dtype))
-    variance = _variance(wide, axes, correction, keepdims)
-    flat = equal(variance, 0)  # there the root's slope is infinite; PyTorch's gradient is 0
-    root = sqrt(where(flat, 1, variance))
-    return astype(where(flat, 0, root), value.dtype)
-
-
-def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The int64 position of the first greatest element; of the first NaN if there is one.
-
-    `axis=None` counts in row-major order over all elements.
-
-    Raises:
-        ShapeError: there is nothing to choose from.
-    """
-    return _position("argmax", max, unify("argmax", x)[0], axis, keepdims)
-
-
-def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The int64 position of the first least element; of the first NaN if there is one.
-
-    `axis=None` counts in row-major order over all elements.
-
-    Raises:
-        ShapeError: there is nothing to choose from.
-    """
-    return _position("argmin", min, unify("argmin", x)[0], axis, keepdims)
-
-
-def _position(
-    name: str, extremum: Callable[..., Value], x: Value, axis: int | None, keepdims: bool
-) -> Value:
-    flat = reshape(x, (x.type.size,)) if axis is None else x
-    (at,) = normalize_axes(name, 0 if axis is None else axis, flat.rank)
-    if flat.shape[at] == 0:
-        raise _nothing(name, x.type, (at,))
-    if flat.dtype == bool_:
-        flat = astype(flat, uint8)
-    best = extremum(flat, at, keepdims=True)
-    hit = equal(flat, best)
-    if flat.dtype.is_float:  # the extremum is NaN exactly where there is one, and equals nothing
-        hit = logical_or(hit, isnan(flat))
-    first = min(where(hit, iota(flat.shape, at), flat.shape[at]), at)
-    return _restore(first, x, tuple(range(x.rank)) if axis is None else (at,), keepdims)
-
-
 def _widened(name: str, x: Operand, dtype: DTypeLike | None) -> Value:
     (value,) = unify(name, x)
     if dtype is not None:
@@ -193,10 +113,11 @@ def _widened(name: str, x: Operand, dtype: DTypeLike | None) -> Value:
 def _reduce(op: Op, name: str, x: Value, axis: Axis, keepdims: bool) -> Value:
     axes = normalize_axes(name, axis, x.rank)
     result = emit(op, x, axes=axes) if axes else x
-    return _restore(result, x, axes, keepdims)
+    return restore(result, x, axes, keepdims)
 
 
-def _restore(result: Value, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
+def restore(result: Value, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
+    """`result` with the axes it dropped from `x` back at size 1, if `keepdims`."""
     return reshape(result, _kept(x.shape, axes)) if keepdims else result
 
 
@@ -204,19 +125,8 @@ def _kept(shape: Shape, axes: Sequence[int]) -> Shape:
     return tuple(1 if a in axes else n for a, n in enumerate(shape))
 
 
-def _mean(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
-    count = size_of([x.shape[a] for a in axes])
-    return divide(sum(x, axes, keepdims), float(count))
-
-
-def _variance(x: Value, axes: tuple[int, ...], correction: float, keepdims: bool) -> Value:
-    centered = subtract(x, _mean(x, axes, True))
-    count = size_of([x.shape[a] for a in axes]) - correction
-    # as PyTorch: too few elements give 0/0 or c/0, never a negative variance
-    return divide(sum(multiply(centered, centered), axes, keepdims), float(np.maximum(count, 0)))
-
-
-def _nothing(name: str, x: TensorType, axes: tuple[int, ...]) -> ShapeError:
+def nothing_to_choose(name: str, x: TensorType, axes: tuple[int, ...]) -> ShapeError:
+    """The error for the extremum of no elements."""
     return ShapeError(
         name,
         "there is no element to choose along a zero-size axis",
@@ -234,7 +144,7 @@ def _axes_rule(name: str, refused: str, *, empty: bool) -> Callable[..., TensorT
             raise ShapeError(name, rule, operands={"x": x, "axes": axes})
         result = TensorType(tuple(n for a, n in enumerate(x.shape) if a not in axes), x.dtype)
         if not empty and x.size == 0 and result.size > 0:
-            raise _nothing(name, x, axes)
+            raise nothing_to_choose(name, x, axes)
         return result
 
     return infer

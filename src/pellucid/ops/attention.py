@@ -1,0 +1,60 @@
+"""Attention as a composition: what a fused kernel must agree with."""
+
+from __future__ import annotations
+
+import math
+
+from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.graph.ir import Value
+from pellucid.ops.arithmetic import add, multiply
+from pellucid.ops.casting import astype
+from pellucid.ops.comparison import greater_equal, where
+from pellucid.ops.contraction import matmul
+from pellucid.ops.create import iota
+from pellucid.ops.layout import swapaxes
+from pellucid.ops.normalization import softmax
+
+
+def scaled_dot_product_attention(
+    query: Value,
+    key: Value,
+    value: Value,
+    mask: Value | None = None,
+    *,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Value:
+    """`softmax(query @ key.T * scale + mask) @ value` (Vaswani et al. 2017).
+
+    Args:
+        query: `[..., L, E]`.
+        key: `[..., S, E]`.
+        value: `[..., S, D]`.
+        mask: broadcasts to `[..., L, S]`; bool (True: takes part) or float (added to the scores).
+        is_causal: position i sees positions up to i only; excludes `mask`.
+        scale: `1 / sqrt(E)` unless given.
+
+    Returns:
+        `[..., L, D]`. A row that sees nothing is NaN.
+
+    Raises:
+        ShapeError: an operand has fewer than two axes, or sizes do not match.
+        ArgumentError: both `mask` and `is_causal` are given.
+    """
+    if min(query.rank, key.rank, value.rank) < 2 or query.shape[-1] != key.shape[-1]:
+        operands: dict[str, object] = {"query": query.type, "key": key.type, "value": value.type}
+        rule = "needs [..., L, E], [..., S, E] and [..., S, D]"
+        raise ShapeError("attention", rule, operands=operands)
+    if is_causal and mask is not None:
+        raise ArgumentError("attention", "takes either a mask or is_causal", fix="drop one of them")
+    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    # scaling the query costs L * E products, scaling the scores L * S
+    scores = matmul(multiply(query, factor), swapaxes(key, -1, -2))
+    if is_causal:
+        pair = scores.shape[-2:]
+        mask = greater_equal(iota(pair, 0), iota(pair, 1))
+    if mask is not None and mask.dtype.kind == "bool":
+        scores = where(mask, scores, -math.inf)
+    elif mask is not None:
+        scores = add(scores, astype(mask, scores.dtype))
+    return matmul(softmax(scores), value)

@@ -1,0 +1,110 @@
+"""Means, variances, counts and positions: compositions of reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pellucid.core.dtype import bool_, uint8
+from pellucid.core.shape import normalize_axes, size_of
+from pellucid.graph.ir import Value
+from pellucid.ops.arithmetic import divide, multiply, subtract
+from pellucid.ops.casting import astype
+from pellucid.ops.comparison import equal, isnan, logical_or, where
+from pellucid.ops.create import iota
+from pellucid.ops.layout import reshape
+from pellucid.ops.promotion import Operand, unify
+from pellucid.ops.reduction import Axis, max, min, nothing_to_choose, restore, sum
+from pellucid.ops.shared import accumulator
+from pellucid.ops.unary import sqrt
+
+
+def count_nonzero(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
+    """How many elements are true or not 0, as int64."""
+    return sum(astype(unify("count_nonzero", x)[0], bool_), axis, keepdims)
+
+
+def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The arithmetic mean over `axis`, NaN over nothing; integers as float32.
+
+    Narrow floats are averaged in float32, so the sum cannot overflow, and rounded once.
+    """
+    (value,) = unify("mean", x, to_float=True)
+    axes = normalize_axes("mean", axis, value.rank)
+    wide = astype(value, accumulator(value.dtype))
+    return astype(_mean(wide, axes, keepdims), value.dtype)
+
+
+def var(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
+    """The variance over `axis`: squared distances from the mean, over `n - correction`.
+
+    Two passes, so that a large mean does not cancel; narrow floats in float32, integers as float32.
+    `correction=1` is the unbiased estimate (PyTorch's default, where the array API's is 0).
+    """
+    (value,) = unify("var", x, to_float=True)
+    axes = normalize_axes("var", axis, value.rank)
+    wide = astype(value, accumulator(value.dtype))
+    return astype(_variance(wide, axes, correction, keepdims), value.dtype)
+
+
+def std(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
+    """The standard deviation over `axis`, the root of `var`. Gradient: 0 where it is 0."""
+    (value,) = unify("std", x, to_float=True)
+    axes = normalize_axes("std", axis, value.rank)
+    wide = astype(value, accumulator(value.dtype))
+    variance = _variance(wide, axes, correction, keepdims)
+    flat = equal(variance, 0)  # there the root's slope is infinite; PyTorch's gradient is 0
+    root = sqrt(where(flat, 1, variance))
+    return astype(where(flat, 0, root), value.dtype)
+
+
+def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Value:
+    """The int64 position of the first greatest element; of the first NaN if there is one.
+
+    `axis=None` counts in row-major order over all elements.
+
+    Raises:
+        ShapeError: there is nothing to choose from.
+    """
+    return _position("argmax", max, unify("argmax", x)[0], axis, keepdims)
+
+
+def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Value:
+    """The int64 position of the first least element; of the first NaN if there is one.
+
+    `axis=None` counts in row-major order over all elements.
+
+    Raises:
+        ShapeError: there is nothing to choose from.
+    """
+    return _position("argmin", min, unify("argmin", x)[0], axis, keepdims)
+
+
+def _position(
+    name: str, extremum: Callable[..., Value], x: Value, axis: int | None, keepdims: bool
+) -> Value:
+    flat = reshape(x, (x.type.size,)) if axis is None else x
+    (at,) = normalize_axes(name, 0 if axis is None else axis, flat.rank)
+    if flat.shape[at] == 0:
+        raise nothing_to_choose(name, x.type, (at,))
+    if flat.dtype == bool_:
+        flat = astype(flat, uint8)
+    best = extremum(flat, at, keepdims=True)
+    hit = equal(flat, best)
+    if flat.dtype.is_float:  # the extremum is NaN exactly where there is one, and equals nothing
+        hit = logical_or(hit, isnan(flat))
+    first = min(where(hit, iota(flat.shape, at), flat.shape[at]), at)
+    return restore(first, x, tuple(range(x.rank)) if axis is None else (at,), keepdims)
+
+
+def _mean(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
+    count = size_of([x.shape[a] for a in axes])
+    return divide(sum(x, axes, keepdims), float(count))
+
+
+def _variance(x: Value, axes: tuple[int, ...], correction: float, keepdims: bool) -> Value:
+    centered = subtract(x, _mean(x, axes, True))
+    count = size_of([x.shape[a] for a in axes]) - correction
+    # as PyTorch: too few elements give 0/0 or c/0, never a negative variance
+    return divide(sum(multiply(centered, centered), axes, keepdims), float(np.maximum(count, 0)))

@@ -1,0 +1,49 @@
+"""Attention against PyTorch's, masks included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pellucid import ops
+from pellucid.core.dtype import bool_, float32
+from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.graph.ir import GraphBuilder, TensorType
+from tests.ops.records import run1
+
+RNG = np.random.default_rng(0)
+Q, K, V = (RNG.normal(size=(2, 3, n, d)) for n, d in ((4, 5), (6, 5), (6, 7)))
+BOOLS = RNG.random((4, 6)) < 0.7
+BOOLS[:, 0] = True
+
+
+@pytest.mark.parametrize(
+    ("mask", "options"),
+    [
+        (None, {}),
+        (None, {"is_causal": True}),
+        (None, {"scale": 0.5}),
+        (BOOLS, {}),
+        (RNG.normal(size=(4, 6)), {}),
+    ],
+)
+def test_attention_is_pytorchs(mask: Any, options: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    given = [Q, K, V] + ([] if mask is None else [mask])
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(torch.tensor(a) for a in given), **options
+    )
+    got = run1(lambda *v: ops.scaled_dot_product_attention(*v, **options), *given)
+    np.testing.assert_allclose(got, expected.numpy(), rtol=1e-9)
+
+
+def test_attention_refuses_what_does_not_fit() -> None:
+    with GraphBuilder() as builder:
+        q, k = (builder.input(TensorType(s, float32)) for s in ((4, 5), (6, 7)))
+        with pytest.raises(ShapeError, match=r"attention: needs .* and key f32\[6, 7\]"):
+            ops.scaled_dot_product_attention(q, k, k)
+        mask = builder.input(TensorType((4, 4), bool_))
+        with pytest.raises(ArgumentError, match="takes either a mask or is_causal"):
+            ops.scaled_dot_product_attention(q, q, q, mask, is_causal=True)
