@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 
 from pellucid.autodiff.reverse import vjp_graph
-from pellucid.core.dtype import bool_, float32, int64
+from pellucid.core.dtype import DType, bfloat16, bool_, float16, float32, int8, int64
 from pellucid.core.errors import DTypeError, IndexRangeError, ShapeError, TraceError
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import TensorType, Value
+from pellucid.loop.interpreter import run_kernel
+from pellucid.loop.ir import For
+from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.ops import index
 from pellucid.ops.getitem import getitem, index_add, index_set
 from pellucid.ops.index import gather, scatter_add, scatter_set
 from pellucid.ops.take import embedding, one_hot, take, take_along_axis
+from tests.lower.execution import run_program
 from tests.ops.records import Array, run1, trace, type_of
 
 X = np.arange(120, dtype=np.float32).reshape(4, 5, 6)
@@ -244,3 +249,55 @@ def test_gather_refuses() -> None:
         )
     with pytest.raises(ShapeError, match="weight needs two axes"):
         trace(embedding, TensorType((2,), float32), i)
+
+
+@pytest.mark.parametrize("dtype", [float32, float16, bfloat16, int8, bool_], ids=str)
+def test_indices_outside_lower_as_they_are_interpreted(dtype: DType) -> None:
+    x = np.arange(12).reshape(4, 3).astype(dtype.numpy)
+    i = np.array([3, -1, 0, 4, 2**40])
+    graph = trace(lambda a, k: gather(a, k, axis=0), type_of(x), type_of(i))
+    (got,), (want,) = run_program(lower_graph(graph), [x, i]), interpret(graph, x, i)
+    np.testing.assert_array_equal(got.astype(np.float64), want.astype(np.float64))
+    missing = np.isnan(got.astype(np.float32)) if dtype.is_float else got == 0
+    assert missing[[1, 3, 4]].all()
+    graph = trace(
+        lambda a, k: scatter_set(a, k, gather(a, k, axis=0), axis=0), type_of(x), type_of(i)
+    )
+    np.testing.assert_array_equal(run_program(lower_graph(graph), [x, i])[0], x)
+
+
+@pytest.mark.parametrize(
+    ("shape", "indices", "axis", "batch"),
+    [
+        ((9, 64), (6,), 0, 0),
+        ((9, 2, 32), (3, 2), 0, 0),
+        ((2, 9, 5), (2, 4), 1, 1),
+        ((3, 2, 9), (4,), 2, 0),
+        ((9, 7), (11,), 0, 0),
+        ((9,), (30,), 0, 0),
+    ],
+)
+def test_parallel_scatters_do_not_race(
+    monkeypatch: pytest.MonkeyPatch,
+    shape: tuple[int, ...],
+    indices: tuple[int, ...],
+    axis: int,
+    batch: int,
+) -> None:
+    monkeypatch.setattr(index, "PARALLEL_ELEMENTS", 8)
+    rng = np.random.default_rng(5)
+    x, i = rng.normal(size=shape), rng.integers(-1, 10, indices)
+    read = trace(lambda a, k: gather(a, k, axis=axis, batch=batch), type_of(x), type_of(i))
+    updates = rng.normal(size=read.outputs[0].shape)
+    graph = trace(
+        lambda a, k, u: scatter_add(a, k, u, axis=axis, batch=batch),
+        *map(type_of, (x, i, updates)),
+    )
+    (call,) = lower_graph(graph).calls
+    outer = [s.kind for s in call.kernel.body if isinstance(s, For)]
+    assert outer == ["serial", "parallel" if len(shape) > 1 and shape != (9, 7) else "serial"]
+    want = interpret(graph, x, i, updates)[0]
+    for seed in range(3):
+        out = np.empty_like(x)
+        run_kernel(call.kernel, x, i, updates, out, seed=seed)
+        np.testing.assert_array_equal(out, want)
