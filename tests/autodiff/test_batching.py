@@ -16,7 +16,8 @@ from pellucid.graph.stats import op_counts
 from pellucid.graph.verifier import verify
 from tests.autodiff.numeric import Array, close, f64, trace
 from tests.graph.records import ANY
-from tests.random_graphs import assert_same_results, random_array, random_graph
+from tests.random_graphs import assert_same_results, random_graph
+from tests.random_maker import random_array
 
 
 def looped(graph: Graph, arrays: list[Array], flags: list[bool], size: int) -> list[Array]:

@@ -17,11 +17,15 @@ from pellucid import ops
 from pellucid.autodiff.batching import batch_graph
 from pellucid.autodiff.forward import jvp_graph
 from pellucid.autodiff.reverse import value_and_vjp_graph
+from pellucid.core.dtype import DType, float64
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph, Value
+from pellucid.graph.prune import prune
+from pellucid.graph.stats import op_counts
 from pellucid.graph.verifier import verify
 from tests.autodiff.numeric import Array, close, f64, fill, numeric_jvp, numeric_vjp, trace
 from tests.random_graphs import random_graph, random_inputs, tolerance
+from tests.random_maker import FLOATS
 
 SIZE = 2
 ORDERS = [o for n in (1, 2, 3) for o in itertools.product(("vjp", "jvp", "batch"), repeat=n)]
@@ -113,9 +117,12 @@ def float_places(values: Sequence[Value]) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(80))
-def test_reverse_is_the_transpose_of_forward_on_random_graphs(seed: int) -> None:
+@pytest.mark.parametrize("floats", [FLOATS, (float64,)], ids=["mixed", "f64"])
+def test_reverse_is_the_transpose_of_forward_on_random_graphs(
+    seed: int, floats: tuple[DType, ...]
+) -> None:
     """`<c, J t> = <J^T c, t>` for random c and t, whatever the ops do."""
-    graph = random_graph(seed, 12)
+    graph = random_graph(seed, 12, floats)
     wrt, outs = float_places(graph.inputs), float_places(graph.outputs)
     forward = jvp_graph(graph, [v.dtype.is_float for v in graph.inputs])
     reverse = value_and_vjp_graph(graph, wrt)
@@ -130,6 +137,43 @@ def test_reverse_is_the_transpose_of_forward_on_random_graphs(seed: int) -> None
     right = inner(gradients, arrays[len(graph.inputs) :])
     scale = 1.0 + size(cotangents) * size(moved) + size(gradients) * size(arrays)
     assert abs(left - right) <= tolerance(graph) * scale
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_forward_mode_equals_differences_on_random_graphs(seed: int) -> None:
+    """At random points there are no kinks; with reverse mode its transpose, both are right."""
+    graph = prune(random_graph(seed, 10, (float64,)))
+    if "stop_gradient" in op_counts(graph):
+        pytest.skip("its derivative is not its slope, by intent")
+    active = [v.dtype.is_float for v in graph.inputs]
+    moved = jvp_graph(graph, active)
+    arrays = random_inputs(moved, seed)
+    count = len(graph.inputs)
+    directions = iter(arrays[count:])
+    tangents = [next(directions) if moves else None for moves in active]
+    expected = [
+        d
+        for d, v in zip(differences(graph, arrays[:count], tangents), graph.outputs, strict=True)
+        if v.dtype.is_float
+    ]
+    got = interpret(moved, *arrays)[len(graph.outputs) :]
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        scale = 1.0 + float(np.abs(b).max()) if b.size else 1.0
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * scale)
+
+
+def differences(
+    graph: Graph, arrays: Sequence[Array], tangents: Sequence[Array | None], step: float = 1e-7
+) -> list[Array]:
+    """Central differences along a direction in which some inputs stay."""
+
+    def at(h: float) -> tuple[Array, ...]:
+        pairs = zip(arrays, tangents, strict=True)
+        return interpret(graph, *(x if t is None else x + h * t for x, t in pairs))
+
+    pairs = zip(at(step), at(-step), strict=True)
+    return [(a.astype(np.float64) - b.astype(np.float64)) / (2 * step) for a, b in pairs]
 
 
 def inner(a: Sequence[Array], b: Sequence[Array]) -> float:
