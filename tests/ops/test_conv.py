@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pellucid.autodiff.reverse import vjp_graph
-from pellucid.core.dtype import float32
+from pellucid.core.dtype import bool_, float32
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import TensorType, Value
@@ -190,6 +190,12 @@ def test_conv2d_refuses_parameters(options: dict[str, Any], message: str) -> Non
     types = TensorType((1, 1, 5, 5), float32), TensorType((1, 1, 3, 3), float32)
     with pytest.raises(ArgumentError, match=message):
         trace(lambda a, b: conv2d(a, b, **options), *types)
+
+
+def test_bools_are_refused() -> None:
+    flags = TensorType((1, 1, 3, 3), bool_)
+    with pytest.raises(DTypeError, match="takes numbers, not bool"):
+        trace(conv2d, flags, flags)
 
 
 def test_records_refuse_mixed_dtypes() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pellucid.autodiff.reverse import vjp_graph
 from pellucid.core.dtype import DType, bfloat16, bool_, float16, float32, int8, int64
@@ -78,6 +80,24 @@ def test_index_set_and_add(key: Any) -> None:
     want = X.copy()
     np.add.at(want, key, value)
     np.testing.assert_array_equal(run1(lambda x, v: index_add(x, key, v), X, value), want)
+
+
+SLICES = st.slices(5) | st.integers(-5, 4) | st.just(slice(None, None, -2)) | st.none()
+ARRAYS = st.lists(st.integers(-5, 4), min_size=2, max_size=2).map(np.array)
+
+
+@given(st.lists(SLICES | ARRAYS, max_size=3), st.integers(0, 3))
+@settings(max_examples=80, deadline=None)
+def test_any_key(entries: list[Any], dots: int) -> None:
+    key = (*entries[:dots], ..., *entries[dots:])
+    cube = np.arange(125).reshape(5, 5, 5)
+    want = cube[key]
+    got = run1(lambda x: getitem(x, key), cube)
+    assert got.shape == want.shape
+    np.testing.assert_array_equal(got, want)
+    written = cube.copy()
+    written[key] = -1
+    np.testing.assert_array_equal(run1(lambda x: index_set(x, key, -1), cube), written)
 
 
 def test_index_set_takes_scalars_and_broadcasts() -> None:

@@ -148,5 +148,6 @@ def test_refuses(fn: Callable[[Value], Value], message: str) -> None:
 
 
 def test_pad_value_must_fit() -> None:
-    with pytest.raises(ArgumentError, match="the value must fit the dtype"):
-        trace(lambda x: mv.pad(x, (1,), (1,), 0.5), TensorType((2,), int32))
+    for value in (0.5, 2**31):
+        with pytest.raises(ArgumentError, match="the value must fit the dtype"):
+            trace(lambda x, v=value: mv.pad(x, (1,), (1,), v), TensorType((2,), int32))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from pellucid.core.dtype import DType, float16, float32, float64, int32
-from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.shape import Shape
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample, Site
@@ -60,6 +60,8 @@ def _check_images(op: str, x: TensorType, other: TensorType, name: str) -> None:
         rule = f"x must be [N, C, H, W] and {name} of rank 4"
         raise ShapeError(op, rule, operands=operands)
     require_equal_dtypes(op, x, other)
+    if x.dtype.kind == "bool":
+        raise DTypeError(op, "takes numbers, not bool", operands={"x": x})
 
 
 def _check_steps(op: str, stride: Pair, dilation: Pair, groups: int) -> None:

@@ -52,7 +52,7 @@ class Plan:
 
 
 def _normalized(key: Key, shape: Shape) -> list[Entry]:
-    """The key as a list of ints, slices, `None` and arrays that covers every axis.
+    """The key as a list that covers every axis, with slices for what `...` stands for.
 
     Raises:
         TraceError: a mask is a Value.
@@ -68,7 +68,8 @@ def _normalized(key: Key, shape: Shape) -> list[Entry]:
         raise IndexRangeError("getitem", "there are more indices than axes", operands=operands)
     at = dots[0] if dots else len(entries)
     whole: list[Entry] = [slice(None)] * (len(shape) - used)
-    return entries[:at] + whole + entries[at + 1 :]
+    # `...` stays in the list: it separates index arrays even where it stands for no axis
+    return entries[:at] + whole + entries[at:]
 
 
 def _checked(entry: Entry) -> Entry:
@@ -147,7 +148,7 @@ def make_plan(key: Key, shape: Shape) -> Plan:
 
 
 def _is_split(entries: Sequence[Entry]) -> bool:
-    """Whether a slice or new axis stands between index arrays (ints count among them)."""
+    """Whether a slice, `...` or new axis stands between index arrays (ints count among them)."""
     advanced = [i for i, e in enumerate(entries) if isinstance(e, int | Value | np.ndarray)]
     return bool(advanced) and advanced[-1] - advanced[0] >= len(advanced)
 

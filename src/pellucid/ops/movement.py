@@ -362,7 +362,9 @@ def pad(
         ArgumentError: `value` does not fit the dtype (a float for integers, a number for bools).
     """
     holes = (0,) * x.rank if interior is None else tuple(interior)
-    if isinstance(value, float) and not x.dtype.is_float:
+    limits = np.iinfo(x.dtype.name) if x.dtype.is_integer else None
+    fits = x.dtype.is_float or not isinstance(value, float)
+    if not fits or (limits is not None and not limits.min <= value <= limits.max):
         raise ArgumentError(
             "pad", "the value must fit the dtype", operands={"x": x.type, "value": value}
         )

@@ -136,6 +136,8 @@ def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
         lead = len(state.shape) - 1
         count = size_of(out.shape[lead:])
         chunks = -(-count // (WORDS * LANES))
+        if out.size == 0:
+            return ()
 
         def row(idx: Index) -> tuple[Stmt, ...]:
             body = _chunk(state, out, idx, count)
