@@ -129,6 +129,12 @@ def default_allocator() -> Allocator:
     return Allocator()
 
 
+def array_maker(shape: Shape, dtype: np.dtype[Any]) -> Callable[[], NDArray[Any]]:
+    """A function that makes arrays of one type, as the default allocator does, only faster."""
+    small = size_of(shape) * dtype.itemsize < SMALL_BYTES
+    return functools.partial(np.empty if small else default_allocator().empty, shape, dtype)
+
+
 def size_class(nbytes: int) -> int:
     """`nbytes` rounded up to a page and to three significant bits: at most a quarter is wasted."""
     step = max(_PAGE, (1 << max(nbytes - 1, 1).bit_length()) >> 3)

@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 
 from pellucid.codegen.llvm import compile_ir, render_entry
 from pellucid.compile import Compiled
-from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.log import get_logger
-from pellucid.runtime.buffer import data_pointer, default_allocator
+from pellucid.runtime.buffer import array_maker, data_pointer, default_allocator
 from pellucid.runtime.cache import Cache, open_cache
 from pellucid.runtime.dump import dump_program
 from pellucid.runtime.native import PARALLEL_FOR, Library, link, pool_library
@@ -60,10 +59,9 @@ class Executable:
         self._address = ctypes.addressof(self._table)
         self._inputs = _Inputs(self.program, self._table)
         self._outputs = [
-            (port.slot, port.shape, port.numpy, self.program.donated.get(k))
+            (port.slot, array_maker(port.shape, port.numpy), self.program.donated.get(k))
             for k, port in enumerate(self.program.outputs)
         ]
-        self._empty = default_allocator().empty
         self._place_memory()
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array] | None = None) -> list[Array]:
@@ -101,9 +99,9 @@ class Executable:
             return self._given_outputs(taken, outputs)
         table = self._table
         results: list[Array] = []
-        for slot, shape, dtype, donor in self._outputs:
+        for slot, make, donor in self._outputs:
             if donor is None:
-                array = self._empty(shape, dtype)
+                array = make()
                 table[slot] = data_pointer(array)
             else:
                 array = taken[donor]
@@ -117,7 +115,7 @@ class Executable:
                 name, f"makes {len(self._outputs)} outputs", operands={"outputs": len(outputs)}
             )
         results: list[Array] = []
-        for k, (slot, _, _, donor) in enumerate(self._outputs):
+        for k, (slot, _, donor) in enumerate(self._outputs):
             array = outputs[k] if donor is None else taken[donor]
             if donor is None:
                 check_array(name, f"output {k}", array, self.program.outputs[k])
@@ -239,7 +237,7 @@ def check_array(op: str, what: str, array: Array, port: Port) -> None:
         raise ArgumentError(op, f"{what} must be a NumPy array", operands={"it": type(array)})
     if array.shape != port.shape:
         raise ShapeError(op, f"{what} must have shape {port.shape}", operands={"it": array.shape})
-    if as_dtype(array.dtype).name != port.dtype or not array.dtype.isnative:
+    if array.dtype != port.numpy:
         raise DTypeError(op, f"{what} must have dtype {port.dtype}", operands={"it": array.dtype})
 
 
