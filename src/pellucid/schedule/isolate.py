@@ -23,18 +23,27 @@ import math
 from pellucid.core.errors import ScheduleError
 from pellucid.loop.bounds import Facts
 from pellucid.loop.ir import Alloc, Buffer, For, Kernel, Load, Stmt, Var
-from pellucid.loop.rewrite import Block, all_expressions, loops, replace_buffer, stores, walk
+from pellucid.loop.rewrite import (
+    Block,
+    all_expressions,
+    loops,
+    rename_loop,
+    replace_buffer,
+    stores,
+    walk,
+)
 from pellucid.schedule.dependence import separated
 from pellucid.schedule.nest import flatten, rewrite_loops, with_allocs
 
 
-def isolate(kernel: Kernel, var: str, inner: str) -> Kernel:
+def isolate(kernel: Kernel, var: str, inner: str, name: str | None = None) -> Kernel:
     """Every loop over `var` around a loop over `inner` as up to three loops over `var`.
 
     Args:
         kernel: the kernel.
         var: the loop to cut.
         inner: a loop in its body; the statement that holds it is what gets a loop of its own.
+        name: another name for that loop, so that later steps can tell it from the other two.
 
     Raises:
         ScheduleError: no such loops, an extent without a known limit, or iterations that pass
@@ -47,7 +56,9 @@ def isolate(kernel: Kernel, var: str, inner: str) -> Kernel:
         if len(at) != 1:
             raise ScheduleError("isolate", f"{var!r} must hold one loop {inner!r}")
         parts = [tuple(pieces[: at[0]]), (pieces[at[0]],), tuple(pieces[at[0] + 1 :])]
-        return _cut(loop, facts, buffers, [p for p in parts if p])
+        names = [var, name or var, var]
+        kept = [(n, p) for n, p in zip(names, parts, strict=True) if p]
+        return _cut(loop, facts, buffers, kept)
 
     return rewrite_loops(kernel, "isolate", var, change)
 
@@ -56,8 +67,8 @@ def _loops(stmt: Stmt) -> list[For]:
     return list(loops((stmt,)))
 
 
-def _cut(loop: For, facts: Facts, buffers: list[Buffer], parts: list[Block]) -> Block:
-    limit = facts.upper(loop.extent)
+def _cut(loop: For, facts: Facts, buffers: list[Buffer], named: list[tuple[str, Block]]) -> Block:
+    limit, parts = facts.upper(loop.extent), [p for _, p in named]
     homes = {b: [n for n, p in enumerate(parts) if _touches(p, b)] for b in buffers}
     shared = [b for b in buffers if len(homes[b]) > 1]
     if shared and math.isinf(limit):
@@ -74,7 +85,8 @@ def _cut(loop: For, facts: Facts, buffers: list[Buffer], parts: list[Block]) -> 
         body = with_allocs([b for b in buffers if homes[b] == [n]], part)
         for old, new in wide.items():
             body = replace_buffer(body, old, new, (Var(loop.var),))
-        result += (For(loop.var, loop.extent, body, loop.kind),)
+        made = For(loop.var, loop.extent, body, loop.kind)
+        result += (made if named[n][0] == loop.var else rename_loop(made, named[n][0]),)
     return with_allocs(list(wide.values()), result)
 
 

@@ -17,15 +17,18 @@ between rows (`row`); all others stay outside. The tile is as large as the regis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import Call, Expr, For, Load, Store
 from pellucid.loop.rewrite import Block, free_vars, stores, walk_expr
+from pellucid.loop.simplify import simplify
 from pellucid.schedule.dependence import update_of
 from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
+from pellucid.schedule.pack import pack
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.elementwise import parallel_outer
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt
@@ -35,10 +38,14 @@ from pellucid.schedule.specialize import specialize
 from pellucid.schedule.split import split
 from pellucid.schedule.stage import stage
 from pellucid.schedule.trace import Schedule
+from pellucid.schedule.unroll import unroll
 
 GATHER = 1.3  # cycles to read one element that is not beside the one before it
 COPY = 0.2  # cycles to copy one element that is
-PAGE = 4096  # addresses this far apart fight for the same lines of the first-level cache
+FAR_BYTES = 1024  # rows this far apart miss the prefetcher and the translation cache
+PAGE_BYTES = 4096  # rows a multiple of this apart fight for the same cache lines
+LINE_BYTES = 64
+FEWEST_USES = 4  # of a copy, for it to pay
 LEAST_WORK = 1 << 11
 
 
@@ -56,7 +63,8 @@ class Contraction:
 class Tiling:
     """Which loop has the lanes, which the rows, how large the tile is, and the loads it shares.
 
-    `wide` is read along the lanes, `narrow` is one element for all of them.
+    `wide` is read along the lanes, `narrow` is one element for all of them. `panels` tiles side by
+    side share each stretch of `narrow` while it is near.
     """
 
     lane: For
@@ -65,6 +73,7 @@ class Tiling:
     height: int
     wide: Load
     narrow: Load
+    panels: int = 1
 
 
 def find_contraction(nest: Nest) -> Contraction | None:
@@ -106,9 +115,16 @@ def schedule_contraction(
         _small(schedule, nest, found)
         return
     others = [x for x in nest.loops if x not in (tiling.lane, tiling.row)]
-    _tile(schedule, nest, tiling, others, total, target)
-    _pack(schedule, tiling, found, others)
-    _registers(schedule, tiling, found)
+    reduced = [x.var for x in found.reduced]
+    outer = _tile(schedule, tiling, others, target)
+    _pack_wide(schedule, tiling, reduced, outer)
+    reduced = _pack_narrow(schedule, tiling, found, others)
+    _threads(schedule, others, outer, total, target)
+    _registers(schedule, tiling, found, reduced)
+    for var in outer:
+        attempt(schedule, specialize, var)
+    _innermost(schedule, tiling, found)
+    attempt(schedule, simplify)
 
 
 def _small(schedule: Schedule, nest: Nest, found: Contraction) -> None:
@@ -145,7 +161,25 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
     most = min(most, 12 if vectors == 2 else 16)
     height = 1 if row is None else tile_height(extent_of(row), most)
     width = min(extent_of(lane), vectors * per_vector)
-    return Tiling(lane, row, width, height, wide, narrow)
+    panels = (
+        _panels(found, lane, width, wide, narrow, target) if row and len(nest.loops) == 2 else 1
+    )
+    return Tiling(lane, row, width, height, wide, narrow, panels)
+
+
+def _panels(
+    found: Contraction, lane: For, width: int, wide: Load, narrow: Load, target: Target
+) -> int:
+    """Tiles side by side that fit in half the second-level cache where `narrow` does not."""
+    if narrow.buffer.nbytes <= target.l2_bytes // 2:
+        return 1
+    depth = math.prod(extent_of(x) for x in found.reduced)
+    fitting = target.l2_bytes // 2 // max(1, depth * width * wide.dtype.itemsize)
+    for panels in (8, 4, 3, 2):
+        blocks, rest = divmod(extent_of(lane), panels * width)
+        if panels <= fitting and not rest and blocks % target.cores == 0:
+            return panels
+    return 1
 
 
 def tile_height(extent: int, most: int) -> int:
@@ -175,17 +209,14 @@ def _vars(load: Load) -> set[str]:
     return {v for i in load.indices for v in free_vars(i)}
 
 
-def _tile(
-    schedule: Schedule,
-    nest: Nest,
-    tiling: Tiling,
-    others: Sequence[For],
-    total: int,
-    target: Target,
-) -> None:
-    """`others`, then tiles, then the tile's own loops; the outermost that has enough on threads."""
+def _tile(schedule: Schedule, tiling: Tiling, others: Sequence[For], target: Target) -> list[str]:
+    """`others`, then tiles, then the tile's own loops; the loops over tiles, outermost first."""
     lane, row = tiling.lane.var, tiling.row.var if tiling.row else None
-    schedule.apply(split, lane, tiling.width, f"{lane}o", f"{lane}i")
+    if tiling.panels > 1:
+        schedule.apply(split, lane, tiling.panels * tiling.width, f"{lane}b", f"{lane}p")
+        schedule.apply(split, f"{lane}p", tiling.width, f"{lane}o", f"{lane}i")
+    else:
+        schedule.apply(split, lane, tiling.width, f"{lane}o", f"{lane}i")
     inner, outer = [f"{lane}i"], [f"{lane}o"]
     if row is not None:
         schedule.apply(split, row, tiling.height, f"{row}o", f"{row}i")
@@ -193,22 +224,33 @@ def _tile(
         outer.append(f"{row}o")
     outer = _outer_order(tiling, outer, target)
     attempt(schedule, reorder, *(x.var for x in others), *outer, *inner)
-    first = others[0].var if others and extent_of(others[0]) >= target.cores else ""
-    if total >= 2 * PARALLEL_WORK and target.cores > 1:
-        if first and others[0].var != outer[0]:
-            parallel_outer(schedule, others[0], total, target)
-        elif not others:
-            attempt(schedule, parallelize, outer[0])
-        else:
-            attempt(schedule, parallelize, outer[0])
-    for var in outer:
-        attempt(schedule, specialize, var)
+    return outer
+
+
+def _threads(
+    schedule: Schedule, others: Sequence[For], outer: list[str], total: int, target: Target
+) -> None:
+    """The outermost loop that keeps every core busy."""
+    if total < 2 * PARALLEL_WORK or target.cores < 2:
+        return
+    if not others:
+        attempt(schedule, parallelize, outer[0])
+        return
+    best = max(others, key=lambda x: _balance(extent_of(x), target.cores))
+    if best is not others[0] and _balance(extent_of(others[0]), target.cores) < 0.8:
+        order = [best.var, *(x.var for x in others if x is not best)]
+        if attempt(schedule, reorder, *order):
+            attempt(schedule, parallelize, best.var)
+            return
+    parallel_outer(schedule, others[0], total, target)
 
 
 def _outer_order(tiling: Tiling, outer: list[str], target: Target) -> list[str]:
     """The tile loop that spreads best over the cores first; the lanes' one where both do."""
     if tiling.row is None:
         return outer
+    if tiling.panels > 1:
+        return [f"{tiling.lane.var}b", outer[1], outer[0]]
     columns = -(-extent_of(tiling.lane) // tiling.width)
     rows = -(-extent_of(tiling.row) // tiling.height)
     if _balance(columns, target.cores) + 0.05 >= _balance(rows, target.cores):
@@ -220,22 +262,79 @@ def _balance(tiles: int, cores: int) -> float:
     return tiles / (-(-tiles // cores) * cores)
 
 
-def _pack(schedule: Schedule, tiling: Tiling, found: Contraction, others: Sequence[For]) -> None:
-    """Copies of the operands in the order of use, where they are read across memory."""
+def _pack_wide(
+    schedule: Schedule, tiling: Tiling, reduced: Sequence[str], outer: Sequence[str]
+) -> None:
+    """A copy of the lanes' operand in the order of use, where it is read across memory."""
+    lane, name = tiling.lane.var, tiling.wide.buffer.name
+    rows = 1 if tiling.row is None else -(-extent_of(tiling.row) // tiling.height)
+    if stride(tiling.wide, lane) == 1 and not (_far(tiling.wide, reduced) and rows >= FEWEST_USES):
+        return
+    inside = outer[0] != f"{tiling.row.var}o" if tiling.row else True
+    single = outer[0] == f"{lane}o"
+    order = [*reduced, f"{lane}i"] if single else [f"{lane}o", *reduced, f"{lane}i"]
+    if attempt(schedule, pack, name, order, outer[0] if inside else None):
+        attempt(schedule, lanes, f"{lane}i_{name}")
+        if not inside:
+            attempt(schedule, parallelize, f"{lane}o_{name}")
 
 
-def _registers(schedule: Schedule, tiling: Tiling, found: Contraction) -> None:
-    """The accumulators in registers over the whole reduction, the epilogue behind it."""
-    lane = f"{tiling.lane.var}i"
-    row = f"{tiling.row.var}i" if tiling.row else None
-    inner = [x for x in (row, lane) if x is not None]
+def _pack_narrow(
+    schedule: Schedule, tiling: Tiling, found: Contraction, others: Sequence[For]
+) -> list[str]:
+    """A copy of the rows' operand where its rows fight for cache lines; the reduction's loops.
+
+    Where the reduction runs along memory, whole lines of it are copied, row beside row.
+    """
     reduced = [x.var for x in found.reduced]
-    for var in reversed(inner):
-        if not attempt(schedule, isolate, var, reduced[0]):
+    columns = -(-extent_of(tiling.lane) // tiling.width)
+    if tiling.row is None or others or len(reduced) != 1 or columns < FEWEST_USES:
+        return reduced
+    row, last, name = tiling.row.var, reduced[-1], tiling.narrow.buffer.name
+    apart = abs(stride(tiling.narrow, row) or 0) * tiling.narrow.dtype.itemsize
+    block = LINE_BYTES // tiling.narrow.dtype.itemsize
+    extent = extent_of(found.reduced[-1])
+    if stride(tiling.narrow, last) == 1 and apart and apart % PAGE_BYTES == 0:
+        if not attempt(schedule, split, last, block, f"{last}o", f"{last}i"):
+            return reduced
+        reduced = [f"{last}o", f"{last}i"]
+        order, along = [f"{row}o", f"{last}o", f"{row}i", f"{last}i"], f"{last}i"
+    elif stride(tiling.narrow, row) == 1 and _far(tiling.narrow, reduced) and extent >= 256:
+        order, along = [f"{row}o", last, f"{row}i"], f"{row}i"
+    else:
+        return reduced
+    if attempt(schedule, pack, name, order):
+        attempt(schedule, lanes, f"{along}_{name}")
+        attempt(schedule, parallelize, f"{row}o_{name}")
+    return reduced
+
+
+def _far(load: Load, reduced: Sequence[str]) -> bool:
+    """Whether neighbours along a reduced loop lie so far apart that each is a page of its own."""
+    steps = [stride(load, v) for v in reduced]
+    return any(s is None or abs(s) * load.dtype.itemsize >= FAR_BYTES for s in steps)
+
+
+def _registers(schedule: Schedule, tiling: Tiling, found: Contraction, reduced: list[str]) -> None:
+    """The accumulators in registers over the whole reduction, the epilogue behind it."""
+    loops_in = [tiling.lane.var, *([tiling.row.var] if tiling.row else [])]
+    for var in loops_in:
+        if not attempt(schedule, isolate, f"{var}i", reduced[0], f"{var}r"):
             return
-    attempt(schedule, split, reduced[0], extent_of(found.reduced[0]), "ko", f"{reduced[0]}s")
-    reduced[0] = f"{reduced[0]}s"
-    if not attempt(schedule, reorder, "ko", *reduced, *inner):
+    inner = [f"{v}r" for v in reversed(loops_in)]
+    whole = f"{reduced[0]}s"
+    attempt(schedule, split, reduced[0], extent_of(found.reduced[0]), "ko", whole)
+    if not attempt(schedule, reorder, "ko", whole, *reduced[1:], *inner):
         return
     attempt(schedule, stage, found.update.buffer.name, inner, "ko")
-    attempt(schedule, lanes, lane)
+
+
+def _innermost(schedule: Schedule, tiling: Tiling, found: Contraction) -> None:
+    """Lanes for the tile's columns; its rows written out, so that accumulators are registers."""
+    name = found.update.buffer.name
+    inner = [f"{x.var}r" for x in (tiling.row, tiling.lane) if x is not None]
+    for var in (f"{tiling.lane.var}i", inner[-1], f"{inner[-1]}_{name}"):
+        attempt(schedule, lanes, var)
+    if tiling.row is not None:
+        attempt(schedule, unroll, inner[0])
+        attempt(schedule, unroll, f"{inner[0]}_{name}")
