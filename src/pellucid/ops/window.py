@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 from pellucid.core.dtype import DType, bool_, float16, float32, float64, int32, int64
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.shape import Shape, size_of
-from pellucid.graph.ir import Attrs, TensorType, Value, emit
+from pellucid.graph.ir import Attr, Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.loop.compute import Index, Loops, Lowering, Readers, Reduction
 from pellucid.loop.ir import (
@@ -266,8 +266,8 @@ def _argmax_reference(x: Array, *, window: Shape, stride: Shape, dilation: Shape
     return position
 
 
-def _argmax_infer(x: TensorType, **attrs: Attrs) -> TensorType:
-    return TensorType(_infer("window_argmax", x, attrs).shape, int64)  # type: ignore[arg-type]
+def _argmax_infer(x: TensorType, **attrs: Attr) -> TensorType:
+    return TensorType(_infer("window_argmax", x, attrs).shape, int64)
 
 
 def _better(value: Expr, best: Expr) -> Expr:
@@ -352,8 +352,8 @@ WINDOW_ARGMAX: Op = Op(
 # window_max_grad ---------------------------------------------------------------------------------
 
 
-def _grad_infer(x: TensorType, g: TensorType, **attrs: Attrs) -> TensorType:
-    y = _infer("window_max_grad", x, attrs)  # type: ignore[arg-type]
+def _grad_infer(x: TensorType, g: TensorType, **attrs: Attr) -> TensorType:
+    y = _infer("window_max_grad", x, attrs)
     if y != g:
         operands: dict[str, object] = {"x": x, "g": g, "wanted": y}
         raise ShapeError("window_max_grad", "g must be like window_max's result", operands=operands)
