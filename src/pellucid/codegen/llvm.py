@@ -62,7 +62,7 @@ def _vectors(features: str, machine: str) -> tuple[str, int, int, bool]:
 
 
 def host_target() -> Target:
-    """The machine this process runs on, from its CPU features; cache sizes have defaults where unknown."""
+    """The machine this process runs on; cache sizes have defaults where unknown."""
     features = llvm.get_host_cpu_features().flatten()
     name, bits, registers, has_fma = _vectors(features, platform.machine())
     return Target(
@@ -89,7 +89,7 @@ def render_kernel(kernel: Kernel, target: Target, symbol: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelArguments:
-    """One kernel call of a program: the kernel's symbol and the pointer table entries it gets, scratch last."""
+    """One kernel call of a program: its symbol and the pointer table entries it gets."""
 
     symbol: str
     slots: tuple[int, ...]

@@ -176,7 +176,7 @@ def from_memory(function: Function, text: str, dtype: DType, width: int, target:
 
 
 def _round_to_odd(function: Function, value: Value) -> Value:
-    """float64 as float32 with a sticky last bit, so that a second rounding gives the right result."""
+    """float64 as float32 with a sticky last bit, so that a second rounding is right."""
     words = _Words(function, value.width)
     single = function.pure(f"fptrunc {value.typed} to {words.float_kind}")
     back = function.pure(f"fpext {words.float_kind} {single} to {value.kind}")
@@ -193,7 +193,7 @@ def _round_to_odd(function: Function, value: Value) -> Value:
 
 
 def cast(function: Function, value: Value, dtype: DType, target: Target) -> Value:
-    """`value` as `dtype`: to bool by comparison with 0, float to integer saturating with NaN to 0, floats rounded."""
+    """`value` as `dtype`: to bool `!= 0`, float to integer saturating (NaN: 0), floats rounded."""
     source = value.dtype
     if source == dtype:
         return value

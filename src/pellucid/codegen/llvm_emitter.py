@@ -53,10 +53,6 @@ class Module:
         """Adds a whole function; a second one of the same name is ignored."""
         self._functions.setdefault(name, text)
 
-    def defines(self, name: str) -> bool:
-        """True when `define(name, ...)` was called."""
-        return name in self._functions
-
     def text(self) -> str:
         """The module as LLVM IR."""
         declares = "\n".join(
@@ -68,7 +64,7 @@ class Module:
 
 
 class Function:
-    """One function being written; see the module's docstring for how instructions find their place."""
+    """One function being written; the module's docstring says where instructions go."""
 
     def __init__(self, module: Module, name: str, params: str, attributes: str) -> None:
         self.module = module
@@ -142,7 +138,7 @@ class Function:
         return name
 
     def intrinsic(self, result: str, name: str, *args: tuple[str, str]) -> str:
-        """A pure call of an LLVM intrinsic or libm function, declared on the way; `args` are (type, value)."""
+        """A pure call of an intrinsic or libm function; `args` are (type, value)."""
         self.module.declare(f"{result} @{name}({', '.join(kind for kind, _ in args)})")
         return self.pure(f"call {result} @{name}({', '.join(f'{k} {v}' for k, v in args)})")
 
@@ -193,9 +189,8 @@ class Function:
         outer.lines.append(f"join{tag}:")
         outer.label = f"join{tag}"
 
-    def finish(self, result: str = "void", linkage: str = "") -> None:
-        """Ends the function with `ret` of `result` (`void` or `type value`) and adds it to the module."""
-        body = "\n".join([*self._allocas, *self._regions[0].lines, f"  ret {result}"])
-        kind = result.split()[0] if not result.startswith("<") else result.rsplit(" ", 1)[0]
+    def finish(self, linkage: str = "") -> None:
+        """Ends the function with `ret void` and adds it to the module."""
+        body = "\n".join([*self._allocas, *self._regions[0].lines, "  ret void"])
         prefix = f"define {linkage} " if linkage else "define "
-        self.module.define(self.name, f"{prefix}{kind} {self._head} {{\nentry:\n{body}\n}}")
+        self.module.define(self.name, f"{prefix}void {self._head} {{\nentry:\n{body}\n}}")

@@ -176,7 +176,7 @@ class Expressions:
         return a if a_is_less == (fn == "min") else b
 
     def _affine_division(self, fn: str, a: Affine, divisor: int) -> Affine | None:
-        """Division of a form with known range: exact parts leave it, the rest is an unsigned division."""
+        """Division of a form with known range: exact parts leave it, the rest is unsigned."""
         if range_of(a, self.ranges, self.width) is None:
             return None
         quotient, rest = split_by(a, divisor)
@@ -194,7 +194,7 @@ class Expressions:
         return added(quotient, form) if fn == "floordiv" else form
 
     def _small_division(self, fn: str, value: Value, divisor: int, high: int) -> Value:
-        """Unsigned division; in 32 bits where the numbers fit, since vectors have no 64-bit multiply-high."""
+        """Unsigned division; in 32 bits where it fits: vectors have no 64-bit multiply-high."""
         name, width = ("udiv" if fn == "floordiv" else "urem"), value.width
         if high >= 1 << 31 or divisor >= 1 << 31 or width == 1:
             by = splat(self.function, index_value(str(divisor)), width)
@@ -229,7 +229,7 @@ class Expressions:
         return replace(b, vector=name)
 
     def pointer(self, place: Storage, form: Affine) -> str:
-        """The address of the first lane; the constant part last, so that it becomes a displacement."""
+        """The address of the first lane; the constant comes last, to be a displacement."""
         kind, pointer = storage(place.dtype), place.pointer
         offset = scalar_part(self.function, form, with_const=False)
         if place.lanes > 1 and offset != "0":
@@ -268,7 +268,7 @@ class Expressions:
         )
 
     def _read(self, place: Storage, text: str, width: int) -> Value:
-        """A load instruction, reused while no store to `place` intervenes; packed floats are unpacked."""
+        """A load, reused while no store to `place` intervenes; packed floats are unpacked."""
         floor = max(place.pin, self.function.certain_level)
         raw = self.function.pure(text, floor, self.load_key(place, text))
         return from_memory(self.function, raw, place.dtype, width, self.target)

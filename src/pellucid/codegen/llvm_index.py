@@ -79,7 +79,7 @@ def split_by(a: Affine, divisor: int) -> tuple[Affine, Affine]:
 
 
 def scalar_part(function: Function, a: Affine, with_const: bool = True) -> str:
-    """The part of `a` that all lanes share, as an i64 value, summed from the outermost loop inwards."""
+    """The part of `a` that all lanes share, as an i64, summed from the outermost loop inwards."""
     total = ""
     for name, coefficient in sorted(a.terms, key=lambda t: (function.level_of(t[0]), t[0])):
         product = name if coefficient == 1 else function.pure(f"mul i64 {name}, {coefficient}")

@@ -9,23 +9,22 @@ what is a vector, unrolled or parallel is in the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from pellucid.codegen.llvm_cast import to_memory
 from pellucid.codegen.llvm_emitter import Function, Module
-from pellucid.codegen.llvm_expr import Expressions, Storage
+from pellucid.codegen.llvm_expr import Storage
 from pellucid.codegen.llvm_index import Affine, added, range_of, scalar_part
-from pellucid.codegen.llvm_ops import apply, reduce_lanes
-from pellucid.codegen.llvm_types import (
-    Value,
-    constant,
-    is_narrow,
-    register,
-    splat,
-    storage,
-    suffix,
-    vector,
+from pellucid.codegen.llvm_scratch import (
+    aligned,
+    on_stack,
+    padded_rows,
+    row_major_strides,
 )
+from pellucid.codegen.llvm_scratch import (
+    kernel_scratch_bytes as kernel_scratch_bytes,
+)
+from pellucid.codegen.llvm_store import Stores
+from pellucid.codegen.llvm_types import Value, splat, storage, vector
 from pellucid.codegen.llvm_vectorize import (
     can_vectorize,
     loop_lanes,
@@ -33,95 +32,19 @@ from pellucid.codegen.llvm_vectorize import (
     stored_names,
     uses,
 )
-from pellucid.core.dtype import DType, Scalar, bool_, int32
-from pellucid.core.shape import Shape, size_of
+from pellucid.core.dtype import int32
+from pellucid.core.shape import size_of
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, Buffer, Call, Expr, For, If, Kernel, Load, Stmt, Store
+from pellucid.loop.ir import Alloc, For, If, Kernel, Stmt, Store
 
 _ALIGN = 64
 _UNROLLED_VECTORS = 4
 # Accumulators must lie at constant offsets to become registers, so loops over them unroll further.
 _UNROLLED_LOCAL_VECTORS = 16
-_STACK_BYTES = 65536
-
-
-def row_major_strides(shape: Shape) -> tuple[int, ...]:
-    """Elements between neighbours along each axis."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(1, size)
-    return tuple(reversed(strides))
-
-
-def _padded_rows(shape: Shape, lanes: int) -> Shape:
-    """`shape` with its last axis rounded up to whole vectors.
-
-    Then the masked vector at the end of a row reaches into no other row, and accumulators whose
-    rows are not whole vectors become registers too.
-    """
-    if len(shape) < 2 or not shape[-1]:
-        return shape
-    step = min(lanes, 1 << (shape[-1] - 1).bit_length())
-    return (*shape[:-1], -(-shape[-1] // step) * step)
-
-
-def on_stack(buffer: Buffer) -> bool:
-    """True for `local` buffers small enough for the stack; larger ones use scratch memory like `temp` ones."""
-    return buffer.scope == "local" and buffer.nbytes <= _STACK_BYTES
-
-
-def aligned(nbytes: int) -> int:
-    """`nbytes` rounded up to whole cache lines."""
-    return -(-nbytes // _ALIGN) * _ALIGN
-
-
-def kernel_scratch_bytes(kernel: Kernel) -> tuple[int, int]:
-    """Bytes of scratch memory a kernel needs: `(shared, per thread)`.
-
-    The caller passes one block of `shared + threads * per_thread` bytes, aligned to 64, as the
-    kernel's last argument (absent when both are 0), where `threads` counts the pool's workers and
-    the caller. Temporaries inside a parallel loop are per thread, the others shared. Blocks of two
-    calls that may run at once must not overlap.
-    """
-    return _scratch_bytes(kernel.body, False)
-
-
-def _scratch_bytes(body: tuple[Stmt, ...], parallel: bool) -> tuple[int, int]:
-    shared = private = 0
-    for stmt in body:
-        inner = parallel or (isinstance(stmt, For) and stmt.kind == "parallel")
-        parts = [stmt.then, stmt.orelse] if isinstance(stmt, If) else []
-        parts += [stmt.body] if isinstance(stmt, For | Alloc) else []
-        own = 0
-        if isinstance(stmt, Alloc) and not on_stack(stmt.buffer):
-            own = aligned(stmt.buffer.nbytes)
-        for part in parts:
-            a, b = _scratch_bytes(part, inner)
-            shared = max(shared, a + (0 if parallel else own))
-            private = max(private, b + (own if parallel else 0))
-    return shared, private
-
-
-def _identity(fn: str, dtype: DType) -> Scalar:
-    """The value that leaves the other argument of a reduction as it is."""
-    if fn == "add":
-        return -0.0 if dtype.is_float else 0  # -0 + -0 is -0, but 0 + -0 is not
-    if fn in ("xor", "or", "mul"):
-        return int(fn == "mul")
-    if fn == "and":
-        return True if dtype == bool_ else -1
-    if dtype == bool_:
-        return fn == "min"
-    if dtype.is_float:
-        return float("inf") if fn == "min" else float("-inf")
-    low = -(1 << (dtype.bits - 1)) if dtype.kind == "int" else 0
-    high = (1 << (dtype.bits - (dtype.kind == "int"))) - 1
-    return high if fn == "min" else low
 
 
 @dataclass(slots=True)
-class Writer(Expressions):
+class Writer(Stores):
     """Writes statements; see `Expressions` for the bindings it carries."""
 
     parallel: bool = False
@@ -130,7 +53,6 @@ class Writer(Expressions):
     scratch_top: int = 0
     scratch_bytes: tuple[int, int] = (0, 0)
     attributes: str = ""
-    accumulators: dict[Store, Storage] = field(default_factory=dict)
 
     def write(self, body: tuple[Stmt, ...]) -> None:
         """All statements in order."""
@@ -267,153 +189,6 @@ class Writer(Expressions):
         names = {s.buffer.name for s in loop.body if isinstance(s, Store)}
         return any(self.storages[n].padded for n in names if n in self.storages)
 
-    # --- reductions over lanes -------------------------------------------------------------------
-
-    def _open_accumulator(self, store: Store, fn: str, lanes: int) -> None:
-        dtype = store.buffer.dtype
-        kind = vector(storage(dtype), lanes)
-        place = Storage(self.function.alloca(kind, _ALIGN), dtype, (), lanes, padded=True)
-        place.pin = self.function.level
-        start = splat(self.function, constant(_identity(fn, dtype), dtype), lanes)
-        self._write_plain(place, place.pointer, start)
-        self.accumulators[store] = place
-
-    def _accumulate(self, store: Store, place: Storage) -> None:
-        fn, rest = reduction(store) or ("", store.value)
-        old = self._load_lanes(place, place.pointer, place.lanes, "")
-        total = splat(self.function, self._combined(fn, old, rest, store.buffer.dtype), place.lanes)
-        self._write_plain(place, place.pointer, self._blend(total, old))
-
-    def _close_accumulator(self, store: Store, fn: str) -> None:
-        place = self.accumulators.pop(store)
-        lanes = self._load_lanes(place, place.pointer, place.lanes, "")
-        self._combine_into(store, fn, reduce_lanes(self.ops, fn, lanes))
-
-    def _combine_into(self, store: Store, fn: str, value: Value) -> None:
-        """`element = fn(element, value)` for a scalar `value`."""
-        place = self.storages[store.buffer.name]
-        pointer = self.pointer(place, self.address(place, store.indices))
-        old = self._load_lanes(place, pointer, 1, "")
-        self._write_plain(place, pointer, apply(self.ops, fn, [old, value], place.dtype))
-
-    def _combined(self, fn: str, old: Value, rest: Expr, dtype: DType) -> Value:
-        """`fn(old, rest)`; a float sum of products may fuse the product into the sum."""
-        if fn == "add" and dtype.is_float and not is_narrow(dtype) and isinstance(rest, Call):
-            if rest.fn == "mul":
-                a, b = (splat(self.function, self.value(x), old.width) for x in rest.args)
-                width = max(a.width, b.width)
-                args = [splat(self.function, v, width) for v in (a, b, old)]
-                return self.ops.multiply_add(args[0], args[1], args[2])
-        return apply(self.ops, fn, [old, self.value(rest)], dtype)
-
-    # --- stores ----------------------------------------------------------------------------------
-
-    def _store(self, store: Store) -> None:
-        if store in self.accumulators and self.width > 1:
-            self._accumulate(store, self.accumulators[store])
-            return
-        place = self.storages[store.buffer.name]
-        form = self.address(place, store.indices)
-        if self.width > 1 and form.uniform and place.lanes == 1:
-            found = reduction(store)
-            rest = self.value(found[1]) if found else None
-            if found and rest is not None and rest.width > 1:
-                neutral = constant(_identity(found[0], place.dtype), place.dtype)
-                rest = self._blend(rest, splat(self.function, neutral, rest.width))
-                self._combine_into(store, found[0], reduce_lanes(self.ops, found[0], rest))
-                return
-        value = self._stored_value(store, place)
-        if form.uniform:
-            self._store_uniform(place, form, value)
-        else:
-            mask = "" if self._ends_row(store, place) else self.mask
-            self._store_lanes(place, form, splat(self.function, value, self.width), mask)
-
-    def _ends_row(self, store: Store, place: Storage) -> bool:
-        """True when the inactive lanes fall into the padding of a row of our own memory."""
-        if not (place.row and self.mask.startswith("<")):
-            return False
-        last = self.affine(store.indices[-1])
-        if last.lane != 1 or last.terms or last.vector:
-            return False
-        active = self.mask.count("true")
-        return last.const + active >= store.buffer.shape[-1] and (
-            last.const + self.width <= place.row
-        )
-
-    def _stored_value(self, store: Store, place: Storage) -> Value:
-        found = reduction(store)
-        if found is None:
-            return self.value(store.value)
-        old = self.value(Load(store.buffer, store.indices))
-        return self._combined(found[0], old, found[1], place.dtype)
-
-    def _store_uniform(self, place: Storage, form: Affine, value: Value) -> None:
-        pointer = self.pointer(place, form)
-        value = splat(self.function, value, place.lanes)
-        if place.lanes > 1 and self.mask:
-            value = self._blend(value, self._load_lanes(place, pointer, place.lanes, ""))
-        self._write_plain(place, pointer, value)
-
-    def _store_lanes(self, place: Storage, form: Affine, value: Value, mask: str) -> None:
-        if form.vector or form.lane not in (1, -1):
-            self._scatter(place, form, value)
-            return
-        if form.lane == -1:
-            form = replace(form, const=form.const - (self.width - 1))
-            element = register(value.dtype)
-            text = self.reversed_lanes(element, value.text)
-            value = Value(text, value.dtype, value.width)
-            mask = self.reversed_lanes("i1", mask) if mask else ""
-        pointer = self.pointer(place, form)
-        if mask and place.padded:
-            old = self._load_lanes(place, pointer, self.width, "")
-            value, mask = self.ops.select(Value(mask, bool_, self.width), value, old), ""
-        if mask:
-            self._write_masked(place, pointer, value, mask)
-        else:
-            self._write_plain(place, pointer, value)
-
-    def _blend(self, value: Value, other: Value) -> Value:
-        """`value` in the active lanes, `other` elsewhere."""
-        if not self.mask:
-            return value
-        return self.ops.select(Value(self.mask, bool_, self.width), value, other)
-
-    def _write_plain(self, place: Storage, pointer: str, value: Value) -> None:
-        """A store; the element's next load is the value just stored."""
-        memory = to_memory(self.function, value, self.target)
-        kind = vector(storage(place.dtype), value.width)
-        load = self.load_text(place, pointer, value.width)
-        align = load.rpartition(" ")[2]
-        self.function.effect(f"store {kind} {memory}, ptr {pointer}, align {align}")
-        place.version += 1
-        self.function.remember(self.load_key(place, load), memory)
-
-    def _write_masked(self, place: Storage, pointer: str, value: Value, mask: str) -> None:
-        memory = to_memory(self.function, value, self.target)
-        kind, bits = vector(storage(place.dtype), value.width), vector("i1", value.width)
-        name = f"llvm.masked.store.{suffix(kind)}.p0"
-        self.function.module.declare(f"void @{name}({kind}, ptr, i32, {bits})")
-        self.function.effect(
-            f"call void @{name}({kind} {memory}, ptr {pointer}, i32 {place.dtype.itemsize}, "
-            f"{bits} {mask})"
-        )
-        place.version += 1
-
-    def _scatter(self, place: Storage, form: Affine, value: Value) -> None:
-        memory = to_memory(self.function, value, self.target)
-        width = self.width
-        kind, bits = vector(storage(place.dtype), width), vector("i1", width)
-        name = f"llvm.masked.scatter.{suffix(kind)}.v{width}p0"
-        pointers = self.lane_pointers(place, form)
-        self.function.module.declare(f"void @{name}({kind}, <{width} x ptr>, i32, {bits})")
-        self.function.effect(
-            f"call void @{name}({kind} {memory}, <{width} x ptr> {pointers}, "
-            f"i32 {place.dtype.itemsize}, {bits} {self.mask or 'splat (i1 true)'})"
-        )
-        place.version += 1
-
     # --- conditions and memory -------------------------------------------------------------------
 
     def _if(self, stmt: If) -> None:
@@ -447,7 +222,7 @@ class Writer(Expressions):
         strides = row_major_strides(buffer.shape)
         if on_stack(buffer) or self.width > 1:
             lanes = self.target.lanes(buffer.dtype)
-            shape = _padded_rows(buffer.shape, lanes) if self.width == 1 else buffer.shape
+            shape = padded_rows(buffer.shape, lanes) if self.width == 1 else buffer.shape
             strides = row_major_strides(shape)
             count = size_of(shape) * self.width + lanes
             pointer = self.function.alloca(f"[{count} x {storage(buffer.dtype)}]", _ALIGN)

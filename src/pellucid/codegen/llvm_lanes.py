@@ -1,4 +1,4 @@
-"""Elementary operations on values: the vocabulary that `llvm_ops` and `llvm_math` are written in."""
+"""Elementary operations on values: what `llvm_ops` and `llvm_math` are written in."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pellucid.codegen.llvm_lanes import Ops
 from pellucid.codegen.llvm_types import Value, gather_lanes, lane, register, vector
 from pellucid.core.dtype import DType, float32, float64, int32, int64
+from pellucid.core.errors import ArgumentError
 
 _LN2 = math.log(2)
 _MAGIC = {32: 1.5 * 2**23, 64: 1.5 * 2**52}
@@ -70,11 +71,12 @@ class _Maths:
     ops: Ops
 
     def _both(self, a: Value | float, b: Value | float) -> tuple[Value, Value]:
-        if isinstance(a, Value):
-            return a, b if isinstance(b, Value) else self.ops.const(a, b)
-        if isinstance(b, Value):
-            return self.ops.const(b, a), b
-        raise TypeError("two constants")
+        """Both as values of one dtype; at least one is a value."""
+        like = a if isinstance(a, Value) else b
+        if not isinstance(like, Value):
+            raise ArgumentError("llvm", "one operand must be a value", operands={"a": a, "b": b})
+        first, second = (x if isinstance(x, Value) else self.ops.const(like, x) for x in (a, b))
+        return first, second
 
     def op(self, name: str, a: Value | float, b: Value | float) -> Value:
         return self.ops.binary(name, *self._both(a, b))
@@ -147,7 +149,7 @@ class _Maths:
 
 
 def _exp_reduced(m: _Maths, r: Value) -> Value:
-    """exp on |r| <= ln(2)/2."""
+    """The exponential on |r| <= ln(2)/2."""
     p = m.fma(m.horner(r, _EXP), m.mul(r, r), r)
     return m.add(p, 1.0)
 
@@ -168,7 +170,7 @@ def _exp(m: _Maths, x: Value) -> Value:
 
 
 def _exp_negative(m: _Maths, x: Value) -> Value:
-    """exp for x <= 0 whose results below the normal range do not matter."""
+    """The exponential for x <= 0 whose results below the normal range do not matter."""
     x = m.clamp(x, -87.0, None)
     n, whole = m.nearest(x, 1 / _LN2)
     r = m.fma(n, -_LN2_LOW, m.fma(n, -_LN2_HIGH, x))
@@ -286,7 +288,7 @@ def _cos(m: _Maths, x: Value) -> Value:
 
 
 def _wide_exp(m: _Maths, x: Value) -> Value:
-    """exp of float64 lanes to about 1e-12, its argument clamped to where float32 has long overflowed."""
+    """The exponential of float64 lanes to about 1e-12, for results in float32's range."""
     x = m.clamp(x, -700.0, 700.0)
     n, whole = m.nearest(x, 1 / _LN2)
     r = m.fma(n, -_LN2, x)
@@ -295,7 +297,7 @@ def _wide_exp(m: _Maths, x: Value) -> Value:
 
 
 def _wide_log(m: _Maths, x: Value) -> Value:
-    """log of float64 lanes to about 1e-12; float32 denormals are normal here."""
+    """The logarithm of float64 lanes to about 1e-12; float32 denormals are normal here."""
     lowest = 0x3FE6A09E667F3BCD
     offset = m.op("sub", m.bits(x), lowest)
     exponent = m.op("ashr", offset, 52)
@@ -399,7 +401,7 @@ def power(ops: Ops, a: Value, b: Value) -> Value:
     """`a ** b` as C's pow."""
     if a.dtype.bits == 64:
         return libm(ops, "pow", [a, b])
-    return _as_single(ops, lambda m, x, y: _float_power(m, x, y), a, b)
+    return _as_single(ops, _float_power, a, b)
 
 
 def call(ops: Ops, fn: str, args: Sequence[Value]) -> Value:

@@ -23,7 +23,6 @@ from pellucid.codegen.llvm_types import (
 from pellucid.core.dtype import DType, bool_
 from pellucid.core.errors import LoweringError, did_you_mean
 
-
 Binary = Callable[[Ops, Value, Value], Value]
 Unary = Callable[[Ops, Value], Value]
 
@@ -88,7 +87,7 @@ def _division(ops: Ops, a: Value, b: Value) -> Value:
 
 
 def _divide_integers(ops: Ops, a: Value, b: Value) -> tuple[Value, Value]:
-    """Floor quotient and remainder that never trap: by 0 both are 0; the most negative by -1 wraps."""
+    """Floor quotient and remainder that never trap: by 0 both are 0; least by -1 wraps."""
     zero, one = ops.const(a, 0), ops.const(a, 1)
     by_zero = ops.compare("icmp eq", b, zero)
     if not _signed(a):
@@ -182,38 +181,43 @@ def _pow(ops: Ops, a: Value, b: Value) -> Value:
     return ops.per_lane(lambda x, y: _integer_power(ops, x, y), a, b)
 
 
-def _integer_power(ops: Ops, a: Value, b: Value) -> Value:
-    kind, name = register(a.dtype), f"pellucid_power_{a.dtype.short}"
-    odd_negative = "slt" if _signed(a) else "ult"
-    if not ops.function.module.defines(name):
-        ops.function.module.define(name, f"""define internal {kind} @{name}({kind} %a, {kind} %b) nounwind {{
+# Square and multiply; a negative exponent gives the truncated inverse.
+_POWER = """\
+define internal KIND @NAME(KIND %a, KIND %b) nounwind {
 entry:
-  %negative = icmp {odd_negative} {kind} %b, 0
-  %flip = sub {kind} 0, %a
-  %unit0 = icmp eq {kind} %a, 1
-  %unit1 = icmp eq {kind} %flip, 1
+  %negative = icmp LESS KIND %b, 0
+  %flip = sub KIND 0, %a
+  %unit0 = icmp eq KIND %a, 1
+  %unit1 = icmp eq KIND %flip, 1
   %unit = or i1 %unit0, %unit1
-  %low = and {kind} %b, 1
-  %is_odd = icmp ne {kind} %low, 0
-  %signed = select i1 %is_odd, {kind} %a, {kind} 1
-  %inverse = select i1 %unit, {kind} %signed, {kind} 0
+  %low = and KIND %b, 1
+  %is_odd = icmp ne KIND %low, 0
+  %signed = select i1 %is_odd, KIND %a, KIND 1
+  %inverse = select i1 %unit, KIND %signed, KIND 0
   br i1 %negative, label %done, label %loop
 loop:
-  %x = phi {kind} [ %a, %entry ], [ %square, %loop ]
-  %n = phi {kind} [ %b, %entry ], [ %half, %loop ]
-  %r = phi {kind} [ 1, %entry ], [ %next, %loop ]
-  %bit = and {kind} %n, 1
-  %set = icmp ne {kind} %bit, 0
-  %product = mul {kind} %r, %x
-  %next = select i1 %set, {kind} %product, {kind} %r
-  %square = mul {kind} %x, %x
-  %half = lshr {kind} %n, 1
-  %more = icmp ne {kind} %half, 0
+  %x = phi KIND [ %a, %entry ], [ %square, %loop ]
+  %n = phi KIND [ %b, %entry ], [ %half, %loop ]
+  %r = phi KIND [ 1, %entry ], [ %next, %loop ]
+  %bit = and KIND %n, 1
+  %set = icmp ne KIND %bit, 0
+  %product = mul KIND %r, %x
+  %next = select i1 %set, KIND %product, KIND %r
+  %square = mul KIND %x, %x
+  %half = lshr KIND %n, 1
+  %more = icmp ne KIND %half, 0
   br i1 %more, label %loop, label %done
 done:
-  %result = phi {kind} [ %inverse, %entry ], [ %next, %loop ]
-  ret {kind} %result
-}}""")  # fmt: skip
+  %result = phi KIND [ %inverse, %entry ], [ %next, %loop ]
+  ret KIND %result
+}"""
+
+
+def _integer_power(ops: Ops, a: Value, b: Value) -> Value:
+    kind, name = register(a.dtype), f"pellucid_power_{a.dtype.short}"
+    less = "slt" if _signed(a) else "ult"
+    text = _POWER.replace("KIND", kind).replace("NAME", name).replace("LESS", less)
+    ops.function.module.define(name, text)
     return Value(ops.function.pure(f"call {kind} @{name}({a.typed}, {b.typed})"), a.dtype)
 
 
