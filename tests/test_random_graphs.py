@@ -1,4 +1,4 @@
-"""The generator itself: the same graph for the same seed, and every kind of op among a few hundred."""
+"""The generator itself: one graph per seed, and every kind of op among a few hundred of them."""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
     Raises:
         ShapeError: two sizes on one aligned axis differ and neither is 1.
     """
+    if len(set(shapes)) == 1:
+        return shapes[0]
     rank = max((len(s) for s in shapes), default=0)
     result = []
     for axis in range(-rank, 0):

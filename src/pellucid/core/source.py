@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-_PACKAGE = str(Path(__file__).resolve().parent.parent) + "/"
+_PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"  # as imported, not resolved: frames say it so
 
 
 def user_line() -> str:
@@ -15,4 +16,4 @@ def user_line() -> str:
         frame = frame.f_back  # type: ignore[assignment]  # the loop ends at None
     if frame is None:
         return ""
-    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+    return f"{frame.f_code.co_filename.rpartition(os.sep)[2]}:{frame.f_lineno}"

@@ -18,6 +18,9 @@ from pellucid.core.errors import ArgumentError, VerifyError
 from pellucid.graph.ir import Graph, Node, TensorType, Value
 from pellucid.graph.stats import last_uses
 
+FEW_NODES = 4
+"""Graphs of up to this many nodes keep all values to the end."""
+
 Observer = Callable[[Node, tuple[NDArray[Any], ...]], None]
 
 
@@ -39,7 +42,8 @@ def interpret(
         VerifyError: a reference gave another shape or dtype than the graph states.
     """
     env = _bind(graph, arrays)
-    dead = last_uses(graph)
+    # a few values may as well live to the end; finding out when each dies would cost more
+    dead = last_uses(graph) if len(graph.nodes) > FEW_NODES else [()] * len(graph.nodes)
     with np.errstate(all="ignore"):
         for node, dying in zip(graph.nodes, dead, strict=True):
             results = _run(node, [env[v] for v in node.inputs])
