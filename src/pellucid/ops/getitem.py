@@ -252,9 +252,6 @@ def index_add(x: Value, key: Key, value: Value | Scalar) -> Value:
     return add(x, _placed(_fitted(x, plan, value), plan, x.shape))
 
 
-index_update = index_set
-
-
 def _basic_shape(plan: Plan) -> Shape:
     return tuple(len(s) for s in plan.spans)
 
