@@ -171,6 +171,20 @@ def test_cg5_two_matmuls_with_squared_error() -> None:
     assert op_counts(value_and_vjp_graph(graph, [2]))["dot_general"] == 3
 
 
+def test_backward_leaves_no_dead_nodes_in_the_builder() -> None:
+    """What a rule computes for nothing goes again."""
+
+    def wasteful(site: Site, g: Value) -> list[Value]:
+        ops.sin(g)
+        return [ops.cos(g)]
+
+    with GraphBuilder() as builder:
+        x = builder.input(F3, "x")
+        y = emit(rule(wasteful), x)
+        backward(list(builder.nodes), [y], [x], [x])
+        assert [n.op.name for n in builder.nodes] == ["odd", "cos"]
+
+
 def test_integer_paths_carry_no_gradient() -> None:
     def f(x: Value) -> Value:
         steps = ops.astype(ops.astype(x, int32), x.dtype)

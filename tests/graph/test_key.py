@@ -8,6 +8,7 @@ import pytest
 from pellucid.core.dtype import float32, float64
 from pellucid.graph.ir import ArrayAttr, Attr, Graph, GraphBuilder, TensorType, emit
 from pellucid.graph.key import graph_key
+from pellucid.ops.arithmetic import SUB
 from tests.graph.records import ANY, TWICE
 
 
@@ -46,6 +47,19 @@ def test_which_output_is_used_counts() -> None:
 
     assert graph_key(pick(0)) == graph_key(pick(0))
     assert graph_key(pick(0)) != graph_key(pick(1))
+
+
+def test_operands_and_result_types_count() -> None:
+    def combine(first: int, second: int) -> Graph:
+        with GraphBuilder() as builder:
+            pair = [builder.input(TensorType((2,), float32), "x") for _ in range(2)]
+            return builder.finish([emit(SUB, pair[first], pair[second])])
+
+    assert graph_key(combine(0, 1)) == graph_key(combine(0, 1))
+    assert len({graph_key(combine(a, b)) for a in (0, 1) for b in (0, 1)}) == 4
+    other = build(k=1)
+    other.nodes[0].outputs[0].type = TensorType((2,), float64)
+    assert graph_key(other) != graph_key(build(k=1))
 
 
 def test_a_text_attribute_cannot_imitate_another_one() -> None:
