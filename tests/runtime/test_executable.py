@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.runtime.programs import affine, chain, config_in, train_step
 
 from pellucid.compile import Compiled, compile_graph
 from pellucid.core.errors import ArgumentError, CompileError, DTypeError, ShapeError
@@ -20,6 +19,7 @@ from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph
 from pellucid.runtime.cache import Cache
 from pellucid.runtime.executable import Executable, load_program
+from tests.runtime.programs import affine, chain, config_in, train_step
 
 
 def arrays_for(graph: Graph, seed: int = 0) -> list[NDArray[Any]]:
@@ -176,6 +176,7 @@ def test_other_donations_and_shapes_are_other_programs(tmp_path: Path) -> None:
     assert executable(train_step(), tmp_path).cached
 
 
+ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -191,7 +192,9 @@ print(program.cached, loss)
 
 def in_process(folder: Path) -> str:
     command = [sys.executable, "-W", "error", "-c", SCRIPT, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip() + done.stderr.strip()
 

@@ -43,8 +43,8 @@ from pellucid.runtime.native import PARALLEL_FOR, link, pool_library
 from pellucid.runtime.pool import get_num_threads, start_pool
 
 LOG = get_logger("runtime.machine")
-_CALL_S = 0.02  # length of one timed call
-_REPEATS = 5
+_CALL_S = 0.01  # length of one timed call
+_REPEATS = 10
 _IDLE_S = 0.005
 _DRAM_BYTES = 128 << 20  # at least; and several times the last cache
 

@@ -1,0 +1,91 @@
+"""The pool starts, resizes, survives fork, and lets the process end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pellucid.core.errors import ArgumentError
+from pellucid.runtime import pool
+from pellucid.runtime.native import POOL_THREADS, pool_library
+
+
+def running() -> int:
+    return int(pool_library().function(POOL_THREADS, result=ctypes.c_int64)())
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    threads = pool.get_num_threads()
+    yield
+    pool.set_num_threads(threads)
+
+
+def test_the_pool_has_as_many_threads_as_asked_for() -> None:
+    pool.start_pool()
+    for threads in (1, pool.MAX_THREADS):
+        pool.set_num_threads(threads)
+        assert pool.get_num_threads() == threads
+        assert running() == threads
+
+
+def test_a_stopped_pool_starts_again() -> None:
+    pool.start_pool()
+    pool.stop_pool()
+    assert running() == 1
+    pool.start_pool()
+    assert running() == pool.get_num_threads()
+
+
+@pytest.mark.parametrize("threads", [0, -1, pool.MAX_THREADS + 1])
+def test_impossible_numbers_are_refused(threads: int) -> None:
+    with pytest.raises(ArgumentError, match="threads must be between 1 and"):
+        pool.set_num_threads(threads)
+
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import os, sys, tempfile
+from pathlib import Path
+import numpy as np
+from pellucid.compile import compile_graph
+from pellucid.runtime.executable import Executable
+from pellucid.runtime.pool import start_pool
+from tests.runtime.programs import affine, config_in
+start_pool()
+graph = affine(1_000_000)
+program = Executable(compile_graph(graph, config=config_in(Path(tempfile.mkdtemp()))))
+x = np.ones(1_000_000, np.float32)
+def good():
+    total, product = program.run([x, x])
+    return bool((total == 2).all() and (product == 1).all())
+assert good()
+child = os.fork()
+if child == 0:
+    first = good()
+    start_pool()
+    os._exit(0 if first and good() else 1)
+_, status = os.waitpid(child, 0)
+assert good()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_programs_run_in_a_forked_child_and_the_process_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PELLUCID_THREADS": "4"},
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
