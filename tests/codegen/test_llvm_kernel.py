@@ -205,6 +205,23 @@ def test_split_loop_with_a_dynamic_tail(n: int, target: Target) -> None:
     check(Kernel("k", (a, o, s), 2, (first, nest("serial", -(-n // 16), inner))), target)
 
 
+@pytest.mark.parametrize("kind", ["serial", "vector", "parallel"])
+@pytest.mark.parametrize("extent", [-20, -3, 0, 1, 21])
+def test_extents_read_from_memory(kind: LoopKind, extent: int) -> None:
+    a, o = Buffer("a", (1,), int64), Buffer("o", (40,), int64)
+    fill = nest("serial", 40, Store(o, (I,), Const(7)))
+    loop = nest(kind, Load(a, (Const(0),)), Store(o, (I,), imul(I, 2)))
+    got = check_on(Kernel("k", (a, o), 1, (fill, loop)), HOST, [np.array([extent])])[0]
+    assert (got == 7).sum() == 40 - max(0, extent)
+
+
+def test_maximum_with_a_nan_constant_is_nan() -> None:
+    a, o = Buffer("a", (20,), float32), Buffer("o", (20,), float32)
+    value = fn("max", Load(a, (I,)), Const(float("nan"), float32))
+    got = check(Kernel("k", (a, o), 1, (nest("vector", 20, Store(o, (I,), value)),)), HOST)[0]
+    assert np.isnan(got).all()
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 def test_predicated_lanes_do_not_touch_memory_out_of_bounds(target: Target) -> None:
     n, m = 40, 7

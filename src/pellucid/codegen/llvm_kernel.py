@@ -160,8 +160,11 @@ class Writer(Stores):
     def _dynamic_chunks(self, loop: For, extent: Affine, lanes: int) -> None:
         function = self.function
         end = scalar_part(function, extent)
-        full = function.pure(f"and i64 {end}, {-lanes}")
         reach = range_of(extent, self.ranges, 1)
+        if reach is None or reach[0] < 0:
+            # Rounding a negative extent down would leave a positive rest.
+            end = function.intrinsic("i64", "llvm.smax.i64", ("i64", end), ("i64", "0"))
+        full = function.pure(f"and i64 {end}, {-lanes}")
         if reach is not None:
             self.ranges[full] = (0, max(0, reach[1]))
         self._chunk_loop(loop, _name(full), lanes)

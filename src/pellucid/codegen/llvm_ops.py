@@ -61,6 +61,11 @@ def _comparison(name: str) -> Binary:
     return build
 
 
+def _is_number(value: Value) -> bool:
+    """True for a float constant that is not NaN."""
+    return value.text.startswith(("splat", "0x")) and "0x7FF8" not in value.text
+
+
 def _extremum(name: str) -> Binary:
     predicate = "ogt" if name == "max" else "olt"
 
@@ -72,10 +77,10 @@ def _extremum(name: str) -> Binary:
         # One machine instruction that gives its second operand when either is NaN; a constant goes
         # first, so that
         # only a NaN in a variable first operand needs mending.
-        if b.text.startswith(("splat", "0x")):
+        if _is_number(b):
             a, b = b, a
         picked = ops.select(ops.compare(f"fcmp {predicate}", a, b), a, b)
-        if a.text.startswith(("splat", "0x")):
+        if _is_number(a):
             return picked
         return ops.select(ops.compare("fcmp uno", a, a), a, picked)
 
