@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import llvmlite.binding as llvm
 import pytest
 
 from pellucid.codegen.llvm import render_kernel
@@ -27,6 +30,23 @@ def test_functions_equal_the_interpreter(dtype: DType, target: Target, kind: Loo
     inputs, outputs = function_inputs(dtype), poisoned_outputs(kernel)
     run(kernel, target, *inputs, *outputs)
     assert not wrong_functions(kernel, inputs, outputs)
+
+
+@pytest.mark.parametrize("dtype", ALL, ids=str)
+def test_functions_compile_for_arm(dtype: DType) -> None:
+    neon = replace(
+        HOST, name="neon", vector_bits=128, vector_registers=32, cpu="cortex-a76", features="+neon"
+    )
+    triple = "aarch64-unknown-linux-gnu"
+    text = render_kernel(function_kernel(dtype, "vector"), neon, "f")
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(triple).create_target_machine(
+        cpu=neon.cpu, features=neon.features, opt=1
+    )
+    module = llvm.parse_assembly(text, context=llvm.create_context())
+    module.triple, module.data_layout = triple, str(machine.target_data)
+    assert machine.emit_object(module)
 
 
 def test_unknown_function_is_refused_with_a_hint() -> None:

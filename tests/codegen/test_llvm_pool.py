@@ -141,7 +141,7 @@ def test_thread_numbers_stay_below_the_count(pool: Pool) -> None:
     seen = np.zeros(64, np.int32)
     for _ in range(200):
         pool.who(seen.ctypes.data, 16)
-    assert seen[0] == 1
+    assert seen.any()
     assert not seen[threads:].any()
 
 

@@ -1,0 +1,66 @@
+"""Lowered and scheduled kernels, compiled, against the interpreter on the kernels as lowered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pellucid import ops
+from pellucid.core.dtype import float32
+from pellucid.core.target import Target
+from pellucid.graph.ir import GraphBuilder, TensorType, Value
+from pellucid.loop.interpreter import run_kernel
+from pellucid.loop.ir import Kernel
+from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.schedule.recipes import schedule_kernel
+from tests.codegen.native import run
+from tests.codegen.targets import TARGETS, poison
+
+CASES: dict[str, tuple[Callable[..., Value], list[tuple[int, ...]]]] = {
+    "matmul": (ops.matmul, [(37, 53), (53, 29)]),
+    "aligned_matmul": (ops.matmul, [(64, 48), (48, 64)]),
+    "softmax": (ops.softmax, [(9, 77)]),
+    "gelu": (ops.gelu, [(3, 101)]),
+    "column_sums": (lambda x: ops.sum(x, axis=0), [(33, 19)]),
+    "transpose": (lambda x: ops.transpose(x, (1, 0)), [(33, 19)]),
+    "conv": (
+        lambda x, w: ops.conv2d(x, w, padding=((1, 1), (1, 1))),
+        [(2, 3, 9, 9), (5, 3, 3, 3)],
+    ),
+    "argmax": (lambda x: ops.argmax(x, axis=1), [(7, 40)]),
+}
+
+
+def kernels(name: str) -> list[Kernel]:
+    make, shapes = CASES[name]
+    with GraphBuilder(name) as builder:
+        out = make(*(builder.input(TensorType(s, float32)) for s in shapes))
+    return [call.kernel for call in lower_graph(builder.finish((out,))).calls]
+
+
+def inputs_of(kernel: Kernel) -> list[Any]:
+    rng = np.random.default_rng(0)
+    given = kernel.params[: len(kernel.params) - kernel.outputs]
+    return [
+        (rng.uniform(-1, 1, b.shape) if b.dtype.is_float else rng.integers(0, 2, b.shape)).astype(
+            b.dtype.numpy
+        )
+        for b in given
+    ]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("name", CASES)
+def test_compiled_schedule_equals_the_naive_kernel(name: str, target: Target) -> None:
+    for kernel in kernels(name):
+        inputs = inputs_of(kernel)
+        outputs = kernel.params[len(inputs) :]
+        wanted, got = ([poison(b.shape, b.dtype) for b in outputs] for _ in range(2))
+        run_kernel(kernel, *inputs, *wanted)
+        steps = schedule_kernel(kernel, target)
+        run(steps[-1].kernel if steps else kernel, target, *inputs, *got)
+        for a, b in zip(wanted, got, strict=True):
+            np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-5, err_msg=kernel.name)
