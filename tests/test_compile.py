@@ -12,6 +12,7 @@ from pellucid.compile import PASSES, compile_graph, optimize, this_machine
 from pellucid.core.config import CONFIG, Config
 from pellucid.core.dtype import float32
 from pellucid.core.errors import ArgumentError
+from pellucid.core.version import source_digest
 from pellucid.graph.foreign import foreign_digest
 from pellucid.graph.ir import Graph, GraphBuilder, TensorType
 from pellucid.graph.verifier import verify
@@ -146,3 +147,8 @@ def test_optimised_graphs_lower_and_interpret_alike() -> None:
     graph = layers(2)
     optimised = optimize(graph).graph
     assert len(lower_graph(optimised).inputs) == len(graph.inputs)
+
+
+def test_the_source_digest_is_one_per_process() -> None:
+    assert len(source_digest()) == 64
+    assert source_digest() is source_digest()

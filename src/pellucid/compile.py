@@ -24,8 +24,13 @@ from types import MappingProxyType
 from typing import Protocol
 
 from pellucid.codegen.kernel import CompiledKernel, KernelObject
-from pellucid.codegen.llvm import KernelArguments, compile_ir, host_target, render_entry
-from pellucid.codegen.llvm_version import LLVM_VERSION
+from pellucid.codegen.llvm import (
+    LLVM_VERSION,
+    KernelArguments,
+    compile_ir,
+    host_target,
+    render_entry,
+)
 from pellucid.core.config import CONFIG, Config
 from pellucid.core.errors import CompileError
 from pellucid.core.target import Target
@@ -207,17 +212,15 @@ class Compiled:
         if known is not None:
             return KernelObject.from_bytes(known)
         try:
-            with self._stage("schedule"):
-                kernel.steps  # noqa: B018  # made here so that each stage is timed by itself
-            with self._stage("render"):
-                kernel.ir  # noqa: B018
-            with self._stage("llvm"):
-                made = kernel.object
+            # form by form, so that each stage is timed by itself
+            for stage, form in (("schedule", "steps"), ("render", "ir"), ("llvm", "object")):
+                with self._stage(stage):
+                    getattr(kernel, form)
         except Exception as error:
             raise self._failed(kernel, error) from error
         if store:
-            store.put(key, made.to_bytes())
-        return made
+            store.put(key, kernel.object.to_bytes())
+        return kernel.object
 
     def _failed(self, kernel: CompiledKernel, error: Exception) -> CompileError:
         calls = zip(self.symbols, self.lowered.calls, strict=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from pellucid.codegen.llvm_emitter import Function, Module
@@ -22,9 +23,11 @@ from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 
 __all__ = [
-    "KernelArguments", "assembly", "compile_ir", "host_target", "kernel_scratch_bytes",
-    "render_entry", "render_kernel",
+    "LLVM_VERSION", "KernelArguments", "assembly", "compile_ir", "host_target",
+    "kernel_scratch_bytes", "render_entry", "render_kernel",
 ]  # fmt: skip
+
+LLVM_VERSION = f"llvmlite {llvmlite.__version__} LLVM {'.'.join(map(str, llvm.llvm_version_info))}"
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
