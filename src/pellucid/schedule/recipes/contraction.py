@@ -64,7 +64,8 @@ class Tiling:
     """Which loop has the lanes, which the rows, how large the tile is, and the loads it shares.
 
     `wide` is read along the lanes, `narrow` is one element for all of them. `panels` tiles side by
-    side share each stretch of `narrow` while it is near.
+    side share each stretch of `narrow` while it is near. `more` are short loops that, like `row`,
+    only `narrow` knows, whole inside the tile.
     """
 
     lane: For
@@ -74,6 +75,7 @@ class Tiling:
     wide: Load
     narrow: Load
     panels: int = 1
+    more: tuple[For, ...] = ()
 
 
 def find_contraction(nest: Nest) -> Contraction | None:
@@ -114,10 +116,10 @@ def schedule_contraction(
     if tiling is None or total < LEAST_WORK:
         _small(schedule, nest, found)
         return
-    others = [x for x in nest.loops if x not in (tiling.lane, tiling.row)]
+    others = [x for x in nest.loops if x not in (tiling.lane, tiling.row, *tiling.more)]
     reduced = [x.var for x in found.reduced]
     outer = _tile(schedule, tiling, others, target)
-    _pack_wide(schedule, tiling, reduced, outer)
+    _pack_wide(schedule, tiling, reduced, outer, others)
     reduced = _pack_narrow(schedule, tiling, found, others)
     _threads(schedule, others, outer, total, target)
     _registers(schedule, tiling, found, reduced)
@@ -154,17 +156,34 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
         return None
     _, lane, wide, narrow = min(options, key=lambda o: (o[0], -nest.loops.index(o[1])))
     rows = [x for x in nest.loops if x.var in _vars(narrow) and x.var not in _vars(wide)]
-    row = max(rows, key=extent_of, default=None)
     per_vector = target.lanes(found.update.buffer.dtype)
     vectors = 1 if extent_of(lane) <= per_vector else 2
     most = (target.vector_registers - 2 - vectors) // vectors
-    most = min(most, 12 if vectors == 2 else 16)
+    most = min(most, 12 if vectors == 2 else 25)
+    row, more = _rows(rows, most)
     height = 1 if row is None else tile_height(extent_of(row), most)
     width = min(extent_of(lane), vectors * per_vector)
     panels = (
         _panels(found, lane, width, wide, narrow, target) if row and len(nest.loops) == 2 else 1
     )
-    return Tiling(lane, row, width, height, wide, narrow, panels)
+    return Tiling(lane, row, width, height, wide, narrow, panels, more)
+
+
+def _rows(rows: Sequence[For], most: int) -> tuple[For | None, tuple[For, ...]]:
+    """The loop to tile, and another one that fits in the tile whole where the first is short."""
+    longest = max(rows, key=extent_of, default=None)
+    if longest is None or extent_of(longest) > most // 2:
+        return longest, ()
+    pairs = [
+        (extent_of(a) * extent_of(b), n, m)
+        for n, a in enumerate(rows)
+        for m, b in enumerate(rows)
+        if n != m and extent_of(a) * extent_of(b) <= most
+    ]
+    if not pairs:
+        return longest, ()
+    _, n, m = max(pairs)
+    return rows[n], (rows[m],)
 
 
 def _panels(
@@ -223,6 +242,7 @@ def _tile(schedule: Schedule, tiling: Tiling, others: Sequence[For], target: Tar
         inner.insert(0, f"{row}i")
         outer.append(f"{row}o")
     outer = _outer_order(tiling, outer, target)
+    inner = [*(x.var for x in tiling.more), *inner]
     attempt(schedule, reorder, *(x.var for x in others), *outer, *inner)
     return outer
 
@@ -263,14 +283,28 @@ def _balance(tiles: int, cores: int) -> float:
 
 
 def _pack_wide(
-    schedule: Schedule, tiling: Tiling, reduced: Sequence[str], outer: Sequence[str]
+    schedule: Schedule,
+    tiling: Tiling,
+    reduced: Sequence[str],
+    outer: Sequence[str],
+    others: Sequence[For],
 ) -> None:
-    """A copy of the lanes' operand in the order of use, where it is read across memory."""
+    """A copy of the lanes' operand in the order of use, where it is read across memory.
+
+    One panel at a time where its loop is outermost of those that do not index it, else all at once.
+    """
     lane, name = tiling.lane.var, tiling.wide.buffer.name
     rows = 1 if tiling.row is None else -(-extent_of(tiling.row) // tiling.height)
     if stride(tiling.wide, lane) == 1 and not (_far(tiling.wide, reduced) and rows >= FEWEST_USES):
         return
     inside = outer[0] != f"{tiling.row.var}o" if tiling.row else True
+    shared = [x.var for x in others if x.var in _vars(tiling.wide)]
+    if len(shared) < len(others):
+        if attempt(schedule, pack, name, [*shared, f"{lane}o", *reduced, f"{lane}i"]):
+            attempt(schedule, lanes, f"{lane}i_{name}")
+            first = next((v for v in (*shared, reduced[0]) if v), "")
+            attempt(schedule, parallelize, f"{first}_{name}")
+        return
     single = outer[0] == f"{lane}o"
     order = [*reduced, f"{lane}i"] if single else [f"{lane}o", *reduced, f"{lane}i"]
     if attempt(schedule, pack, name, order, outer[0] if inside else None):
@@ -288,7 +322,7 @@ def _pack_narrow(
     """
     reduced = [x.var for x in found.reduced]
     columns = -(-extent_of(tiling.lane) // tiling.width)
-    if tiling.row is None or others or len(reduced) != 1 or columns < FEWEST_USES:
+    if tiling.row is None or tiling.more or others or len(reduced) != 1 or columns < FEWEST_USES:
         return reduced
     row, last, name = tiling.row.var, reduced[-1], tiling.narrow.buffer.name
     apart = abs(stride(tiling.narrow, row) or 0) * tiling.narrow.dtype.itemsize
@@ -317,11 +351,11 @@ def _far(load: Load, reduced: Sequence[str]) -> bool:
 
 def _registers(schedule: Schedule, tiling: Tiling, found: Contraction, reduced: list[str]) -> None:
     """The accumulators in registers over the whole reduction, the epilogue behind it."""
-    loops_in = [tiling.lane.var, *([tiling.row.var] if tiling.row else [])]
-    for var in loops_in:
-        if not attempt(schedule, isolate, f"{var}i", reduced[0], f"{var}r"):
+    inside = _inside(tiling)
+    for var, register in reversed(inside):
+        if not attempt(schedule, isolate, var, reduced[0], register):
             return
-    inner = [f"{v}r" for v in reversed(loops_in)]
+    inner = [register for _, register in inside]
     whole = f"{reduced[0]}s"
     attempt(schedule, split, reduced[0], extent_of(found.reduced[0]), "ko", whole)
     if not attempt(schedule, reorder, "ko", whole, *reduced[1:], *inner):
@@ -332,9 +366,16 @@ def _registers(schedule: Schedule, tiling: Tiling, found: Contraction, reduced: 
 def _innermost(schedule: Schedule, tiling: Tiling, found: Contraction) -> None:
     """Lanes for the tile's columns; its rows written out, so that accumulators are registers."""
     name = found.update.buffer.name
-    inner = [f"{x.var}r" for x in (tiling.row, tiling.lane) if x is not None]
-    for var in (f"{tiling.lane.var}i", inner[-1], f"{inner[-1]}_{name}"):
+    *rows, last = _inside(tiling)
+    for var in (*last, f"{last[1]}_{name}"):
         attempt(schedule, lanes, var)
-    if tiling.row is not None:
-        attempt(schedule, unroll, inner[0])
-        attempt(schedule, unroll, f"{inner[0]}_{name}")
+    for _, register in rows:
+        attempt(schedule, unroll, register)
+        attempt(schedule, unroll, f"{register}_{name}")
+
+
+def _inside(tiling: Tiling) -> list[tuple[str, str]]:
+    """The loops of a tile, the lanes last, and what they are called around the accumulators."""
+    split_loops = [x.var for x in (tiling.row, tiling.lane) if x is not None]
+    whole = [(x.var, f"{x.var}r") for x in tiling.more]
+    return [*whole, *((f"{v}i", f"{v}r") for v in split_loops)]

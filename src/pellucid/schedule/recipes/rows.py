@@ -14,6 +14,8 @@ each lane reduces a column of its own.
 
 from __future__ import annotations
 
+import math
+
 from pellucid.core.target import Target
 from pellucid.loop.ir import For
 from pellucid.loop.rewrite import Block, loops
@@ -25,6 +27,7 @@ from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, inner
 from pellucid.schedule.split import split
 from pellucid.schedule.trace import Schedule
 
+SHORT = 16  # iterations inside a row (a pooling window) too few for lanes of their own
 LANES_AT_ONCE = 2  # vectors of columns per step: independent sums that hide the adder's latency
 
 
@@ -58,7 +61,17 @@ def _columns_are_contiguous(nest: Nest) -> bool:
     accesses = [a for x in inside for a in far_accesses(x.body)]
     along = sum(stride(a, nest.loops[-1].var) == 1 for a in accesses)
     across = sum(stride(a, x.var) == 1 for x in inside for a in far_accesses(x.body))
-    return along > across and extent_of(nest.loops[-1]) >= 4
+    short = all(math.prod(extent_of(x) for x in _path(nest, y)) < SHORT for y in inside)
+    return (along > across or short) and extent_of(nest.loops[-1]) >= 4
+
+
+def _path(nest: Nest, innermost_loop: For) -> list[For]:
+    """The loops inside a row down to one of the innermost."""
+    return [
+        x
+        for x in loops(nest.body)
+        if x is innermost_loop or any(y is innermost_loop for y in loops(x.body))
+    ]
 
 
 def _columns(schedule: Schedule, nest: Nest, total: int, target: Target) -> None:
