@@ -1,0 +1,115 @@
+"""Named tensors in a safetensors file, written whole or not at all.
+
+Enters names and arrays; leaves a file, or the arrays read back. Knows nothing of modules.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from numpy.typing import NDArray
+
+from pellucid.core.dtype import (
+    DType,
+    bfloat16,
+    bool_,
+    float8_e4m3fn,
+    float8_e5m2,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from pellucid.core.errors import ArgumentError
+from pellucid.tensor.tensor import Tensor
+
+Array = NDArray[Any]
+
+_FILE_NAMES: Mapping[str, DType] = {
+    "BOOL": bool_, "I8": int8, "I16": int16, "I32": int32, "I64": int64,
+    "U8": uint8, "U16": uint16, "U32": uint32, "U64": uint64,
+    "F16": float16, "BF16": bfloat16, "F32": float32, "F64": float64,
+    "F8_E4M3": float8_e4m3fn, "F8_E5M2": float8_e5m2,
+}  # fmt: skip
+_WRITTEN = {
+    dtype: {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}.get(name, dtype.name)
+    for name, dtype in _FILE_NAMES.items()
+}
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Put `data` at `path` in one step: a crash or a full disk leaves the old file as it was."""
+    target = Path(path)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def save_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor | Array],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write named tensors to a safetensors file.
+
+    Args:
+        path: the file; replaced only once the new one is complete.
+        tensors: what to write.
+        metadata: text to keep beside them.
+    """
+    entries: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        array = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
+        entries[name] = {
+            "dtype": _WRITTEN[_dtype_of(array)],
+            "shape": list(array.shape),
+            "data": np.ascontiguousarray(array).tobytes(),
+        }
+    write_atomically(path, safetensors.serialize(entries, dict(metadata or {}) or None))
+
+
+def _dtype_of(array: Array) -> DType:
+    return next(d for d in _FILE_NAMES.values() if d.numpy == array.dtype)
+
+
+def load_tensors(path: str | Path) -> dict[str, Array]:
+    """The arrays of a safetensors file, by name.
+
+    Raises:
+        ArgumentError: the file is not a safetensors file, is damaged, or holds an unknown dtype.
+        FileNotFoundError: there is no such file.
+    """
+    data = Path(path).read_bytes()
+    try:
+        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # a stub without types
+    except safetensors.SafetensorError as error:
+        raise ArgumentError("load", f"{path} is not a whole safetensors file ({error})") from None
+    return {name: _array_of(name, entry) for name, entry in entries}
+
+
+def _array_of(name: str, entry: Mapping[str, Any]) -> Array:
+    dtype = _FILE_NAMES.get(entry["dtype"])
+    if dtype is None:
+        raise ArgumentError("load", f"{name} has an unknown dtype", operands={"it": entry["dtype"]})
+    flat = np.frombuffer(entry["data"], dtype=dtype.numpy)
+    return flat.reshape(entry["shape"]).copy()

@@ -1,0 +1,496 @@
+"""What layers compute, as functions of tensors: the one place in `nn` that reaches for `ops`.
+
+Names and arguments are PyTorch's; composites are written on graph values, so that eagerly one layer
+is one program.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from pellucid import ops
+from pellucid.core.dtype import DType
+from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.graph.ir import Value
+from pellucid.ops.convolution import Padding
+from pellucid.tensor.dispatch import apply
+from pellucid.tensor.random import Generator, default_generator
+from pellucid.tensor.tensor import Tensor
+
+Size = int | Sequence[int]
+Reduction = Literal["mean", "sum", "none"]
+
+
+def call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+    """Run or record a function of graph values that gives one tensor."""
+    return cast("Tensor", apply(fn, *args, **kwargs))
+
+
+def _pair(size: Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+# ---------------------------------------------------------------------------------------- layers
+
+
+def _linear(x: Value, weight: Value, bias: Value | None) -> Value:
+    product = ops.matmul(x, ops.matrix_transpose(weight))
+    return product if bias is None else ops.add(product, bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x @ weight.T + bias`.
+
+    Args:
+        x: `[..., in]`.
+        weight: `[out, in]`.
+        bias: `[out]`.
+
+    Returns:
+        `[..., out]`.
+
+    Raises:
+        ShapeError: the inner sizes differ.
+    """
+    if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
+        operands = {"x": x.shape, "weight": weight.shape}
+        raise ShapeError("linear", "the last axis of x must be weight's", operands=operands)
+    return call(_linear, x, weight, bias)
+
+
+def embedding(indices: Tensor, weight: Tensor) -> Tensor:
+    """Rows of `weight` `[rows, width]` by number: `[*indices.shape, width]`."""
+    return call(ops.embedding, weight, indices)
+
+
+def _conv2d(x: Value, weight: Value, bias: Value | None, **how: Any) -> Value:
+    return _with_channel_bias(ops.conv2d(x, weight, **how), bias)
+
+
+def _conv_transpose2d(x: Value, weight: Value, bias: Value | None, **how: Any) -> Value:
+    return _with_channel_bias(ops.conv_transpose2d(x, weight, **how), bias)
+
+
+def _with_channel_bias(y: Value, bias: Value | None) -> Value:
+    return y if bias is None else ops.add(y, ops.reshape(bias, (bias.shape[0], 1, 1)))
+
+
+def _same_padding(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[Any, ...]:
+    total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return tuple((n // 2, n - n // 2) for n in total)
+
+
+def conv2d(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Padding | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The cross-correlation of `[N, C, H, W]` with kernels `[O, C / groups, kh, kw]`.
+
+    Args:
+        x: images.
+        weight: kernels.
+        bias: `[O]`.
+        stride: from one window to the next.
+        padding: zeros around `x`, or `"valid"` (none), or `"same"` (keeps H and W; stride 1).
+        dilation: from one tap to the next.
+        groups: channels are cut into as many independent groups.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+        ArgumentError: a parameter is out of range.
+    """
+    if isinstance(padding, str):
+        if padding not in ("same", "valid") or (padding == "same" and _pair(stride) != (1, 1)):
+            rule = "padding must be numbers, 'valid', or 'same' with stride 1"
+            raise ArgumentError("conv2d", rule, operands={"padding": padding, "stride": stride})
+        kernel = (weight.shape[2], weight.shape[3])
+        padding = _same_padding(kernel, _pair(dilation)) if padding == "same" else 0
+    how = {"stride": _pair(stride), "dilation": _pair(dilation), "groups": groups}
+    return call(_conv2d, x, weight, bias, padding=_frozen(padding), **how)
+
+
+def _frozen(size: Any) -> Any:
+    return size if isinstance(size, int) else tuple(_frozen(s) for s in size)
+
+
+def conv_transpose2d(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Tensor:
+    """The transpose of `conv2d`, with kernels `[C, O / groups, kh, kw]`."""
+    how = {"stride": stride, "padding": padding, "output_padding": output_padding}
+    sizes = {name: _pair(size) for name, size in how.items()}
+    return call(
+        _conv_transpose2d, x, weight, bias, groups=groups, dilation=_pair(dilation), **sizes
+    )
+
+
+def max_pool2d(
+    x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1
+) -> Tensor:
+    """The maximum of each window of the last two axes; `stride` is the window by default."""
+    step = _pair(kernel_size if stride is None else stride)
+    pads = _pair(padding)
+    return call(
+        ops.max_pool2d, x, _pair(kernel_size), stride=step, padding=pads, dilation=_pair(dilation)
+    )
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window of the last two axes; `stride` is the window by default."""
+    step = _pair(kernel_size if stride is None else stride)
+    how = {"stride": step, "padding": _pair(padding), "count_include_pad": count_include_pad}
+    return call(ops.avg_pool2d, x, _pair(kernel_size), **how)
+
+
+def _bins(size: int, bins: int) -> np.ndarray[Any, Any]:
+    """`[bins, size]`: row `i` averages elements from `i size // bins` to `(i + 1) size / bins`."""
+    rows = np.zeros((bins, size), np.float32)
+    for i in range(bins):
+        start, stop = i * size // bins, -(-(i + 1) * size // bins)
+        rows[i, start:stop] = 1 / (stop - start)
+    return rows
+
+
+def adaptive_avg_pool2d(x: Tensor, output_size: Size) -> Tensor:
+    """The means of a grid of `output_size` bins over the last two axes, as equal as they can be."""
+    height, width = x.shape[-2:]
+    rows, columns = _pair(output_size)
+    if (rows, columns) == (1, 1):
+        return x.mean(axis=(-2, -1), keepdims=True)
+    if height % rows == 0 and width % columns == 0:
+        return avg_pool2d(x, (height // rows, width // columns))
+    down, across = (Tensor(_bins(n, k), x.dtype) for n, k in ((height, rows), (width, columns)))
+    return down @ x @ across.T
+
+
+def dropout(
+    x: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None
+) -> Tensor:
+    """`x` with each element zeroed with probability `p`, the others divided by `1 - p`.
+
+    Raises:
+        ArgumentError: `p` is outside `[0, 1]`.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ArgumentError("dropout", "p must be in [0, 1]", operands={"p": p})
+    if not training or p == 0.0:
+        return x
+    if p == 1.0:
+        return x * 0.0
+    kept = (generator or default_generator).bernoulli(x.shape, 1.0 - p)
+    return call(_drop, x, kept, scale=1.0 / (1.0 - p))
+
+
+def _drop(x: Value, kept: Value, scale: float) -> Value:
+    return ops.where(kept, ops.multiply(x, scale), 0)
+
+
+# ---------------------------------------------------------------------------------------- norms
+
+
+def layer_norm(
+    x: Tensor,
+    normalized_shape: Size,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`(x - mean) / sqrt(var + eps) * weight + bias` over the last axes, of `normalized_shape`.
+
+    Raises:
+        ShapeError: the last axes of `x` are others.
+    """
+    axes = _last_axes("layer_norm", x, normalized_shape)
+    return call(ops.layer_norm, x, weight, bias, axis=axes, eps=eps)
+
+
+def rms_norm(
+    x: Tensor, normalized_shape: Size, weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """`x / sqrt(mean(x²) + eps) * weight` over the last axes; `eps` is the dtype's by default."""
+    axes = _last_axes("rms_norm", x, normalized_shape)
+    used = float(np.finfo(np.float32).eps) if eps is None else eps
+    return call(ops.rms_norm, x, weight, axis=axes, eps=used)
+
+
+def _last_axes(op: str, x: Tensor, shape: Size) -> tuple[int, ...]:
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if x.shape[x.ndim - len(sizes) :] != sizes:
+        operands = {"x": x.shape, "normalized_shape": sizes}
+        raise ShapeError(op, "the last axes of x must be normalized_shape", operands=operands)
+    return tuple(range(-len(sizes), 0))
+
+
+def group_norm(
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Each group of channels of `[N, C, ...]` normalised by itself."""
+    return call(ops.group_norm, x, num_groups, weight, bias, eps=eps)
+
+
+def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of `[N, C, ...]`, both `[C]`."""
+    mean, var = apply(ops.batch_moments, x)
+    return mean, var
+
+
+def batch_norm(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`[N, C, ...]` normalised per channel with these statistics, all `[C]`."""
+    return call(ops.batch_norm, x, mean, var, weight, bias, eps=eps)
+
+
+# ------------------------------------------------------------------------------------- attention
+
+
+def _attention(
+    q: Value, k: Value, v: Value, mask: Value | None, *, causal: bool, scale: float
+) -> Value:
+    weights = _attention_weights(q, k, mask, causal=causal, scale=scale)
+    return ops.matmul(weights, v)
+
+
+def _attention_weights(
+    q: Value, k: Value, mask: Value | None, *, causal: bool, scale: float
+) -> Value:
+    scores = ops.multiply(ops.matmul(q, ops.matrix_transpose(k)), scale)
+    if causal:
+        shape = scores.shape[-2:]
+        seen = ops.greater_equal(ops.iota(shape, 0), ops.iota(shape, 1))
+        scores = ops.where(seen, scores, -math.inf)
+    if mask is not None and mask.dtype.kind == "bool":
+        scores = ops.where(mask, scores, -math.inf)
+    elif mask is not None:
+        scores = ops.add(scores, mask)
+    return ops.softmax(scores, -1)
+
+
+def attention_weights(
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """`softmax(query @ key.mT * scale + mask)`, `[..., L, S]`: the weights attention uses."""
+    used = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    return call(_attention_weights, query, key, attn_mask, causal=is_causal, scale=used)
+
+
+def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """`softmax(query @ key.mT * scale + mask) @ value`.
+
+    Args:
+        query: `[..., L, E]`.
+        key: `[..., S, E]`.
+        value: `[..., S, V]`.
+        attn_mask: bools that say who may be attended to, or floats added to the scores;
+            broadcasts to `[..., L, S]`.
+        dropout_p: share of the weights to drop; 0 outside training.
+        is_causal: position `i` attends to positions up to `i` only.
+        scale: `1 / sqrt(E)` by default.
+
+    Returns:
+        `[..., L, V]`.
+    """
+    if dropout_p > 0.0:
+        weights = attention_weights(query, key, attn_mask, is_causal, scale)
+        return dropout(weights, dropout_p) @ value
+    used = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    return call(_attention, query, key, value, attn_mask, causal=is_causal, scale=used)
+
+
+def _masked_out(mask: Value, dtype: DType) -> Value:
+    return ops.where(mask, ops.full((), -math.inf, dtype), ops.full((), 0.0, dtype))
+
+
+def masked_out(mask: Tensor, dtype: DType) -> Tensor:
+    """Minus infinity where `mask` is true, else 0: what is added to scores to rule elements out."""
+    return call(_masked_out, mask, dtype)
+
+
+# ------------------------------------------------------------------------------------ activations
+
+
+def relu(x: Tensor) -> Tensor:
+    """`max(x, 0)`."""
+    return call(ops.relu, x)
+
+
+def relu6(x: Tensor) -> Tensor:
+    """`min(max(x, 0), 6)`."""
+    return call(ops.relu6, x)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """`x` where positive, `negative_slope * x` elsewhere."""
+    return call(ops.leaky_relu, x, negative_slope)
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """`x` where positive, `alpha * (exp(x) - 1)` elsewhere."""
+    return call(ops.elu, x, alpha)
+
+
+def selu(x: Tensor) -> Tensor:
+    """The self-normalising `elu`."""
+    return call(ops.selu, x)
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """`x * Phi(x)`, exactly or (`"tanh"`) approximately."""
+    return call(ops.gelu, x, approximate)
+
+
+def silu(x: Tensor) -> Tensor:
+    """`x * sigmoid(x)`."""
+    return call(ops.silu, x)
+
+
+def mish(x: Tensor) -> Tensor:
+    """`x * tanh(softplus(x))`."""
+    return call(ops.mish, x)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """`1 / (1 + exp(-x))`."""
+    return call(ops.sigmoid, x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return call(ops.tanh, x)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """`log(1 + exp(x))`."""
+    return call(ops.softplus, x)
+
+
+def hardswish(x: Tensor) -> Tensor:
+    """`x * hardsigmoid(x)`."""
+    return call(ops.hardswish, x)
+
+
+def hardsigmoid(x: Tensor) -> Tensor:
+    """`min(max(x + 3, 0), 6) / 6`."""
+    return call(ops.hardsigmoid, x)
+
+
+def softmax(x: Tensor, dim: int = -1) -> Tensor:
+    """`exp(x) / sum(exp(x))` along `dim`."""
+    return call(ops.softmax, x, axis=dim)
+
+
+def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
+    """`log(softmax(x))` along `dim`."""
+    return call(ops.log_softmax, x, axis=dim)
+
+
+# ----------------------------------------------------------------------------------------- losses
+
+
+def cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """`-log(softmax(logits)[target])` over axis 1 (axis 0 of a vector).
+
+    Args:
+        logits: `[N, C, ...]` or `[C]`.
+        target: class numbers `[N, ...]`, or class probabilities of the shape of `logits`.
+        ignore_index: label of rows that do not count.
+        reduction: `mean` over the rows that count, `sum`, or `none`.
+        label_smoothing: share of the target spread evenly over all classes.
+    """
+    axis = 1 if logits.ndim > 1 else 0
+    how = {"label_smoothing": label_smoothing, "ignore_index": ignore_index}
+    return call(ops.cross_entropy, logits, target, axis, reduction=reduction, **how)
+
+
+def nll_loss(
+    log_probs: Tensor, target: Tensor, ignore_index: int = -100, reduction: Reduction = "mean"
+) -> Tensor:
+    """`-log_probs[target]` over axis 1 (axis 0 of a vector)."""
+    axis = 1 if log_probs.ndim > 1 else 0
+    return call(
+        ops.nll_loss, log_probs, target, axis, ignore_index=ignore_index, reduction=reduction
+    )
+
+
+def mse_loss(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """`(prediction - target)²`."""
+    return call(ops.mse_loss, prediction, target, reduction=reduction)
+
+
+def l1_loss(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """`|prediction - target|`."""
+    return call(ops.mae_loss, prediction, target, reduction=reduction)
+
+
+def huber_loss(
+    prediction: Tensor, target: Tensor, reduction: Reduction = "mean", delta: float = 1.0
+) -> Tensor:
+    """Quadratic up to a distance of `delta`, linear beyond."""
+    return call(ops.huber_loss, prediction, target, delta, reduction=reduction)
+
+
+def binary_cross_entropy_with_logits(
+    logits: Tensor,
+    target: Tensor,
+    reduction: Reduction = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """`-(t log s + (1 - t) log(1 - s))` with `s = sigmoid(logits)`."""
+    return call(ops.bce_with_logits, logits, target, pos_weight, reduction=reduction)
+
+
+def kl_div(log_probs: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """`target * (log(target) - log_probs)`; `batchmean` divides the sum by the first axis' size."""
+    if reduction == "batchmean":
+        return kl_div(log_probs, target, "sum") / float(max(log_probs.shape[0], 1))
+    return call(ops.kl_div, log_probs, target, reduction=reduction)
