@@ -101,7 +101,9 @@ def _backward_one(
     inputs = [_revive(a, e, plain) for a, e in zip(node.inputs, node.edges, strict=True)]
     outputs = [_revive(a, (node, i), plain) for i, a in enumerate(node.outputs)]
     floats = [i for i, v in enumerate(node.program.graph.outputs) if v.dtype.is_float]
-    cotangents = [given[i] or plain(np.zeros_like(node.outputs[i])) for i in floats]
+    cotangents = [
+        plain(np.zeros_like(node.outputs[i])) if (g := given[i]) is None else g for i in floats
+    ]
     grads = run(node.program.vjp(wrt), [*inputs, *outputs, *cotangents])
     return [(node.edges[i], g) for i, g in zip(wrt, grads, strict=True)]
 
