@@ -32,9 +32,7 @@ def run_program(
         memory[slot_id] = np.array(array, order="C")
     for call in program.calls:
         kernel = schedule(call.kernel)
-        views = [
-            memory[s].reshape(p.shape) for s, p in zip(call.args, kernel.params, strict=True)
-        ]
+        views = [memory[s].reshape(p.shape) for s, p in zip(call.args, kernel.params, strict=True)]
         run_kernel(kernel, *views, seed=3)
     return [memory[s] for s in program.outputs]
 

@@ -1,0 +1,175 @@
+"""Recipes keep the meaning on every shape, and give each kind of nest the form it is meant to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid import ops
+from pellucid.core.dtype import float32
+from pellucid.core.target import Target
+from pellucid.graph.interpreter import interpret
+from pellucid.graph.ir import Graph, TensorType, Value
+from pellucid.loop.ir import Kernel
+from pellucid.loop.rewrite import allocated, loops
+from pellucid.loop.verifier import verify_kernel
+from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.passes import group_fusion
+from pellucid.schedule.recipes import contraction, plan, schedule_kernel
+from tests.lower.execution import agree, build, random_arrays, run_program
+from tests.random_graphs import assert_same_results, random_graph, random_inputs
+
+
+def target(bits: int, registers: int, cores: int = 2) -> Target:
+    return Target(
+        name=f"{bits}", vector_bits=bits, vector_registers=registers, has_fma=True, cores=cores,
+        l1_bytes=32768, l2_bytes=1 << 19, l3_bytes=1 << 23,
+    )  # fmt: skip
+
+
+SSE2, AVX2, NEON, AVX512 = target(128, 16), target(256, 16), target(128, 32), target(512, 32)
+TARGETS = (SSE2, AVX2, NEON, AVX512)
+
+
+def f(*shape: int) -> TensorType:
+    return TensorType(shape, float32)
+
+
+@pytest.fixture
+def everything_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads, copies and tiles for the small shapes a test can afford."""
+    for module in (plan, contraction):
+        monkeypatch.setattr(module, "PARALLEL_WORK", 8)
+    for name, value in (
+        ("LEAST_WORK", 8), ("FAR_BYTES", 16), ("PAGE_BYTES", 16), ("FEWEST_USES", 1),
+    ):  # fmt: skip
+        monkeypatch.setattr(contraction, name, value)
+
+
+def scheduled(kernel: Kernel, machine: Target) -> Kernel:
+    steps = schedule_kernel(kernel, machine)
+    assert steps[0].kernel is kernel
+    verify_kernel(steps[-1].kernel)
+    return steps[-1].kernel
+
+
+def check(graph: Graph, machine: Target) -> None:
+    program = lower_graph(group_fusion.run(graph))
+    arrays = random_arrays(graph)
+    got = run_program(program, arrays, lambda k: scheduled(k, machine))
+    agree(got, interpret(graph, *arrays), 1e-4)
+
+
+def only_kernel(make: Callable[..., Value], *types: TensorType) -> Kernel:
+    (call,) = lower_graph(group_fusion.run(build(make, *types))).calls
+    return call.kernel
+
+
+def kinds(kernel: Kernel) -> dict[str, int]:
+    found = [x.kind for x in loops(kernel.body)]
+    return {k: found.count(k) for k in set(found)}
+
+
+@pytest.mark.usefixtures("everything_pays")
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(1, 1, 1), (7, 5, 3), (13, 16, 33), (24, 8, 64), (2, 40, 70), (70, 3, 2)]
+)
+def test_matrix_products(m: int, k: int, n: int, machine: Target) -> None:
+    check(build(ops.matmul, f(m, k), f(k, n)), machine)
+    check(build(lambda a, b: ops.matmul(a, ops.transpose(b)), f(m, k), f(n, k)), machine)
+    check(build(lambda a, b: ops.matmul(ops.transpose(a), b), f(k, m), f(k, n)), machine)
+
+
+@pytest.mark.usefixtures("everything_pays")
+@pytest.mark.parametrize("machine", [AVX2, AVX512], ids=lambda t: t.name)
+def test_epilogues_and_batches(machine: Target) -> None:
+    check(
+        build(
+            lambda x, w, b, r: ops.add(ops.gelu(ops.add(ops.matmul(x, w), b)), r),
+            f(13, 9), f(9, 37), f(37), f(13, 37),
+        ),
+        machine,
+    )  # fmt: skip
+    check(build(ops.matmul, f(2, 3, 9, 8), f(2, 3, 8, 19)), machine)
+
+
+@pytest.mark.usefixtures("everything_pays")
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolutions(stride: int) -> None:
+    def make(x: Value, w: Value) -> Value:
+        return ops.relu(ops.conv2d(x, w, stride=stride, padding=1))
+
+    check(build(make, f(2, 3, 9, 11), f(4, 3, 3, 3)), AVX512)
+
+
+@pytest.mark.usefixtures("everything_pays")
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (3, 64), (40, 3), (17, 130)])
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_reductions(shape: tuple[int, ...], axis: int | None) -> None:
+    for reduce in (ops.sum, ops.max, ops.prod):
+        check(build(lambda x, r=reduce: r(x, axis=axis), f(*shape)), AVX2)
+
+
+@pytest.mark.usefixtures("everything_pays")
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_random_programs(seed: int) -> None:
+    graph = random_graph(seed, 10)
+    arrays = random_inputs(graph, seed)
+    program = lower_graph(group_fusion.run(graph))
+    got = run_program(program, arrays, lambda k: scheduled(k, AVX2))
+    assert_same_results(graph, got, interpret(graph, *arrays))
+
+
+def test_elementwise_has_threads_and_lanes() -> None:
+    kernel = only_kernel(ops.exp, f(300, 400))
+    assert kinds(scheduled(kernel, AVX2)) == {"parallel": 1, "vector": 1}
+    small = only_kernel(ops.exp, f(3, 4))
+    assert kinds(scheduled(small, AVX2)) == {"vector": 1}
+
+
+def test_column_sums_walk_memory_along_its_rows() -> None:
+    kernel = scheduled(only_kernel(lambda x: ops.sum(x, axis=0), f(64, 256)), AVX512)
+    (lane,) = [x for x in loops(kernel.body) if x.kind == "vector"]
+    assert any(x.kind == "serial" for x in loops(lane.body))  # each lane sums its own column
+
+
+@pytest.mark.parametrize(("machine", "tile"), [(AVX512, (8, 32)), (AVX2, (6, 16)), (NEON, (12, 8))])
+def test_register_tiles_fill_the_registers(machine: Target, tile: tuple[int, int]) -> None:
+    kernel = only_kernel(ops.matmul, f(48 * 4, 64), f(64, 128))
+    made = scheduled(kernel, machine)
+    shapes = {b.shape for b in allocated(made.body) if b.scope == "local"}
+    lanes = machine.lanes(float32)
+    assert shapes  # the accumulators
+    for rows, columns in shapes:
+        assert columns == tile[1]
+        assert rows * columns // lanes + columns // lanes + 1 <= machine.vector_registers
+
+
+def test_large_strides_are_packed() -> None:
+    kernel = only_kernel(ops.matmul, f(1024, 1024), f(1024, 1024))
+    steps = [s.name for s in schedule_kernel(kernel, AVX512)]
+    assert steps.count("pack") == 2
+    assert "parallelize" in steps
+    direct = only_kernel(ops.matmul, f(64, 64), f(64, 64))
+    assert "pack" not in [s.name for s in schedule_kernel(direct, AVX512)]
+
+
+def test_one_core_means_no_threads() -> None:
+    kernel = only_kernel(ops.matmul, f(128, 128), f(128, 128))
+    assert "parallel" not in kinds(scheduled(kernel, target(512, 32, cores=1)))
+
+
+def test_tile_heights_waste_little() -> None:
+    assert contraction.tile_height(64, 12) == 8
+    assert contraction.tile_height(784, 14) == 14
+    assert contraction.tile_height(5, 12) == 5
+    for extent in range(1, 300):
+        height = contraction.tile_height(extent, 12)
+        assert 1 <= height <= 12
+        assert np.ceil(extent / height) * height < extent + height
