@@ -138,11 +138,12 @@ def _upper(sum_: Affine, facts: Facts) -> Bound:
     order = list(facts.extents)
     term = max(sum_.terms, key=lambda t: _rank(t, order))
     rest, coefficient = sum_.without(term), sum_.terms[term]
+    best = _by_conditions(term, coefficient, rest, facts)
     if isinstance(term, Var):
-        return _upper_var(term, coefficient, rest, facts)
+        return min(best, _upper_var(term, coefficient, rest, facts))
     if isinstance(term, Call):
-        return _upper_call(term, coefficient, rest, facts)
-    return math.inf
+        return min(best, _upper_call(term, coefficient, rest, facts))
+    return best
 
 
 def _rank(term: Expr, order: list[str]) -> tuple[int, int]:
@@ -152,19 +153,22 @@ def _rank(term: Expr, order: list[str]) -> tuple[int, int]:
 
 
 def _upper_var(var: Var, coefficient: int, rest: Affine, facts: Facts) -> Bound:
+    if var.name not in facts.extents:
+        return math.inf
+    if coefficient < 0:
+        return _upper(rest, facts)
+    limits = [affine(e).plus(-1).scaled(coefficient) for e in _sides(facts.extents[var.name])]
+    return min(_upper(rest + limit, facts) for limit in limits)
+
+
+def _by_conditions(term: Expr, coefficient: int, rest: Affine, facts: Facts) -> Bound:
+    """What the conditions around say of a sum with this term."""
     best: Bound = math.inf
-    if var.name in facts.extents:
-        if coefficient < 0:
-            best = _upper(rest, facts)
-        else:
-            for extent in _sides(facts.extents[var.name]):
-                limit = affine(extent).plus(-1).scaled(coefficient)
-                best = min(best, _upper(rest + limit, facts))
     for position, known in enumerate(facts.nonnegative):
-        inside = known.terms.get(var, 0)
+        inside = known.terms.get(term, 0)
         if inside * coefficient < 0:
             fewer = facts._without(position)
-            best = min(best, _upper_by(known.without(var), inside, coefficient, rest, fewer))
+            best = min(best, _upper_by(known.without(term), inside, coefficient, rest, fewer))
     return best
 
 
