@@ -1,0 +1,270 @@
+"""What all optimisers share: parameter groups, state in cells, state dicts.
+
+An update rule is a function of graph values, from a parameter, its gradient and its state to their
+new values; it runs as one program per parameter eagerly, and as part of the step's program under
+`jit`. State and learning rates are cells, so that neither steps nor schedules recompile anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pellucid.core.errors import ArgumentError, ShapeError, did_you_mean
+from pellucid.tensor.box import STATE
+from pellucid.tensor.tensor import Buffer, Parameter, Tensor, no_grad
+from pellucid.tensor.trace import note_read
+
+Params = Iterable[Parameter] | Iterable[Mapping[str, Any]] | Iterable[tuple[str, Parameter]]
+
+
+_DECIDES_STATE = frozenset({"momentum", "amsgrad", "centered"})
+
+
+class ParamGroup:
+    """Parameters that share settings. `group["lr"]` and `group.lr` both work, reading and writing.
+
+    The learning rate lives in a cell, `lr_cell`; a jitted step depends on the other settings and is
+    compiled again when one changes.
+    """
+
+    params: list[Parameter]
+    lr_cell: Buffer
+    step_cell: Buffer
+
+    def __init__(self, params: list[Parameter], settings: Mapping[str, Any]) -> None:
+        lr_cell = Buffer(np.array(settings["lr"], np.float64), name="lr")
+        step_cell = Buffer(np.array(0.0, np.float64), name="step")
+        vars(self).update(settings, params=params, lr_cell=lr_cell, step_cell=step_cell)
+        del vars(self)["lr"]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return float(self.lr_cell.numpy())
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        if STATE.trace is not None:
+            raise ArgumentError(
+                "optimizer",
+                "a learning rate cannot be set inside a jitted function",
+                fix="set it, or call scheduler.step(), between steps",
+            )
+        self.lr_cell.assign_(np.array(float(value), np.float64))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _DECIDES_STATE and bool(vars(self)[name]) != bool(value):
+            raise ArgumentError(
+                "optimizer",
+                f"{name} decides what state there is and cannot be switched on or off later",
+                fix="make a new optimizer",
+            )
+        object.__setattr__(self, name, value)
+
+    def setting(self, name: str) -> Any:
+        """A setting's value, on which a jitted step then depends."""
+        value = getattr(self, name)
+        note_read(self, name, value)
+        return value
+
+    def keys(self) -> list[str]:
+        """Names of the settings, `params` included."""
+        return ["lr", *(n for n in vars(self) if not n.endswith("_cell"))]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.keys():
+            hint = did_you_mean(name, self.keys())
+            raise ArgumentError("optimizer", f"a group has no setting {name!r}", fix=hint)
+        return getattr(self, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self[name]  # raises on an unknown name
+        setattr(self, name, value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.keys()
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{n}={self[n]!r}" for n in self.keys() if n != "params")
+        return f"ParamGroup({len(self.params)} parameters, {settings})"
+
+
+class Optimizer:
+    """Base of the optimisers.
+
+    Args:
+        params: parameters, named parameters, or mappings with `params` and settings of their own.
+        defaults: the settings of groups that do not say otherwise.
+
+    Raises:
+        ArgumentError: there are no parameters, one is given twice or is no Parameter, or a setting
+            is unknown or out of range.
+    """
+
+    state_names: tuple[str, ...] = ()
+
+    def __init__(self, params: Params, defaults: Mapping[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        self.param_groups: list[ParamGroup] = []
+        self.state: dict[Parameter, dict[str, Buffer]] = {}
+        given: list[Any] = list(params)
+        if not given:
+            raise ArgumentError(self._name, "needs at least one parameter")
+        if isinstance(given[0], Mapping):
+            for group in given:
+                self.add_param_group(group)
+        else:
+            self.add_param_group({"params": given})
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters with settings of their own.
+
+        Raises:
+            ArgumentError: as the constructor.
+        """
+        unknown = [n for n in group if n != "params" and n not in self.defaults]
+        if unknown:
+            hint = did_you_mean(unknown[0], self.defaults)
+            raise ArgumentError(self._name, f"has no setting {unknown[0]!r}", fix=hint)
+        given = group.get("params", ())
+        params = [given] if isinstance(given, Parameter) else [_parameter(p) for p in given]
+        for p in params:
+            self._check_parameter(p)
+        settings = {**self.defaults, **{n: v for n, v in group.items() if n != "params"}}
+        self.check(settings)
+        made = ParamGroup(params, settings)
+        self.param_groups.append(made)
+        for p in params:
+            self.state[p] = {
+                name: Buffer(array, name=f"{name}.{p.name}")
+                for name, array in self.initial_state(p, made).items()
+            }
+
+    def _check_parameter(self, p: object) -> None:
+        if not isinstance(p, Parameter):
+            operands: dict[str, object] = {"it": type(p).__name__}
+            rule = "optimises Parameters"
+            raise ArgumentError(self._name, rule, operands=operands, fix="pass model.parameters()")
+        if p in self.state:
+            raise ArgumentError(self._name, f"the parameter {p.name or p.type} is given twice")
+
+    # what an optimiser writes
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings out of range."""
+        for name in ("lr", "momentum", "weight_decay", "eps", "dampening", "lr_decay"):
+            if name in settings and not settings[name] >= 0:
+                operands = {name: settings[name]}
+                raise ArgumentError(self._name, f"{name} must be >= 0", operands=operands)
+
+    def initial_state(self, p: Parameter, group: ParamGroup) -> dict[str, np.ndarray[Any, Any]]:
+        """The state of one parameter before the first step, by name."""
+        return {}
+
+    def update(self, p: Parameter, grad: Tensor, group: ParamGroup) -> Sequence[Tensor]:
+        """The parameter's new value, then its state's, in the order of `self.state[p]`."""
+        raise NotImplementedError(f"{self._name} has no update")
+
+    # what is called
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient by one step."""
+        with no_grad():
+            for group in self.param_groups:
+                chosen = [(p, g) for p in group.params if (g := p.grad) is not None]
+                if not chosen:
+                    continue
+                group.step_cell.assign_(group.step_cell + 1.0)
+                for p, grad in chosen:
+                    value, *state = self.update(p, grad, group)
+                    p.assign_(value)
+                    for cell, new in zip(self.state[p].values(), state, strict=True):
+                        cell.assign_(new)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for group in self.param_groups:
+            for p in group.params:
+                p.grad = None
+
+    # state
+
+    def _numbered(self) -> Iterator[tuple[int, ParamGroup, Parameter]]:
+        pairs = ((g, p) for g in self.param_groups for p in g.params)
+        return ((i, g, p) for i, (g, p) in enumerate(pairs))
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot in PyTorch's form: `state` by parameter number, `param_groups`."""
+        state: dict[int, dict[str, Tensor]] = {}
+        first = 0
+        groups = []
+        for i, group, p in self._numbered():
+            cells = {n: Tensor(c.numpy()) for n, c in self.state[p].items()}
+            state[i] = {"step": Tensor(group.step_cell.numpy()), **cells}
+        for group in self.param_groups:
+            numbers = list(range(first, first + len(group.params)))
+            first += len(numbers)
+            groups.append(
+                {n: group[n] for n in group.keys() if n != "params"} | {"params": numbers}
+            )
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a snapshot; nothing is changed if anything does not fit.
+
+        Raises:
+            ArgumentError: the groups or the names of the state differ.
+            ShapeError: a shape differs.
+        """
+        groups = state["param_groups"]
+        sizes = [len(g["params"]) for g in groups]
+        if sizes != [len(g.params) for g in self.param_groups]:
+            operands: dict[str, object] = {"parameters per group": sizes}
+            raise ArgumentError(self._name, "the snapshot has other groups", operands=operands)
+        loaded = [
+            (p, self._fitting(i, p, state["state"].get(i, {}))) for i, _, p in self._numbered()
+        ]
+        for group, given in zip(self.param_groups, groups, strict=True):
+            for name in group.keys():
+                if name in given and name != "params":
+                    group[name] = given[name]
+            steps = [state["state"].get(i, {}).get("step") for i in given["params"]]
+            group.step_cell.assign_(np.array(float(next((s for s in steps if s is not None), 0.0))))
+        for p, arrays in loaded:
+            for name, array in arrays.items():
+                self.state[p][name].assign_(array)
+
+    def _fitting(self, i: int, p: Parameter, given: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The state for one parameter from a snapshot, checked; empty where there was none yet."""
+        found = {}
+        for name, cell in self.state[p].items():
+            if name not in given:
+                if not given:
+                    continue
+                raise ArgumentError(self._name, f"the snapshot's parameter {i} has no {name}")
+            value = given[name]
+            array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+            if array.shape != cell.shape:
+                operands: dict[str, object] = {
+                    "the optimizer's": cell.shape,
+                    "the snapshot's": array.shape,
+                }
+                raise ShapeError(self._name, f"{name} of parameter {i}", operands=operands)
+            found[name] = Tensor(array.astype(cell.dtype.numpy))
+        return found
+
+    def __repr__(self) -> str:
+        groups = "\n  ".join(map(repr, self.param_groups))
+        return f"{self._name}(\n  {groups}\n)"
+
+
+def _parameter(item: Any) -> Any:
+    """A parameter, also out of a `(name, parameter)` pair."""
+    return item[1] if isinstance(item, tuple) and len(item) == 2 else item
