@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import For, Store
+from pellucid.loop.rewrite import loops
+from pellucid.schedule.cut import cut
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.plan import attempt, chunk_extent
@@ -43,7 +45,17 @@ def schedule_elementwise(schedule: Schedule, nest: Nest, target: Target) -> None
     else:
         outer = next(loop for loop in nest.loops if loop.var == first)
         parallel_outer(schedule, outer, total, target)
-    attempt(schedule, lanes, last)
+    for var in _cut(schedule, last):
+        attempt(schedule, lanes, var)
+
+
+def _cut(schedule: Schedule, var: str) -> list[str]:
+    """The innermost loop in pieces without conditions (padding, joins); the pieces' names."""
+    before = {x.var for x in loops(schedule.kernel.body)}
+    if not attempt(schedule, cut, var):
+        return [var]
+    after = {x.var for x in loops(schedule.kernel.body)}
+    return [x for x in sorted(after) if x == var or x not in before]
 
 
 def parallel_outer(schedule: Schedule, loop: For, total: int, target: Target) -> str:

@@ -1,0 +1,128 @@
+"""Cut a loop where the conditions in it change, so that each piece needs none.
+
+```
+for j in 0..12:                                       for j in 0..2: B[j] = 0.0
+  B[j] = select(j >= 2 & j < 10, A[j - 2], 0.0)  ->   for jb in 0..8: B[jb + 2] = A[jb]
+                                                      for jc in 0..2: B[jc + 10] = 0.0
+```
+Other names: index set splitting; Halide: loop partitioning.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.core.dtype import int64
+from pellucid.core.errors import ScheduleError
+from pellucid.loop.affine import Affine, affine
+from pellucid.loop.bounds import Facts
+from pellucid.loop.ir import Call, Const, Expr, For, Kernel, Var, iadd
+from pellucid.loop.rewrite import (
+    Block,
+    all_expressions,
+    constant,
+    free_vars,
+    fresh,
+    kernel_names,
+    loops,
+    map_bodies,
+    substitute,
+)
+from pellucid.loop.simplify import simplify_block
+from pellucid.schedule.nest import rewrite_loops
+
+_COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "min", "max"))
+MOST_PIECES = 8
+
+
+def cut(kernel: Kernel, var: str) -> Kernel:
+    """Every loop over `var` as loops over the pieces in which each of its conditions is settled.
+
+    Only conditions on `var` alone count. The first piece keeps the name; loops in later pieces get
+    new names, so that no loop is named twice.
+
+    Raises:
+        ScheduleError: no such loop, an extent that is not constant, no condition, or more than
+            `MOST_PIECES` pieces.
+    """
+    taken = kernel_names(kernel)
+
+    def change(loop: For, facts: Facts) -> Block:
+        extent = constant(loop.extent)
+        if extent is None:
+            raise ScheduleError("cut", f"the extent of {var!r} must be constant")
+        edges = sorted({0, extent, *_edges(loop, extent)})
+        if not 2 < len(edges) <= MOST_PIECES + 1:
+            raise ScheduleError("cut", f"{var!r} has {len(edges) - 1} pieces")
+        result: Block = ()
+        for start, stop in itertools.pairwise(edges):
+            piece = _piece(loop, start, stop, taken)
+            result += simplify_block((piece,), facts)
+        return result
+
+    return rewrite_loops(kernel, "cut", var, change)
+
+
+def _piece(loop: For, start: int, stop: int, taken: set[str]) -> For:
+    """Iterations `start` to `stop`, counted from 0; names of their own except at the start."""
+    body, name = loop.body, loop.var
+    if start:
+        name = fresh(loop.var, taken)
+        taken.add(name)
+        body = _renamed(body, taken)
+    moved = substitute(body, {loop.var: iadd(Var(name), start)})
+    return For(name, Const(stop - start), moved, loop.kind)
+
+
+def _renamed(body: Block, taken: set[str]) -> Block:
+    for inner in list(loops(body)):
+        name = fresh(inner.var, taken)
+        taken.add(name)
+        body = _rename(body, inner.var, name)
+    return body
+
+
+def _rename(block: Block, old: str, new: str) -> Block:
+    result: Block = ()
+    for stmt in block:
+        if isinstance(stmt, For) and stmt.var == old:
+            inside = substitute(stmt.body, {old: Var(new)})
+            result += (For(new, stmt.extent, inside, stmt.kind),)
+        else:
+            result += (map_bodies(stmt, lambda b: _rename(b, old, new)),)
+    return result
+
+
+def _edges(loop: For, extent: int) -> Iterator[int]:
+    """The iterations before which a condition on the loop's variable alone changes."""
+    points = np.arange(extent)
+    seen: set[Expr] = set()
+    for expr in all_expressions(loop.body):
+        if not isinstance(expr, Call) or expr.fn not in _COMPARISONS or expr in seen:
+            continue
+        seen.add(expr)
+        if any(a.dtype != int64 for a in expr.args) or loop.var not in free_vars(expr):
+            continue
+        gap = affine(expr.args[0]) - affine(expr.args[1])
+        if set(gap.terms) == {Var(loop.var)}:
+            yield from _changes(gap, expr.fn, points, loop.var)
+
+
+def _changes(gap: Affine, fn: str, points: NDArray[np.int64], var: str) -> Iterator[int]:
+    values = points * gap.terms[Var(var)] + gap.constant
+    truths = {
+        "lt": values < 0,
+        "ge": values < 0,
+        "le": values <= 0,
+        "gt": values <= 0,
+        "eq": values == 0,
+        "ne": values == 0,
+        "min": values <= 0,
+        "max": values >= 0,
+    }
+    truth = truths[fn]
+    yield from (int(i) + 1 for i in np.flatnonzero(truth[1:] != truth[:-1]))
