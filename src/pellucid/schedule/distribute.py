@@ -35,7 +35,10 @@ def distribute(kernel: Kernel, var: str) -> Kernel:
     """
 
     def change(loop: For, facts: Facts) -> Block:
-        buffers, pieces = flatten(loop.body)
+        found, pieces = flatten(loop.body)
+        buffers = list(dict.fromkeys(found))  # equal siblings are dead in turn: they share one
+        if len({b.name for b in buffers}) < len(buffers):
+            raise ScheduleError("distribute", f"two buffers in {var!r} share a name")
         limit = facts.upper(loop.extent)
         if buffers and math.isinf(limit):
             raise ScheduleError("distribute", f"the extent of {var!r} has no known limit")

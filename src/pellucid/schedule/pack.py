@@ -117,6 +117,8 @@ def _replace(expr: Expr, old: Expr, new: Expr) -> Expr:
 def _operand(body: Block, facts: Facts, buffer: Buffer, order: tuple[str, ...]) -> _Operand:
     if any(s.buffer == buffer for s in stores(body)):
         raise ScheduleError("pack", f"{buffer.name} is written here", fix="use stage")
+    if any(v in facts.extents for v in order):
+        raise ScheduleError("pack", f"the loops {order} must be inside the loop it is packed at")
     places = _places(body, facts, buffer)
     if not places:
         raise ScheduleError("pack", f"{buffer.name} is not read here")

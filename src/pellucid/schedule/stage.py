@@ -119,6 +119,8 @@ def _tile(body: Block, facts: Facts, buffer: Buffer, order: tuple[str, ...]) -> 
     places = list(_places(body, facts, buffer, guarded=False))
     if not any(isinstance(p.stmt, Store) and p.stmt.buffer == buffer for p in places):
         raise ScheduleError("stage", f"{buffer.name} is not written here", fix="use pack")
+    if any(v in facts.extents for v in order):
+        raise ScheduleError("stage", f"the loops {order} must be inside the loop it is staged at")
     first = places[0]
     for place in places:
         _check_like(place, first, buffer, order)

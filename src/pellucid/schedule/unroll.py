@@ -19,6 +19,7 @@ from pellucid.loop.rewrite import (
     constant,
     fresh,
     kernel_names,
+    loops,
     map_stmt,
     substitute,
     with_body,
@@ -41,7 +42,8 @@ def unroll(kernel: Kernel, var: str, factor: int | None = None) -> Kernel:
         taken = kernel_names(kernel)
         outer = fresh(f"{var}o", taken)
         inner = fresh(f"{var}u", taken | {outer})
-        return unroll(peel(split(kernel, var, factor, outer, inner), outer), inner)
+        peeled = peel(split(kernel, var, factor, outer, inner), outer)
+        return unroll(peeled, inner) if any(loops(peeled.body, inner)) else peeled
 
     def change(loop: For, facts: Facts) -> Block:
         if constant(loop.extent) is None:
