@@ -23,6 +23,7 @@ from pellucid.core.shape import Shape
 from pellucid.graph.ir import Node, Value
 from pellucid.loop.compute import Index, Loops, Pointwise, Reader, Readers, Reduction
 from pellucid.loop.ir import Buffer, Call, Const, Expr, For, Kernel, Load, Stmt, Store, Var, const
+from pellucid.lower.operands import separate_operands
 from pellucid.lower.scope import Names, Scope
 from pellucid.passes.access import Template, is_dear, is_movement, live_nodes, stored_as, template
 from pellucid.passes.row_space import RowSpace, row_space
@@ -55,7 +56,9 @@ def lower_region(region: Region, name: str) -> LoweredRegion:
     templates = {n: template(n) for n in region.nodes}
     if any(isinstance(t.lowering, Loops) for t in templates.values()):
         return _lower_statements(region, templates, name)
-    return _Writer(region, templates, name).kernel()
+    made = _Writer(region, templates, name).kernel()
+    kernel, doubled = separate_operands(made.kernel)
+    return LoweredRegion(kernel, (*made.inputs, *(made.inputs[k] for k in doubled)))
 
 
 def _lower_statements(
