@@ -58,7 +58,7 @@ class Generator:
         """
         if not 0.0 <= p <= 1.0:
             raise ArgumentError("bernoulli", "p must be in [0, 1]", operands={"p": p})
-        return self._draw(ops.bernoulli, tuple(shape), p=p)
+        return self._draw(ops.bernoulli, p=p, shape=tuple(shape))
 
     def randint(
         self, shape: Sequence[int], low: int, high: int, dtype: DTypeLike = int64
