@@ -79,7 +79,7 @@ class Batches:
             yield Tensor(self.x[rows]), Tensor(self.y[rows])
 
 
-def batches(  # noqa: PLR0913  # what a loader is told, keyword-only
+def batches(  # what a loader is told, keyword-only
     x: Array,
     y: Array,
     batch_size: int,

@@ -46,7 +46,7 @@ def load_digits() -> Labelled:
 
 
 def load_shakespeare() -> str:
-    """160,000 characters of Shakespeare's plays (public domain), enough for a small model."""
+    """About 160,000 characters of Shakespeare's plays (public domain), for small models."""
     return _packaged("shakespeare.txt").decode("ascii")
 
 

@@ -17,7 +17,7 @@ class CharDataset:
     Args:
         text: any text.
         context: characters the model sees at once.
-        vocabulary: the characters in the order of their numbers; the text's own, sorted, by default.
+        vocabulary: the characters in the order of their numbers; by default the text's, sorted.
 
     Raises:
         ArgumentError: the text is not longer than `context`, or has a character that is not in the

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from pellucid.core.dtype import (
@@ -44,10 +45,6 @@ _FILE_NAMES: Mapping[str, DType] = {
     "F16": float16, "BF16": bfloat16, "F32": float32, "F64": float64,
     "F8_E4M3": float8_e4m3fn, "F8_E5M2": float8_e5m2,
 }  # fmt: skip
-_WRITTEN = {
-    dtype: {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}.get(name, dtype.name)
-    for name, dtype in _FILE_NAMES.items()
-}
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
@@ -77,19 +74,11 @@ def save_tensors(
         tensors: what to write.
         metadata: text to keep beside them.
     """
-    entries: dict[str, Any] = {}
-    for name, tensor in tensors.items():
-        array = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
-        entries[name] = {
-            "dtype": _WRITTEN[_dtype_of(array)],
-            "shape": list(array.shape),
-            "data": np.ascontiguousarray(array).tobytes(),
-        }
-    write_atomically(path, safetensors.serialize(entries, dict(metadata or {}) or None))
-
-
-def _dtype_of(array: Array) -> DType:
-    return next(d for d in _FILE_NAMES.values() if d.numpy == array.dtype)
+    arrays = {
+        name: np.ascontiguousarray(t.numpy() if isinstance(t, Tensor) else t).reshape(t.shape)
+        for name, t in tensors.items()
+    }
+    write_atomically(path, safetensors.numpy.save(arrays, dict(metadata or {}) or None))
 
 
 def load_tensors(path: str | Path) -> dict[str, Array]:
