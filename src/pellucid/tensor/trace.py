@@ -24,12 +24,21 @@ from pellucid.tensor.box import STATE, Box
 Kind = Literal["jit", "transform"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Capture:
-    """A tensor the function read from outside: its own value, or the gradient it holds."""
+    """A tensor the function read from outside: its own value, or the gradient it holds.
+
+    Two captures are equal if they are of the same object; `==` on tensors would compare elements.
+    """
 
     box: Box
     slot: Literal["value", "grad"]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Capture) and self.box is other.box and self.slot == other.slot
+
+    def __hash__(self) -> int:
+        return hash((id(self.box), self.slot))
 
     def read(self) -> Box:
         """The tensor as it is now, in whatever trace is open now."""
