@@ -135,8 +135,8 @@ class Optimizer:
             raise ArgumentError(self._name, f"has no setting {unknown[0]!r}", fix=hint)
         given = group.get("params", ())
         params = [given] if isinstance(given, Parameter) else [_parameter(p) for p in given]
-        for p in params:
-            self._check_parameter(p)
+        for i, p in enumerate(params):
+            self._check_parameter(p, params[:i])
         settings = {**self.defaults, **{n: v for n, v in group.items() if n != "params"}}
         self.check(settings)
         made = ParamGroup(params, settings)
@@ -147,12 +147,12 @@ class Optimizer:
                 for name, array in self.initial_state(p, made).items()
             }
 
-    def _check_parameter(self, p: object) -> None:
+    def _check_parameter(self, p: object, before: Sequence[Parameter]) -> None:
         if not isinstance(p, Parameter):
             operands: dict[str, object] = {"it": type(p).__name__}
             rule = "optimises Parameters"
             raise ArgumentError(self._name, rule, operands=operands, fix="pass model.parameters()")
-        if p in self.state:
+        if p in self.state or any(p is other for other in before):
             raise ArgumentError(self._name, f"the parameter {p.name or p.type} is given twice")
 
     # what an optimiser writes
@@ -252,11 +252,9 @@ class Optimizer:
             value = given[name]
             array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
             if array.shape != cell.shape:
-                operands: dict[str, object] = {
-                    "the optimizer's": cell.shape,
-                    "the snapshot's": array.shape,
-                }
-                raise ShapeError(self._name, f"{name} of parameter {i}", operands=operands)
+                shapes = {"the optimizer's": cell.shape, "the snapshot's": array.shape}
+                rule = f"{name} of parameter {i} has another shape"
+                raise ShapeError(self._name, rule, operands=shapes)
             found[name] = Tensor(array.astype(cell.dtype.numpy))
         return found
 
