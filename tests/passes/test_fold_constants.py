@@ -84,7 +84,7 @@ def test_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_overflow_folds_quietly() -> None:
     with GraphBuilder("g") as builder:
-        big = ops.scalar(3e38, float32)
+        big = ops.full((), 3e38, float32)
         graph = builder.finish([ops.multiply(big, big)])
     (node,) = run(graph).nodes
     assert "inf" in str(node.attrs["value"].array)  # type: ignore[union-attr]  # the literal's array

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from pellucid.core.dtype import DType
-from pellucid.graph.ir import ArrayAttr, Attr, Graph, GraphBuilder, Node, Value
-from pellucid.passes.rewrite import copy_node, map_bodies
+from pellucid.graph.ir import ArrayAttr, Attr, Graph, Node, Value
+from pellucid.passes.rewrite import keep_node, map_bodies, start
 
 COMMUTATIVE = frozenset({"add", "mul", "eq", "ne", "and", "or", "xor"})
 KEPT_APART = frozenset({"barrier"})
@@ -38,8 +38,7 @@ def _key(node: Node, inputs: tuple[Value, ...]) -> Hashable:
 
 
 def _merge(graph: Graph) -> Graph:
-    builder = GraphBuilder(graph.name)
-    env = {v: builder.input(v.type, v.name) for v in graph.inputs}
+    builder, env = start(graph)
     seen: dict[Hashable, tuple[Value, ...]] = {}
     merged = False
     for node in graph.nodes:
@@ -47,7 +46,7 @@ def _merge(graph: Graph) -> Graph:
         key = id(node) if node.op.name in KEPT_APART else _key(node, inputs)
         merged |= key in seen
         if key not in seen:
-            seen[key] = copy_node(builder, node, inputs)
+            seen[key] = keep_node(builder, node, inputs)
         env.update(zip(node.outputs, seen[key], strict=True))
     return builder.finish([env[v] for v in graph.outputs]) if merged else graph
 

@@ -33,6 +33,29 @@ def copy_node(
     return made.outputs
 
 
+def start(graph: Graph) -> tuple[GraphBuilder, dict[Value, Value]]:
+    """A builder for a new version of `graph` with the same inputs, and the map from old values."""
+    builder = GraphBuilder(graph.name)
+    builder.inputs.extend(graph.inputs)
+    for value in graph.inputs:
+        builder.unique(value.name)
+    return builder, {v: v for v in graph.inputs}
+
+
+def keep_node(builder: GraphBuilder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Append `node` itself where its operands are the same values, else a copy.
+
+    Finished nodes never change, so that versions of a graph can share them. Only for walks that
+    meet each node once.
+    """
+    if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+        return copy_node(builder, node, inputs)
+    for value in node.outputs:
+        builder.unique(value.name)
+    builder.nodes.append(node)
+    return node.outputs
+
+
 def _adopt(builder: GraphBuilder, mark: int, node: Node, made: Sequence[Value]) -> None:
     """Nodes a rule emitted get the source line of the node they replace; results keep its names.
 
@@ -56,8 +79,7 @@ def _adopt(builder: GraphBuilder, mark: int, node: Node, made: Sequence[Value]) 
 
 def rewrite(graph: Graph, rule: Rule) -> Graph:
     """One walk of `rule` over `graph`; `graph` itself where the rule never fired."""
-    builder = GraphBuilder(graph.name)
-    env = {v: builder.input(v.type, v.name) for v in graph.inputs}
+    builder, env = start(graph)
     fired = False
     with builder:
         for node in graph.nodes:
@@ -65,7 +87,7 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
             mark = len(builder.nodes)
             made = rule(node, inputs)
             if made is None:
-                made = copy_node(builder, node, inputs)
+                made = keep_node(builder, node, inputs)
             else:
                 fired = True
                 _adopt(builder, mark, node, made)
@@ -102,8 +124,16 @@ def _map_attr(attr: Attr, run: Run) -> Attr:
     return attr
 
 
+def _has_graph(attr: Attr) -> bool:
+    if isinstance(attr, tuple):
+        return any(isinstance(part, (tuple, Graph)) and _has_graph(part) for part in attr)
+    return isinstance(attr, Graph)
+
+
 def map_bodies(graph: Graph, run: Run) -> Graph:
     """`graph` with `run` applied to the graphs in its nodes' attributes (branches, loop bodies)."""
+    if not any(_has_graph(attr) for node in graph.nodes for attr in node.attrs.values()):
+        return graph
 
     def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         attrs = {name: _map_attr(attr, run) for name, attr in node.attrs.items()}
