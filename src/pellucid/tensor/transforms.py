@@ -16,6 +16,7 @@ from pellucid.autodiff.batching import batch_graph
 from pellucid.autodiff.checkpoint import CHECKPOINT
 from pellucid.autodiff.forward import jvp_graph
 from pellucid.autodiff.reverse import backward
+from pellucid.core.dtype import int64
 from pellucid.core.errors import ArgumentError, GradientError, ShapeError
 from pellucid.graph.ir import Graph, GraphBuilder, TensorType, emit_all, inline
 from pellucid.tensor.box import STATE, Box
@@ -297,7 +298,7 @@ def _standard_basis(x: Tensor) -> Tensor:
 def apply_eye(x: Tensor) -> Tensor:
     """The identity matrix of `x.size` rows, in `x`'s dtype."""
     zero = apply(ops.zeros_like, x).reshape(-1)
-    index = apply(ops.cumulative_sum, apply(ops.astype, zero + 1, ops.int64))
+    index = apply(ops.cumulative_sum, apply(ops.astype, zero + 1, int64))
     return (index.unsqueeze(0) == index.unsqueeze(1)).astype(x.dtype)
 
 
