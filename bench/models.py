@@ -31,7 +31,9 @@ def _mlp() -> Any:
 
 def _torch_mlp(torch: Any) -> Any:
     t = torch.nn
-    return t.Sequential(t.Linear(784, 256), t.ReLU(), t.Linear(256, 128), t.ReLU(), t.Linear(128, 10))
+    return t.Sequential(
+        t.Linear(784, 256), t.ReLU(), t.Linear(256, 128), t.ReLU(), t.Linear(128, 10)
+    )
 
 
 def _lenet() -> Any:
@@ -108,7 +110,9 @@ def pellucid_step(model: Any, lr: float) -> Callable[[Any, Any], Any]:
     return step
 
 
-def torch_step(torch: Any, model: Any, lr: float, compiled: bool = False) -> Callable[[Any, Any], Any]:
+def torch_step(
+    torch: Any, model: Any, lr: float, compiled: bool = False
+) -> Callable[[Any, Any], Any]:
     """The same step in PyTorch, eager or with `torch.compile` around forward and loss."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
 

@@ -25,7 +25,9 @@ t = time.perf_counter(); step(x, y); print(time.perf_counter() - t)
 
 def _run(code: str, cache: str) -> float:
     env = {**os.environ, "PELLUCID_CACHE_DIR": cache}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
     return float(done.stdout.split()[-1])
 
 

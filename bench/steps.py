@@ -62,7 +62,10 @@ def main(threads: int, compiled: bool, out: Path) -> None:
         mine = (pl.Tensor(x), pl.Tensor(y))
         given = (torch.from_numpy(x), torch.from_numpy(y))
         eager = torch_step(torch, work.torch(torch), work.lr)
-        candidates = {"pellucid": lambda f=ours, a=mine: f(*a), "torch eager": lambda f=eager, a=given: f(*a)}
+        candidates = {
+            "pellucid": lambda f=ours, a=mine: f(*a),
+            "torch eager": lambda f=eager, a=given: f(*a),
+        }
         if compiled:
             fast = torch_step(torch, work.torch(torch), work.lr, compiled=True)
             candidates["torch.compile"] = lambda f=fast, a=given: f(*a)

@@ -59,7 +59,10 @@ def summary(times: list[float]) -> Timing:
     ordered = sorted(times)
     last = len(ordered) - 1
     return Timing(
-        statistics.median(ordered), ordered[round(0.1 * last)], ordered[round(0.9 * last)], len(ordered)
+        statistics.median(ordered),
+        ordered[round(0.1 * last)],
+        ordered[round(0.9 * last)],
+        len(ordered),
     )
 
 
@@ -68,12 +71,21 @@ def machine() -> dict[str, str]:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        names = [
+            line.split(":")[1].strip()
+            for line in info.read_text().splitlines()
+            if "model name" in line
+        ]
         cpu = f"{names[0]} x{len(names)}" if names else cpu
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    return {"cpu": cpu, "system": platform.platform(), "python": platform.python_version(), "commit": commit}
+    return {
+        "cpu": cpu,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "commit": commit,
+    }
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:

@@ -18,10 +18,16 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 def test_layout_page_lists_the_layers_of_the_import_contract() -> None:
     page = (ROOT / "docs" / "layout.md").read_text()
-    listed = [re.findall(r"`(\w+)`", line.split("—")[0]) for line in page.splitlines() if re.match(r"\d+\.", line)]
+    listed = [
+        re.findall(r"`(\w+)`", line.split("—")[0])
+        for line in page.splitlines()
+        if re.match(r"\d+\.", line)
+    ]
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
     layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
-    contract = [[part.strip().removeprefix("pellucid.") for part in layer.split(":")] for layer in layers]
+    contract = [
+        [part.strip().removeprefix("pellucid.") for part in layer.split(":")] for layer in layers
+    ]
     assert listed == contract
 
 
@@ -44,7 +50,9 @@ def test_functions_stay_short(path: Path) -> None:
             first = node.body[0]
             has_doc = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
             start = first.end_lineno if has_doc else node.lineno
-            assert (node.end_lineno or 0) - (start or 0) <= 60, f"{path.name}:{node.lineno} {node.name}"
+            assert (node.end_lineno or 0) - (start or 0) <= 60, (
+                f"{path.name}:{node.lineno} {node.name}"
+            )
 
 
 def test_llvmlite_has_one_door() -> None:

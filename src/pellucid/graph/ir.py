@@ -125,6 +125,12 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
 
+    def __str__(self) -> str:
+        """The text form, large constants shortened; `print_graph` gives the whole, to parse back."""
+        from pellucid.graph.printer import print_graph  # noqa: PLC0415  # it imports this module
+
+        return print_graph(self, elide_arrays=True)
+
 
 class GraphBuilder:
     """Collects nodes. As a context manager it is where `emit` puts what ops functions make.

@@ -191,7 +191,8 @@ def _accumulate(fn: str, target: Array, where: tuple[Any, ...], value: Array) ->
         _AT[fn].at(target, where, value)
         return
     start = np.asarray(target[where])[None]
-    target[where] = _AT[fn].accumulate(np.concatenate([start, value.reshape(-1)]))[-1]
+    terms = np.concatenate([start, value.reshape(-1)])
+    target[where] = _AT[fn].accumulate(terms, dtype=target.dtype)[-1]
 
 
 def _position(

@@ -142,6 +142,12 @@ class Kernel:
     outputs: int
     body: tuple[Stmt, ...]
 
+    def __str__(self) -> str:
+        """The text form, which parses back."""
+        from pellucid.loop.printer import print_kernel  # noqa: PLC0415  # it imports this module
+
+        return print_kernel(self)
+
 
 def const(value: Scalar, dtype: DType = int64) -> Const:
     """A literal whose value is normalised to its dtype's Python type."""

@@ -183,6 +183,8 @@ class _Inputs:
         """Check input `k`, copy it if need be, write its pointer."""
         array = taken[k]
         self._seen[k] = _nothing
+        if isinstance(array, np.generic):  # a scalar that NumPy made of an array without axes
+            taken[k] = array = np.asarray(array)
         if array.shape != self.ports[k].shape or array.dtype is not self.dtypes[k]:
             check_array(self.name, f"input {k}", array, self.ports[k])
         if not array.flags.c_contiguous or (self._spans and self._overlaps(array)):

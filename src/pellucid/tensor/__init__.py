@@ -1,1 +1,1 @@
-"""Layer."""
+"""The user's API: Tensor, the gradient tape, functions, transforms and jit."""

@@ -97,6 +97,10 @@ def as_array(data: Any, dtype: dt.DType | None) -> Array:
     array = np.asarray(data, dtype=None if dtype is None else dtype.numpy)
     if dtype is None and array.dtype not in _NUMPY_TO_DTYPE:
         array = array.astype(dt.as_dtype(array.dtype).numpy)
-    if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
+    if (
+        dtype is None
+        and array.dtype == np.float64
+        and not isinstance(data, (np.ndarray, np.generic))
+    ):
         array = array.astype(np.float32)
     return np.ascontiguousarray(array).reshape(array.shape)

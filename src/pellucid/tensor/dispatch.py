@@ -14,7 +14,7 @@ import numpy as np
 from pellucid.core import dtype as dt
 from pellucid.core.errors import ArgumentError, DTypeError, TraceError
 from pellucid.graph.ir import GraphBuilder, TensorType, Value, inline
-from pellucid.tensor.box import STATE, Array, Box
+from pellucid.tensor.box import STATE, Array, Box, as_array
 from pellucid.tensor.program import Program, program_for
 from pellucid.tensor.tape import record
 
@@ -154,7 +154,7 @@ def as_operand(value: Any, other: Box, op: str) -> Box:
             raise DTypeError(
                 op, f"the scalar {value} does not fit", operands={"dtype": dtype}
             ) from None
-    return other.plain(np.ascontiguousarray(value))
+    return other.plain(np.array(as_array(value, None)))  # a copy: the tape keeps it
 
 
 def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
@@ -167,7 +167,9 @@ def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
             break
     else:
         raise DTypeError(fn.__name__, "at least one operand must be a Tensor")
-    return apply(fn, *[a if isinstance(a, Box) else as_operand(a, other, fn.__name__) for a in args])
+    return apply(
+        fn, *[a if isinstance(a, Box) else as_operand(a, other, fn.__name__) for a in args]
+    )
 
 
 def types_of(boxes: Sequence[Box]) -> list[TensorType]:

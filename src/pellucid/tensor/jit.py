@@ -141,7 +141,8 @@ class JitFunction(Generic[P, R]):
         with self._lock:
             fitting = [s for s in self._compiled.get(key, ()) if not s.mismatch()]
             chosen = fitting[0] if fitting else self._compile(args, kwargs, boxes, key, parts)
-        return Lowered(chosen.compiled)
+        compiled = chosen.compiled
+        return Lowered(compile_graph(compiled.graph, keep_dumps=True, donate=compiled.donated))
 
     def explain(self) -> str:
         """What was compiled and why: signatures, captured state, constants, and what made each recompilation."""
@@ -179,7 +180,10 @@ class JitFunction(Generic[P, R]):
         else:
             parameters = list(self._signature_of.parameters)
             last = parameters[-1] if parameters else "argument"
-            named = [(parameters[i] if i < len(parameters) else f"{last}[{i}]", a) for i, a in enumerate(args)]
+            named = [
+                (parameters[i] if i < len(parameters) else f"{last}[{i}]", a)
+                for i, a in enumerate(args)
+            ]
             named += list(kwargs.items())
         return tuple(n for k, v in named for n in leaf_names(v, k)) + tuple(statics)
 
@@ -193,9 +197,21 @@ class JitFunction(Generic[P, R]):
         donate = _donations(traced)
         compiled = compile_graph(traced.graph, donate=donate)
         changes_leaves = any(c.slot == "grad" or c.box.requires_grad for c in traced.writes)
-        tape = program_for(traced.graph) if grad and not changes_leaves and not traced.cleared else None
+        tape = (
+            program_for(traced.graph)
+            if grad and not changes_leaves and not traced.cleared
+            else None
+        )
         spec = Specialisation(
-            signature, traced, result, leaves, compiled, Executable(compiled), tape, grads_seen, reason
+            signature,
+            traced,
+            result,
+            leaves,
+            compiled,
+            Executable(compiled),
+            tape,
+            grads_seen,
+            reason,
         )
         self._compiled.setdefault(key, []).append(spec)
         self._history.append(spec)
@@ -209,7 +225,9 @@ class JitFunction(Generic[P, R]):
         nearest = min(self._history, key=lambda s: len(signature.differences(s.signature)))
         return "arguments changed: " + "; ".join(signature.differences(nearest.signature))
 
-    def _trace(self, args: Any, kwargs: Any, boxes: list[Tensor]) -> tuple[Traced, TreeDef, tuple[Any, ...], Any]:
+    def _trace(
+        self, args: Any, kwargs: Any, boxes: list[Tensor]
+    ) -> tuple[Traced, TreeDef, tuple[Any, ...], Any]:
         name = self.__name__ if self.__name__.isidentifier() else "function"
         with open_trace(name, "jit", Tensor.plain) as trace:
             symbols = []
@@ -224,7 +242,7 @@ class JitFunction(Generic[P, R]):
             traced = trace.finish(outputs, len(symbols))
         index = iter(range(len(outputs)))
         described = tuple(_Result(next(index)) if isinstance(v, Tensor) else v for v in leaves)
-        seen = tuple((b, b._grad is not None) for b in trace.grads if b._trace is None)
+        seen = tuple((b, had) for b, had in trace.grads_read.items() if b._trace is None)
         guards = tuple(Guard(b, "requires_grad", b.requires_grad) for b in trace.current)
         return replace(traced, guards=traced.guards + guards), result, described, seen
 

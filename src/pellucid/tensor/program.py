@@ -41,10 +41,13 @@ class Program:
         touched = [v for n in graph.nodes for v in n.outputs]
         self.compile_bytes = sum(v.type.nbytes for v in (*graph.inputs, *touched))
         slots = {v: i for i, v in enumerate((*graph.inputs, *touched))}
-        self._plan = [
-            (n.op.reference, tuple(slots[v] for v in n.inputs), dict(n.attrs), len(n.outputs))
-            for n in graph.nodes
-        ], [slots[v] for v in graph.outputs]
+        self._plan = (
+            [
+                (n.op.reference, tuple(slots[v] for v in n.inputs), dict(n.attrs), len(n.outputs))
+                for n in graph.nodes
+            ],
+            [slots[v] for v in graph.outputs],
+        )
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Outputs for these inputs (C-contiguous, of the graph's input types).
@@ -79,7 +82,9 @@ class Program:
                     env.append(result)
                 else:
                     env.extend(result)
-        return [_solid(env[i], v.dtype.numpy) for i, v in zip(outputs, self.graph.outputs, strict=True)]
+        return [
+            _solid(env[i], v.dtype.numpy) for i, v in zip(outputs, self.graph.outputs, strict=True)
+        ]
 
     def vjp(self, wrt: tuple[int, ...]) -> Program:
         """The program of gradients for the inputs `wrt`, from inputs, outputs and cotangents of float outputs."""

@@ -44,18 +44,20 @@ class Shaping(Box):
         return self.type.nbytes
 
     @property
-    def T(self) -> Tensor:  # noqa: N802  # the array API's name
+    def T(self) -> Tensor:  # the array API's name
         """A matrix transposed.
 
         Raises:
             ShapeError: the tensor has not exactly two axes.
         """
         if self.ndim != 2:
-            raise ShapeError("T", "needs 2 axes", operands={"x": self.shape}, fix="use x.mT or permute")
+            raise ShapeError(
+                "T", "needs 2 axes", operands={"x": self.shape}, fix="use x.mT or permute"
+            )
         return apply(ops.transpose, self)
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802  # the array API's name
+    def mT(self) -> Tensor:  # the array API's name
         """The last two axes swapped."""
         return apply(ops.matrix_transpose, self)
 

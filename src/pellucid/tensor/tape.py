@@ -23,7 +23,11 @@ class TapeNode:
     __slots__ = ("edges", "inputs", "outputs", "program")
 
     def __init__(
-        self, program: Program, inputs: Sequence[Array], edges: tuple[Edge, ...], outputs: Sequence[Array]
+        self,
+        program: Program,
+        inputs: Sequence[Array],
+        edges: tuple[Edge, ...],
+        outputs: Sequence[Array],
     ) -> None:
         self.program, self.inputs, self.edges, self.outputs = program, inputs, edges, outputs
 
@@ -35,7 +39,9 @@ def edge_of(box: Box) -> Edge:
     return box if box.requires_grad else None
 
 
-def record(program: Program, boxes: Sequence[Box], arrays: Sequence[Array], results: Sequence[Box]) -> None:
+def record(
+    program: Program, boxes: Sequence[Box], arrays: Sequence[Array], results: Sequence[Box]
+) -> None:
     """Put one run of `program` on the tape if any input leads to a leaf that wants a gradient."""
     edges = tuple(edge_of(b) if b.dtype.is_float else None for b in boxes)
     if all(e is None for e in edges):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pellucid.core.errors import (
     TraceError,
 )
 from pellucid.core.source import user_line
+from pellucid.graph.ir import GraphBuilder
 from pellucid.tensor.arithmetic import Arithmetic
 from pellucid.tensor.box import STATE, Array, Box, as_array
 from pellucid.tensor.dispatch import apply, as_operand, elementwise, run_program
@@ -125,7 +126,9 @@ class Tensor(Arithmetic, Shaping):
 
     def _seed(self, gradient: Tensor | None) -> Tensor:
         if not self.dtype.is_float:
-            raise GradientError("backward", "integers have no gradient", operands={"tensor": self.type})
+            raise GradientError(
+                "backward", "integers have no gradient", operands={"tensor": self.type}
+            )
         if gradient is None:
             if self.size != 1:
                 raise GradientError(
@@ -147,11 +150,16 @@ class Tensor(Arithmetic, Shaping):
         """The same data, cut off from gradients."""
         if STATE.trace is not None:
             return apply(ops.stop_gradient, self)
-        return Tensor.plain(self._concrete("detach").copy() if self.is_cell else self._concrete("detach"))
+        return Tensor.plain(
+            self._concrete("detach").copy() if self.is_cell else self._concrete("detach")
+        )
 
     def clone(self) -> Tensor:
-        """A copy; gradients flow through."""
-        return apply(ops.copy, self)
+        """A tensor of its own with the same elements; gradients flow through.
+
+        Nothing is copied unless this is a cell: other tensors' memory never changes.
+        """
+        return apply(ops.reshape, self, self.shape)
 
     # out of the tensor world
 
@@ -163,7 +171,9 @@ class Tensor(Arithmetic, Shaping):
                 what,
                 "a traced tensor has no value yet; its contents are known only when the function runs",
                 operands={"tensor": self.type},
-                fix=_INSTEAD.get(what, "compute with it, and look at it after the function has returned"),
+                fix=_INSTEAD.get(
+                    what, "compute with it, and look at it after the function has returned"
+                ),
                 source=user_line(),
             )
         return self._array
@@ -397,12 +407,14 @@ def _create_eagerly(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[st
 
 
 def _graph_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Program:
-    with ops.GraphBuilder(fn.__name__) as builder:
+    with GraphBuilder(fn.__name__) as builder:
         value = fn(*args, **kwargs)
     return Program(builder.finish((value,)))
 
 
-def full(shape: int | Sequence[int], value: bool | int | float, dtype: DTypeLike | None = None) -> Tensor:
+def full(
+    shape: int | Sequence[int], value: bool | int | float, dtype: DTypeLike | None = None
+) -> Tensor:
     """A tensor of one value.
 
     Raises:

@@ -89,6 +89,7 @@ class Trace:
     constants: dict[Box, Value] = field(default_factory=dict)
     constant_notes: list[str] = field(default_factory=list)
     grads: dict[Box, Box | None] = field(default_factory=dict)
+    grads_read: dict[Box, bool] = field(default_factory=dict)
     leaves: dict[Value, Box] = field(default_factory=dict)
     frozen: set[Node] = field(default_factory=set)
     guards: list[Guard] = field(default_factory=list)
@@ -194,6 +195,7 @@ class Trace:
         """The gradient a tensor holds at this point of the trace."""
         if box not in self.grads:
             outside = box._grad if self.parent is None else self.parent.grad_of(box)
+            self.grads_read[box] = outside is not None
             if outside is not None:
                 capture = Capture(box, "grad")
                 outside = self.wrap(self._capture(capture, outside.type))
@@ -225,11 +227,12 @@ class Trace:
             if self.inputs[Capture(b, "value")] is not v
         ]
         for box, grad in self.grads.items():
-            if grad is not None and self.value_of(grad) is not self.inputs.get(Capture(box, "grad")):
+            if grad is not None and self.value_of(grad) is not self.inputs.get(
+                Capture(box, "grad")
+            ):
                 if box._trace is not self:
                     writes.append((Capture(box, "grad"), self.value_of(grad)))
-        cleared = [b for b, g in self.grads.items() if g is None and Capture(b, "grad") in self.inputs]
-        cleared += [b for b, g in self.grads.items() if g is None and b not in cleared]
+        cleared = [b for b, g in self.grads.items() if g is None]
         self.closed = True
         return Traced(
             graph=self.builder.finish([*outputs, *(v for _, v in writes)]),
@@ -280,5 +283,4 @@ def write_grad(box: Box, grad: Box | None) -> None:
     if STATE.trace is None:
         box._grad = grad
     else:
-        STATE.trace.grad_of(box)
         STATE.trace.grads[box] = grad

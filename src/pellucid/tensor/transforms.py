@@ -55,11 +55,16 @@ def as_tensor(value: Any) -> Tensor:
 
 
 def record_function(
-    fn: Fn, boxes: Sequence[Tensor], call: Callable[[list[Tensor]], Any], types: Sequence[TensorType]
+    fn: Fn,
+    boxes: Sequence[Tensor],
+    call: Callable[[list[Tensor]], Any],
+    types: Sequence[TensorType],
 ) -> _Recorded:
     """Record `call` on symbolic tensors of these types."""
     name = getattr(fn, "__name__", "function")
-    with open_trace(name if name.isidentifier() else "function", "transform", Tensor.plain) as trace:
+    with open_trace(
+        name if name.isidentifier() else "function", "transform", Tensor.plain
+    ) as trace:
         args = [trace.wrap(trace.builder.input(t, "x")) for t in types]
         leaves, treedef = flatten(call(args))  # type: ignore[arg-type]  # plain makes Tensors
         results = [as_tensor(leaf) for leaf in leaves]
@@ -86,7 +91,9 @@ def _positions(op: str, argnums: int | Sequence[int], count: int) -> tuple[int, 
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for n in numbers:
         if not -count <= n < count:
-            raise ArgumentError(op, f"argnums must be in [{-count}, {count})", operands={"argnums": argnums})
+            raise ArgumentError(
+                op, f"argnums must be in [{-count}, {count})", operands={"argnums": argnums}
+            )
     return tuple(n % count for n in numbers)
 
 
@@ -100,7 +107,9 @@ class _Selected:
     rebuild: Callable[[list[Tensor]], Any]
 
 
-def _select(op: str, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Any) -> _Selected:
+def _select(
+    op: str, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Any
+) -> _Selected:
     positions = _positions(op, argnums, len(args))
     chosen = args[positions[0]] if isinstance(argnums, int) else tuple(args[p] for p in positions)
     leaves, treedef = flatten(chosen)
@@ -147,13 +156,17 @@ def value_and_grad(fn: Fn, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         selected = _select("grad", fn, args, kwargs, argnums)
         _check_floats("grad", selected)
-        recorded = record_function(fn, selected.leaves, selected.rebuild, [t.type for t in selected.leaves])
+        recorded = record_function(
+            fn, selected.leaves, selected.rebuild, [t.type for t in selected.leaves]
+        )
         value = recorded.traced.graph.outputs[0] if recorded.traced.results else None
         pair = has_aux and recorded.result.kind is tuple and len(recorded.result.children) == 2
         scalar = recorded.result.children[0] if pair else recorded.result
         if value is None or scalar.kind is not None or (has_aux and not pair):
             want = "(value, aux)" if has_aux else "one tensor"
-            raise GradientError("grad", f"the function must return {want}", fix="reduce to a scalar")
+            raise GradientError(
+                "grad", f"the function must return {want}", fix="reduce to a scalar"
+            )
         if value.type.size != 1 or not value.dtype.is_float:
             raise GradientError(
                 "grad",
@@ -230,7 +243,9 @@ def vjp(fn: Fn, *primals: Any) -> tuple[Any, Fn]:
     return unflatten(recorded.result, results), pull
 
 
-def _cotangents(given: list[Any], results: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
+def _cotangents(
+    given: list[Any], results: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> list[Tensor]:
     """One cotangent per float output of the graph: those given, and zeros for changed state."""
     seeds: list[Tensor] = []
     for i, output in enumerate(outputs):
@@ -406,7 +421,9 @@ def _refuse_writes(writes: Sequence[Capture]) -> None:
     )
 
 
-def _batch_leaves(args: Sequence[Any], axes: Sequence[Any]) -> tuple[list[Tensor], list[int | None], TreeDef]:
+def _batch_leaves(
+    args: Sequence[Any], axes: Sequence[Any]
+) -> tuple[list[Tensor], list[int | None], TreeDef]:
     leaves, treedef = flatten(tuple(args))
     tensors = [as_tensor(leaf) for leaf in leaves]
     per_leaf: list[int | None] = []
