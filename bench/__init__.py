@@ -1,0 +1,1 @@
+"""Benchmarks against the peers and the machine's limits: `python -m bench`."""

@@ -1,4 +1,4 @@
-"""`python -m bench [steps|gemm|startup|all]`: the figures of docs/performance.md on your machine."""
+"""`python -m bench [steps|gemm|startup|all]`: the figures of docs/performance.md, here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The three training steps of the benchmark, in Pellucid and in PyTorch, from the same weights and data."""
+"""The three training steps of the benchmark, in Pellucid and in PyTorch, from the same weights and
+data.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from bench.timing import as_row, race, write_rows
 
 
 def agreement(work: Work, torch: Any, steps: int = 50) -> tuple[float, float]:
-    """Largest relative gradient difference, and largest loss difference over `steps`, from equal weights."""
+    """Largest relative gradient difference, and largest loss difference over `steps`, from equal
+    weights.
+    """
     torch.manual_seed(0)
     theirs, ours = work.torch(torch), work.pellucid()
     copy_weights(ours, theirs)

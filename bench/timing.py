@@ -1,4 +1,6 @@
-"""Fair timing on a noisy machine: candidates take turns in short slots; medians and spreads over rounds."""
+"""Fair timing on a noisy machine: candidates take turns in short slots; medians and spreads over
+rounds.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def _slot(step: Step, seconds: float) -> float:
 
 
 def race(steps: Mapping[str, Step], rounds: int = 15, slot: float = 0.05) -> dict[str, Timing]:
-    """Seconds per call of each candidate; they take turns, with a rest between so that spinning pools go to sleep.
+    """Seconds per call of each candidate; they take turns, with a rest between so that spinning
+    pools go to sleep.
 
     Args:
         steps: candidates by name; each is called once before timing.

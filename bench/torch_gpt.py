@@ -1,4 +1,6 @@
-"""The GPT of the benchmark in plain PyTorch (nanoGPT's architecture and names), for comparison only."""
+"""The GPT of the benchmark in plain PyTorch (nanoGPT's architecture and names), for comparison
+only.
+"""
 
 from __future__ import annotations
 

@@ -1,15 +1,16 @@
-"""The one configuration object. Every environment variable Pellucid reads is read here and documented here.
+"""The one configuration object. Every environment variable Pellucid reads is read here and
+documented here.
 
 | variable | meaning | default |
 |---|---|---|
-| `PELLUCID_CACHE_DIR` | folder of the compile cache and measured machine limits | the platform's user cache folder + `/pellucid` |
+| `PELLUCID_CACHE_DIR` | folder of compiled code and machine limits | the user's cache folder |
 | `PELLUCID_CACHE` | `0` turns the on-disk compile cache off | `1` |
 | `PELLUCID_THREADS` | threads of the pool | the cores this process may use |
 | `PELLUCID_LOG` | log level: `debug`, `info`, `warning`, `error` | `warning` |
 | `PELLUCID_DISABLE_PASSES` | comma-separated names of graph passes to leave out | none |
 | `PELLUCID_UNSAFE_MATH` | `1` allows float rewrites that can change the last bits | `0` |
-| `PELLUCID_EAGER_COMPILE_BYTES` | eager ops that touch at least this many bytes run compiled kernels | `262144` |
-| `PELLUCID_DUMP` | folder into which every compiled program's graphs, loops and LLVM IR are written | none |
+| `PELLUCID_EAGER_COMPILE_BYTES` | from this many bytes on, eager ops run compiled | `262144` |
+| `PELLUCID_DUMP` | folder for every program's graphs, loops and LLVM IR | none |
 """
 
 from __future__ import annotations
@@ -23,10 +24,19 @@ from pathlib import Path
 from pellucid.core.errors import ArgumentError, did_you_mean
 
 _LEVELS = ("debug", "info", "warning", "error")
-_KNOWN = (
-    "PELLUCID_CACHE_DIR", "PELLUCID_CACHE", "PELLUCID_THREADS", "PELLUCID_LOG", "PELLUCID_DISABLE_PASSES",
-    "PELLUCID_UNSAFE_MATH", "PELLUCID_EAGER_COMPILE_BYTES", "PELLUCID_DUMP",
-)  # fmt: skip
+_KNOWN = tuple(
+    f"PELLUCID_{n}"
+    for n in (
+        "CACHE_DIR",
+        "CACHE",
+        "THREADS",
+        "LOG",
+        "DISABLE_PASSES",
+        "UNSAFE_MATH",
+        "EAGER_COMPILE_BYTES",
+        "DUMP",
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,7 @@
 """Element types and the array API's promotion rules.
 
-Enters: names, Python scalars, NumPy dtypes. Leaves: `DType` records. Does not touch arrays' contents.
+Enters: names, Python scalars, NumPy dtypes. Leaves: `DType` records. Does not touch arrays'
+contents.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ DTypeLike = DType | str | np.dtype[np.generic] | type
 
 
 def as_dtype(spec: DTypeLike) -> DType:
-    """The `DType` named by a `DType`, a name (`"float32"`, `"f32"`), a NumPy dtype or a Python scalar type.
+    """The `DType` named by a `DType`, a name (`"float32"`, `"f32"`), a NumPy dtype or a Python
+    scalar type.
 
     Raises:
         DTypeError: the type is unknown or has no Pellucid twin.
@@ -115,10 +117,12 @@ def default_dtype(value: Scalar) -> DType:
 def promote(a: DType, b: DType, op: str = "promote") -> DType:
     """The smallest dtype that holds both, after the array API standard.
 
-    Beyond the standard, an integer or bool meets a float as that float, and bool meets any number as that number.
+    Beyond the standard, an integer or bool meets a float as that float, and bool meets any number
+    as that number.
 
     Raises:
-        DTypeError: uint64 meets a signed integer (no common integer type), or two different float8 types meet.
+        DTypeError: uint64 meets a signed integer (no common integer type), or two different float8
+            types meet.
     """
     if a == b:
         return a
@@ -146,7 +150,8 @@ def promote(a: DType, b: DType, op: str = "promote") -> DType:
 
 
 def scalar_dtype(other: DType, value: Scalar) -> DType:
-    """The dtype a Python scalar takes beside an array of dtype `other` (array API: the array's own where it can).
+    """The dtype a Python scalar takes beside an array of dtype `other` (array API: the array's own
+    where it can).
 
     A float beside an integer or bool array gives float32; an int beside bool gives int64.
     """

@@ -1,4 +1,5 @@
-"""Error classes. Each takes the operator and its operands, so that neither can be left out of the message.
+"""Error classes. Each takes the operator and its operands, so that neither can be left out of the
+message.
 
 A message reads `matmul: inner dims must match, got a (2, 3) and b (4, 3). Fix: use b.T.`
 """

@@ -9,7 +9,9 @@ from pellucid.core.dtype import DType
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """A machine to compile for: its vectors, registers and caches. Sizes in bytes unless named otherwise."""
+    """A machine to compile for: its vectors, registers and caches. Sizes in bytes unless named
+    otherwise.
+    """
 
     name: str
     vector_bits: int

@@ -126,7 +126,7 @@ class Graph:
     outputs: tuple[Value, ...]
 
     def __str__(self) -> str:
-        """The text form, large constants shortened; `print_graph` gives the whole, to parse back."""
+        """The text form, large constants shortened; `print_graph` gives the whole."""
         from pellucid.graph.printer import print_graph  # noqa: PLC0415  # it imports this module
 
         return print_graph(self, elide_arrays=True)

@@ -119,7 +119,7 @@ class Arithmetic(Box):
     __hash__ = object.__hash__  # by identity: cells are kept in dicts
 
     def astype(self, dtype: DTypeLike) -> Tensor:
-        """Elements converted to `dtype`; floats to integers truncate and saturate, NaN becomes 0."""
+        """Elements converted to `dtype`; floats to integers truncate, saturate, NaN becomes 0."""
         return apply(ops.astype, self, as_dtype(dtype))
 
     def exp(self) -> Tensor:

@@ -28,8 +28,10 @@ class Box:
     """An array (eager) or a graph value (while tracing), with its place on the gradient tape.
 
     Attributes:
-        is_cell: state that a trace captures as input and output (parameters, buffers) rather than as a constant.
-        requires_grad: whether `backward` leaves a gradient here (leaves) or passes through (results).
+        is_cell: state that a trace captures as input and output (parameters, buffers) rather than
+            as a constant.
+        requires_grad: whether `backward` leaves a gradient here (leaves) or passes through
+            (results).
     """
 
     __slots__ = ("__weakref__", "_array", "_edge", "_grad", "_trace", "_value", "requires_grad")

@@ -1,7 +1,8 @@
 """From a call on tensors to an ops function: recorded while a trace is open, run at once otherwise.
 
-An eager call is looked up by function, static arguments and operand types; a miss builds the small graph of that
-function once. So primitives and composites, forward and backward, go through one mechanism.
+An eager call is looked up by function, static arguments and operand types; a miss builds the small
+graph of that function once. So primitives and composites, forward and backward, go through one
+mechanism.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _MOST_CALLS = 8192
 
 
 class _Call:
-    """A cached eager call: its program, and whether the function returns one value, a tuple or a list."""
+    """A cached eager call: its program, and whether the function returns one value, a tuple or a
+    list.
+    """
 
     __slots__ = ("kind", "program")
 
@@ -32,7 +35,9 @@ class _Call:
 
 
 class _Calls(dict[Any, _Call]):
-    """Eager calls by function, static arguments and types; emptied when a program never repeats one."""
+    """Eager calls by function, static arguments and types; emptied when a program never repeats
+    one.
+    """
 
     def add(self, key: Any, call: _Call) -> _Call:
         if len(self) >= _MOST_CALLS:
@@ -141,7 +146,8 @@ def _apart(output: Array, arrays: Sequence[Array]) -> Array:
 
 
 def as_operand(value: Any, other: Box, op: str) -> Box:
-    """A Python scalar or array beside a tensor, as a tensor; scalars take the other's dtype where it can hold them.
+    """A Python scalar or array beside a tensor, as a tensor; scalars take the other's dtype where
+    it can hold them.
 
     Raises:
         DTypeError: the scalar does not fit the other operand's integer type.
@@ -158,7 +164,9 @@ def as_operand(value: Any, other: Box, op: str) -> Box:
 
 
 def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
-    """`apply` for functions whose Python scalar arguments are data: `x * 0.1` and `x * 0.2` share one program."""
+    """`apply` for functions whose Python scalar arguments are data: `x * 0.1` and `x * 0.2` share
+    one program.
+    """
     if STATE.trace is not None:
         return STATE.trace.record(fn, args, {})
     for a in args:

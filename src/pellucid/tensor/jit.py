@@ -1,7 +1,8 @@
 """jit: a Python function recorded once per signature and compiled whole to one native entry.
 
-Tensors and numbers among the arguments are data; everything else (strings, bools, None, modules, functions) is static.
-State read from cells becomes inputs, state written becomes outputs, updated in place.
+Tensors and numbers among the arguments are data; everything else (strings, bools, None, modules,
+functions) is static. State read from cells becomes inputs, state written becomes outputs, updated
+in place.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a compiled program was made for: the arguments' structure, and type or static value of each leaf."""
+    """What a compiled program was made for: the arguments' structure, and type or static value of
+    each leaf.
+    """
 
     structure: TreeDef
     leaves: tuple[Any, ...]
@@ -88,7 +91,8 @@ class Specialisation:
         for box, seen in self.grads_seen:
             if (read_grad(box) is not None) != seen:
                 name = getattr(box, "name", "") or str(box.type)
-                return f"gradient of {name}: {'set' if seen else 'None'} -> {'None' if seen else 'set'}"
+                change = "set -> None" if seen else "None -> set"
+                return f"gradient of {name}: {change}"
         return ""
 
 
@@ -104,6 +108,7 @@ class JitFunction(Generic[P, R]):
 
     def __init__(self, fn: Callable[P, R], static_argnames: Sequence[str]) -> None:
         functools.update_wrapper(self, fn)
+        self.__name__: str = getattr(fn, "__name__", "function")
         self._fn = fn
         self._static = frozenset(static_argnames)
         self._signature_of = inspect.signature(fn)
@@ -119,6 +124,7 @@ class JitFunction(Generic[P, R]):
         self._history: list[Specialisation] = []
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The function's result; compiles first where no program fits these arguments."""
         if STATE.trace is not None:  # jit inside a trace is part of the outer program
             return self._fn(*args, **kwargs)
         boxes, key, parts = self._read(args, kwargs)
@@ -136,7 +142,9 @@ class JitFunction(Generic[P, R]):
         return self if instance is None else functools.partial(self, instance)
 
     def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered:
-        """Compile for these arguments without running; every layer's form is an attribute of the result."""
+        """Compile for these arguments without running; every layer's form is an attribute of the
+        result.
+        """
         boxes, key, parts = self._read(args, kwargs)
         with self._lock:
             fitting = [s for s in self._compiled.get(key, ()) if not s.mismatch()]
@@ -145,7 +153,9 @@ class JitFunction(Generic[P, R]):
         return Lowered(compile_graph(compiled.graph, keep_dumps=True, donate=compiled.donated))
 
     def explain(self) -> str:
-        """What was compiled and why: signatures, captured state, constants, and what made each recompilation."""
+        """What was compiled and why: signatures, captured state, constants, and what made each
+        recompilation.
+        """
         if not self._history:
             return f"{self.__name__}: not compiled yet"
         lines = [f"{self.__name__}: compiled {len(self._history)} time(s)"]
@@ -333,8 +343,11 @@ def _explain_one(spec: Specialisation) -> list[str]:
         written = " (written)" if capture in spec.traced.writes else ""
         lines.append(f"    state {capture.slot} of {name}: {capture.box.type}{written}")
     lines += [f"    constant {note}" for note in spec.traced.constants]
-    lines += [f"    depends on {type(g.owner).__name__}.{g.name} = {g.value!r}" for g in spec.traced.guards
-              if g.name != "requires_grad"]  # fmt: skip
+    lines += [
+        f"    depends on {type(g.owner).__name__}.{g.name} = {g.value!r}"
+        for g in spec.traced.guards
+        if g.name != "requires_grad"
+    ]
     return lines
 
 
@@ -347,15 +360,18 @@ def jit(
 def jit(fn: Any = None, *, static_argnames: Sequence[str] = ()) -> Any:
     """Compile a function of tensors, whole, once per signature.
 
-    State in cells (parameters, buffers, optimiser state, random generators) may be read and written as usual;
-    it becomes inputs and outputs of the program. Use as `@jit`, `@jit(static_argnames=...)` or `jit(fn)`.
+    State in cells (parameters, buffers, optimiser state, random generators) may be read and written
+    as usual; it becomes inputs and outputs of the program. Use as `@jit`,
+    `@jit(static_argnames=...)` or `jit(fn)`.
 
     Args:
         fn: any function whose control flow does not depend on tensor contents.
-        static_argnames: arguments that are part of the signature instead of data; they must be hashable.
+        static_argnames: arguments that are part of the signature instead of data; they must be
+            hashable.
 
     Returns:
-        A `JitFunction`: call it as `fn`; `.lower(...)` shows every layer, `.explain()` what was compiled and why.
+        A `JitFunction`: call it as `fn`; `.lower(...)` shows every layer, `.explain()` what was
+        compiled and why.
     """
     if fn is None:
         return lambda f: JitFunction(f, static_argnames)

@@ -46,7 +46,7 @@ class Lowered:
 
     @property
     def schedules(self) -> tuple[tuple[Step, ...], ...]:
-        """For each of `loops`, the schedule steps that were applied; the last is what is compiled."""
+        """For each of `loops`, the schedule's steps; the last is what is compiled."""
         return tuple(k.steps for k in self.compiled.kernels.values())
 
     @property

@@ -1,4 +1,5 @@
-"""A graph that can be run from Python: by NumPy references while small or new, by compiled code when it pays.
+"""A graph that can be run from Python: by NumPy references while small or new, by compiled code
+when it pays.
 
 Eager operations, the gradient tape and the function transforms all run through here.
 """
@@ -52,7 +53,8 @@ class Program:
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Outputs for these inputs (C-contiguous, of the graph's input types).
 
-        Shapes: as `graph.inputs` and `graph.outputs` say. Outputs may share memory with inputs for pure views.
+        Shapes: as `graph.inputs` and `graph.outputs` say. Outputs may share memory with inputs for
+            pure views.
         """
         if self._executable is not None:
             return self._executable.run(arrays)
@@ -87,7 +89,9 @@ class Program:
         ]
 
     def vjp(self, wrt: tuple[int, ...]) -> Program:
-        """The program of gradients for the inputs `wrt`, from inputs, outputs and cotangents of float outputs."""
+        """The program of gradients for the inputs `wrt`, from inputs, outputs and cotangents of
+        float outputs.
+        """
         program = self._vjps.get(wrt)
         if program is None:
             program = program_for(vjp_graph(self.graph, wrt))

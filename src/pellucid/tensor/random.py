@@ -1,6 +1,8 @@
-"""Random tensors: counter-based (Philox 4x32-10), the same numbers eager and jitted, on every target.
+"""Random tensors: counter-based (Philox 4x32-10), the same numbers eager and jitted, on every
+target.
 
-A generator's state is a cell, so a jitted function that draws numbers advances it like any other state.
+A generator's state is a cell, so a jitted function that draws numbers advances it like any other
+state.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Generator:
         with no_grad():
             values, state = apply(fn, self.state, *args, **kwargs)
             self.state.assign_(state)
-        return values  # type: ignore[no-any-return]  # a Tensor
+        return values
 
     def uniform(
         self, shape: Sequence[int], low: float = 0.0, high: float = 1.0, dtype: DTypeLike = float32

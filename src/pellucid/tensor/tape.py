@@ -33,7 +33,7 @@ class TapeNode:
 
 
 def edge_of(box: Box) -> Edge:
-    """Where a gradient that reaches `box` goes: the node that made it, the leaf itself, or nowhere."""
+    """Where a gradient that reaches `box` goes: the node that made it, the leaf, or nowhere."""
     if box._edge is not None:
         return box._edge
     return box if box.requires_grad else None

@@ -119,7 +119,7 @@ class Tensor(Arithmetic, Shaping):
                     fix="create a leaf with requires_grad=True, outside no_grad",
                 )
             with grad_mode(create_graph):
-                found = gradients([self], [seed], run_program, _add)  # type: ignore[arg-type]
+                found = gradients([self], [seed], run_program, _add)
         for leaf, grad in found.items():
             before = read_grad(leaf)
             write_grad(leaf, grad if before is None else _add(before, grad))
@@ -169,7 +169,7 @@ class Tensor(Arithmetic, Shaping):
         if self._array is None or (trace is not None and (self in trace.current)):
             raise TraceError(
                 what,
-                "a traced tensor has no value yet; its contents are known only when the function runs",
+                "a traced tensor has no value yet; only running the function gives it one",
                 operands={"tensor": self.type},
                 fix=_INSTEAD.get(
                     what, "compute with it, and look at it after the function has returned"
@@ -196,7 +196,7 @@ class Tensor(Arithmetic, Shaping):
         array = self._concrete("item")
         if array.size != 1:
             raise ShapeError("item", "needs exactly one element", operands={"tensor": self.type})
-        return array.item()  # type: ignore[no-any-return]  # a Python scalar
+        return array.item()
 
     def tolist(self) -> Any:
         """The elements as nested Python lists."""
@@ -226,7 +226,7 @@ class Tensor(Arithmetic, Shaping):
         array = self._concrete(what)
         if array.size != 1:
             raise ShapeError(what, "needs exactly one element", operands={"tensor": self.type})
-        return array.item()  # type: ignore[no-any-return]  # a Python scalar
+        return array.item()
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self._concrete("dlpack").__dlpack__(**kwargs)
@@ -318,7 +318,9 @@ def _add(a: Any, b: Any) -> Any:
 
 
 class Buffer(Tensor):
-    """State that a jitted function reads and writes: running statistics, optimiser moments, counters."""
+    """State that a jitted function reads and writes: running statistics, optimiser moments,
+    counters.
+    """
 
     __slots__ = ("name",)
     is_cell = True
@@ -396,7 +398,7 @@ def create(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """Run or record an ops function that takes no tensor."""
     trace = STATE.trace
     if trace is not None:
-        return trace.record(fn, args, kwargs)  # type: ignore[no-any-return]
+        return trace.record(fn, args, kwargs)
     return _create_eagerly(fn, args, kwargs)
 
 

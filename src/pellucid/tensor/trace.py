@@ -1,7 +1,8 @@
 """Recording a Python function as a graph: arguments and state in, results and changed state out.
 
-A `Trace` is open while the function runs on symbolic tensors. Tensors from outside are captured: as inputs where they
-are state (cells, leaves that want gradients, values of an enclosing trace), as constants where they are plain data.
+A `Trace` is open while the function runs on symbolic tensors. Tensors from outside are captured: as
+inputs where they are state (cells, leaves that want gradients, values of an enclosing trace), as
+constants where they are plain data.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A Python attribute the function read; a compiled program holds only while it keeps this value."""
+    """A Python attribute the function read; a compiled program holds only while it keeps this
+    value.
+    """
 
     owner: Any
     name: str
@@ -63,7 +66,9 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What tracing left: the graph `(arguments, captures) -> (results, writes)` and how to read both ends."""
+    """What tracing left: the graph `(arguments, captures) -> (results, writes)` and how to read
+    both ends.
+    """
 
     graph: Graph
     arguments: int
@@ -142,7 +147,7 @@ class Trace:
         return value
 
     def record(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Call an ops function on the values behind tensors; its nodes land in this trace's graph."""
+        """Call an ops function on the values behind tensors; its nodes land in this graph."""
         before = len(self.builder.nodes)
         values = [self._lower(a) for a in args]
         result = fn(*values, **{k: self._lower(v) for k, v in kwargs.items()})
@@ -170,7 +175,9 @@ class Trace:
         return arg
 
     def write(self, box: Box, value: Value) -> None:
-        """Give a tensor from outside a new value, visible from here on and after the function returns."""
+        """Give a tensor from outside a new value, visible from here on and after the function
+        returns.
+        """
         if box.type != value.type:
             error = ShapeError if box.shape != value.shape else DTypeError
             raise error(
@@ -262,7 +269,9 @@ def open_trace(name: str, kind: Kind, plain: Callable[[Any], Box]) -> Iterator[T
 
 
 def note_read(owner: Any, name: str, value: Any) -> None:
-    """Tell every open trace that Python state was read, so that compiled programs are tied to its value."""
+    """Tell every open trace that Python state was read, so that compiled programs are tied to its
+    value.
+    """
     trace = STATE.trace
     while trace is not None:
         guard = Guard(owner, name, value)
@@ -274,7 +283,7 @@ def note_read(owner: Any, name: str, value: Any) -> None:
 def read_grad(box: Box) -> Box | None:
     """The gradient a tensor holds now: the trace's view of it while tracing, else the real one."""
     if STATE.trace is None:
-        return box._grad  # type: ignore[no-any-return]  # a Box or None by construction
+        return box._grad
     return STATE.trace.grad_of(box)
 
 

@@ -1,7 +1,9 @@
-"""Functions of functions: grad, value_and_grad, vjp, jvp, jacfwd, jacrev, hessian, vmap, checkpoint.
+"""Functions of functions: grad, value_and_grad, vjp, jvp, jacfwd, jacrev, hessian, vmap,
+checkpoint.
 
-Each records its function as a graph, changes the graph with `autodiff/`, and runs the result: at once, or inlined into
-the graph that is being recorded outside. So they nest in any order, with each other and with `jit`.
+Each records its function as a graph, changes the graph with `autodiff/`, and runs the result: at
+once, or inlined into the graph that is being recorded outside. So they nest in any order, with each
+other and with `jit`.
 """
 
 from __future__ import annotations
@@ -149,7 +151,8 @@ def value_and_grad(fn: Fn, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
         The new function. The gradient has the structure, shapes and dtypes of the chosen arguments.
 
     Raises:
-        GradientError: (when called) an argument or the value is no float, or the value is no scalar.
+        GradientError: (when called) an argument or the value is no float, or the value is no
+            scalar.
     """
 
     @functools.wraps(fn)
@@ -318,7 +321,8 @@ def apply_eye(x: Tensor) -> Tensor:
 
 
 def jacfwd(fn: Fn, argnums: int = 0) -> Fn:
-    """The Jacobian of `fn` (one tensor in `argnums`, one tensor out), column by column in forward mode.
+    """The Jacobian of `fn` (one tensor in `argnums`, one tensor out), column by column in forward
+    mode.
 
     Returns:
         A function with result of shape `output.shape + input.shape`.
@@ -363,7 +367,9 @@ def jacrev(fn: Fn, argnums: int = 0) -> Fn:
 
 
 def hessian(fn: Fn, argnums: int = 0) -> Fn:
-    """Second derivatives of a scalar function: forward over reverse; shape `input.shape + input.shape`."""
+    """Second derivatives of a scalar function: forward over reverse; shape `input.shape +
+    input.shape`.
+    """
     return jacfwd(grad(fn, argnums), argnums)
 
 
@@ -372,7 +378,8 @@ def vmap(fn: Fn, in_axes: Any = 0, out_axes: int = 0) -> Fn:
 
     Args:
         fn: written for one example.
-        in_axes: which axis of each positional argument is the batch; `None`: not batched. One int for all.
+        in_axes: which axis of each positional argument is the batch; `None`: not batched. One int
+            for all.
         out_axes: where the batch axis goes in every result.
 
     Raises:
@@ -452,7 +459,8 @@ def _batch_size(leaves: Sequence[Tensor], axes: Sequence[int | None]) -> int:
 def checkpoint(fn: Fn) -> Fn:
     """`fn`, whose inner values are computed again in the backward pass instead of kept.
 
-    Source: Griewank and Walther (2000), "Revolve"; Chen et al. (2016), "Training deep nets with sublinear memory cost".
+    Source: Griewank and Walther, "Revolve" (2000); Chen et al., "Training deep nets with sublinear
+    memory cost" (2016).
     """
 
     @functools.wraps(fn)

@@ -1,6 +1,7 @@
 """Nested containers of tensors: flatten to leaves and build back.
 
-Containers are tuples, named tuples, lists and dicts (in insertion order). `None` and everything else is a leaf.
+Containers are tuples, named tuples, lists and dicts (in insertion order). `None` and everything
+else is a leaf.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ LEAF = "*"
 
 @dataclass(frozen=True, slots=True)
 class TreeDef:
-    """The shape of a nested container: its class, keys (of a dict) and children; `kind is None` marks a leaf."""
+    """The shape of a nested container: its class, keys (of a dict) and children; `kind is None`
+    marks a leaf.
+    """
 
     kind: type | None
     keys: tuple[Any, ...]
