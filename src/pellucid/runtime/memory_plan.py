@@ -68,6 +68,9 @@ class MemoryPlan:
     no_reuse: int
     bound: int
 
+    def __str__(self) -> str:
+        return print_plan(self)
+
     def offsets(self) -> dict[int, int]:
         """Byte offset by slot."""
         return {r.slot: r.offset for r in self.rectangles}

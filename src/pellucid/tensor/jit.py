@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,11 @@ class Signature:
     def key(self) -> Any:
         """What calls are looked up by."""
         return (self.structure, self.leaves, self.grad)
+
+    def tensor_names(self) -> list[str]:
+        """Names of the leaves that are tensors, as identifiers."""
+        pairs = zip(self.names, self.leaves, strict=True)
+        return [re.sub(r"\W+", "_", n).strip("_") for n, leaf in pairs if leaf[0] == "tensor"]
 
     def differences(self, other: Signature) -> list[str]:
         """In words, what changed from `other` to this."""
@@ -203,7 +209,7 @@ class JitFunction(Generic[P, R]):
         structure, described, grad = parts
         signature = Signature(structure, described, self._names(args, kwargs), grad)
         reason = self._reason(signature, key)
-        traced, result, leaves, grads_seen = self._trace(args, kwargs, boxes)
+        traced, result, leaves, grads_seen = self._trace(args, kwargs, boxes, signature)
         donate = _donations(traced)
         compiled = compile_graph(traced.graph, donate=donate)
         changes_leaves = any(c.slot == "grad" or c.box.requires_grad for c in traced.writes)
@@ -236,13 +242,13 @@ class JitFunction(Generic[P, R]):
         return "arguments changed: " + "; ".join(signature.differences(nearest.signature))
 
     def _trace(
-        self, args: Any, kwargs: Any, boxes: list[Tensor]
+        self, args: Any, kwargs: Any, boxes: list[Tensor], signature: Signature
     ) -> tuple[Traced, TreeDef, tuple[Any, ...], Any]:
         name = self.__name__ if self.__name__.isidentifier() else "function"
         with open_trace(name, "jit", Tensor.plain) as trace:
             symbols = []
-            for box in boxes:
-                symbol = trace.wrap(trace.builder.input(box.type, "x"))
+            for box, name in zip(boxes, signature.tensor_names(), strict=True):
+                symbol = trace.wrap(trace.builder.input(box.type, name))
                 if box.requires_grad:
                     symbol.requires_grad_()  # type: ignore[attr-defined]  # plain makes Tensors
                 symbols.append(symbol)
