@@ -58,11 +58,20 @@ def _torch_lenet(torch: Any) -> Any:
 GPT_SIZE = {"vocab": 65, "context": 64, "layers": 4, "heads": 4, "width": 128}
 
 
+class CharGPT(nn.GPT):
+    """nanoGPT's model, with logits of every position as its only result."""
+
+    def forward(self, tokens: Any) -> Any:  # type: ignore[override]  # logits only
+        """Integers `[B, T]` to `[B, T, V]`."""
+        return self.lm_head(self.transformer(tokens))
+
+
 def _gpt() -> Any:
-    return nn.GPT(
+    config = nn.GPTConfig(
         vocab_size=GPT_SIZE["vocab"], block_size=GPT_SIZE["context"], n_layer=GPT_SIZE["layers"],
-        n_head=GPT_SIZE["heads"], n_embd=GPT_SIZE["width"],
+        n_head=GPT_SIZE["heads"], n_embd=GPT_SIZE["width"], bias=True,
     )  # fmt: skip
+    return CharGPT(config)
 
 
 def _torch_gpt(torch: Any) -> Any:

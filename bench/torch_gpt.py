@@ -55,6 +55,7 @@ def build(torch: Any, vocab: int, context: int, layers: int, heads: int, width: 
                 }
             )
             self.lm_head = nn.Linear(width, vocab, bias=False)
+            self.transformer["wte"].weight = self.lm_head.weight
 
         def forward(self, idx: Any) -> Any:
             t = self.transformer
