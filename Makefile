@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make tour   train, look inside, export: under two minutes"
-	@echo "make test   lint and the whole test suite"
+	@echo "make test   the whole test suite"
 	@echo "make fast   the quick tests only"
 	@echo "make lint   ruff, mypy, import order"
 	@echo "make bench  compare with PyTorch (installs it)"
