@@ -76,7 +76,7 @@ def elementwise_op(
 
     op = Op(
         name=name,
-        doc=f"{fn.doc[0].upper()}{fn.doc[1:]}.",
+        doc=f"{fn.doc}.",
         infer=_type_rule(name, fn.name),
         reference=_reference(fn.name),
         vjp=None if partials is None else _vjp(partials),
