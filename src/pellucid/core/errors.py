@@ -45,8 +45,13 @@ class PellucidError(Exception):
             text += ", got " + " and ".join(
                 f"{name} {value}" for name, value in self.operands.items()
             )
-        text += f" (at {self.source})." if self.source else "."
-        return f"{text} Fix: {self.fix.rstrip('.')}." if self.fix else text
+        text += f" (at {self.source})" if self.source else ""
+        return f"{_stopped(text)} Fix: {_stopped(self.fix)}" if self.fix else _stopped(text)
+
+
+def _stopped(text: str) -> str:
+    """The text as a sentence; one that ends in a question or a block of lines needs no stop."""
+    return text if text.endswith((".", "?", "\n")) else f"{text}."
 
 
 class ShapeError(PellucidError, ValueError):
