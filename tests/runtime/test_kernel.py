@@ -38,8 +38,8 @@ def test_loaded_kernel_equals_the_interpreter(scheduled: bool) -> None:
     ("arrays", "message"),
     [
         ((A, B), "takes 3 arrays"),
-        ((A, B.T.copy(), np.empty((8, 16), np.float32)), "B must be a C-contiguous f32"),
-        ((A, B, np.empty((16, 8), np.float32).T), "C must be a C-contiguous"),
+        ((A, B.T.copy(), np.empty((8, 16), np.float32)), "B must be C-contiguous f32"),
+        ((A, B, np.empty((16, 8), np.float32).T), "C must be C-contiguous"),
         ((A.astype(np.float64), B, np.empty((8, 16), np.float32)), "got it float64"),
     ],
 )
