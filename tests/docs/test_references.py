@@ -20,6 +20,7 @@ from tests.docs.page import ROOT, blocks, page_name, pages
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _SETTING = re.compile(r"PELLUCID_[A-Z_]+")
 _CODE = re.compile(r"`([^`]+)`")
+_PATH = re.compile(r"[\w.]+/(?:[\w.]+/)*(?:[\w.]+\.(?:py|md|toml))?")
 _PRIVATE = re.compile(r"/work/|/root/|/tmp/|/home/")
 
 
@@ -33,6 +34,14 @@ def test_links_resolve(path: Path) -> None:
         assert found.exists(), f"{page_name(path)}: no {target}"
         if anchor and found.suffix == ".md":
             assert anchor in _anchors(found), f"{page_name(path)}: no heading for {target}"
+
+
+@pytest.mark.parametrize("path", pages(), ids=page_name)
+def test_files_named_exist(path: Path) -> None:
+    for code in _CODE.findall(_prose(path)):
+        if _PATH.fullmatch(code):
+            places = (ROOT / code, ROOT / "src" / "pellucid" / code, path.parent / code)
+            assert any(p.exists() for p in places), f"{page_name(path)}: no {code}"
 
 
 def test_every_page_is_in_the_index() -> None:
