@@ -68,7 +68,7 @@ def test_pages_name_no_private_place(path: Path) -> None:
 def test_settings_are_documented_and_known() -> None:
     known = set(_SETTING.findall(config.__doc__ or ""))
     assert known == set(config._KNOWN)
-    named = {s for p in pages() for s in _SETTING.findall(p.read_text(encoding="utf-8"))}
+    named = {s for p in pages() for s in _SETTING.findall(_prose(p))}
     assert named == known, "documented in docs/, but not read, or the other way round"
 
 
