@@ -34,6 +34,43 @@ def test_chain_of_literals_is_one_literal() -> None:
     check(run, before, after)
 
 
+def test_literal_with_a_repeated_one_is_a_literal() -> None:
+    before = """
+        graph g(x: f32[2]) {
+          a: f32[2] = constant(value=array(f32[2], [2.0, 7.0]))
+          b: f32[] = constant(value=array(f32[], [2.0]))
+          c: f32[2] = broadcast_to(b, shape=(2,))
+          d: f32[2] = add(a, c)
+          f: f32[2] = mul(x, d)
+          return f
+        }
+    """
+    after = """
+        graph g(x: f32[2]) {
+          d: f32[2] = constant(value=array(f32[2], [4.0, 9.0]))
+          f: f32[2] = mul(x, d)
+          return f
+        }
+    """
+    check(run, before, after)
+
+
+def test_repeated_literals_alone_stay_loops() -> None:
+    check_unchanged(
+        run,
+        """
+        graph g() {
+          a: f32[] = constant(value=array(f32[], [2.0]))
+          b: f32[] = constant(value=array(f32[], [3.0]))
+          c: f32[2] = broadcast_to(a, shape=(2,))
+          d: f32[2] = broadcast_to(b, shape=(2,))
+          e: f32[2] = add(c, d)
+          return e
+        }
+    """,
+    )
+
+
 def test_what_is_free_or_must_not_move_is_not_folded() -> None:
     check_unchanged(
         run,

@@ -29,7 +29,17 @@ KEPT = frozenset({"constant", "iota", "random_bits", "barrier", "broadcast_to"})
 
 def _small(node: Node, inputs: Sequence[Value]) -> bool:
     out = sum(v.type.nbytes for v in node.outputs)
-    return out <= LIMIT_BYTES and out <= max(GROWTH_BYTES, sum(v.type.nbytes for v in inputs))
+    held = sum(v.type.nbytes for v in inputs if constant_array(v) is not None)
+    return out <= LIMIT_BYTES and out <= max(GROWTH_BYTES, held)
+
+
+def _known_array(value: Value) -> NDArray[Any] | None:
+    """A literal's array, or a repeated literal's as a view."""
+    array, node = constant_array(value), value.node
+    if array is None and node is not None and node.op.name == "broadcast_to":
+        source = constant_array(node.inputs[0])
+        return None if source is None else np.broadcast_to(source, value.shape)
+    return array
 
 
 def _compute(node: Node, arrays: Sequence[NDArray[Any]]) -> list[Value]:
@@ -42,7 +52,9 @@ def _compute(node: Node, arrays: Sequence[NDArray[Any]]) -> list[Value]:
 def _fold(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     if node.op.name in KEPT or not inputs or not _small(node, inputs):
         return None
-    arrays = [constant_array(v) for v in inputs]
+    arrays = [_known_array(v) for v in inputs]
+    if not any(constant_array(v) is not None for v in inputs):
+        return None  # repetition alone costs loops nothing
     known = [a for a in arrays if a is not None]
     return _compute(node, known) if len(known) == len(arrays) else None
 
