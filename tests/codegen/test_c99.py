@@ -52,7 +52,7 @@ def run_c(kernel: Kernel, folder: Path, *arrays: NDArray[Any]) -> None:
     """Compiles with every warning an error and runs in place."""
     source, library = folder / "kernel.c", folder / "kernel.so"
     source.write_text(render_kernel_c(kernel, "tested"))
-    flags = "-std=c99 -O2 -Wall -Wextra -Werror -pedantic -Wno-unused-parameter -ffp-contract=off"
+    flags = "-std=c99 -O2 -Wall -Wextra -Werror -pedantic -ffp-contract=off"
     command = [str(CC), *flags.split(), "-shared", "-fPIC", str(source), "-o", str(library), "-lm"]
     subprocess.run(command, check=True)
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in arrays]
@@ -114,7 +114,7 @@ def test_text_of_a_small_kernel() -> None:
 void scale(const float *restrict x, float *restrict y) {
   for (int64_t i = 0; i < 2; ++i) {
     for (int64_t j = 0; j < 4; ++j) {
-      y[i * 4 + j] = (x[j] * 0x1.99999a0000000p-4f);
+      y[i * 4 + j] = (x[j] * 0x1.99999ap-4f);
     }
   }
 }

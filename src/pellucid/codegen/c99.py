@@ -105,9 +105,40 @@ def render_kernels_c(kernels: Mapping[str, Kernel]) -> str:
     Raises:
         LoweringError: a dtype C99 has no type for, or an unknown function.
     """
+    return f"{_HEADER}\n{render_functions_c(kernels)}"
+
+
+def render_functions_c(kernels: Mapping[str, Kernel], *, static: bool = False) -> str:
+    """The same without the `#include` lines, for a file that has its own.
+
+    Args:
+        kernels: by symbol.
+        static: keep the functions to the file they are printed in.
+
+    Raises:
+        LoweringError: a dtype C99 has no type for, or an unknown function.
+    """
     helpers: dict[str, str] = {}
-    functions = [_Printer(kernel, helpers).function(name) for name, kernel in kernels.items()]
-    return "\n".join([_HEADER, *(f"{text}\n" for text in (*helpers.values(), *functions))])
+    prefix = "static " if static else ""
+    functions = [prefix + _Printer(k, helpers).function(name) for name, k in kernels.items()]
+    return "\n".join(f"{text}\n" for text in (*helpers.values(), *functions))
+
+
+def literal_c(value: float, dtype: DType) -> str:
+    """A C constant of exactly this value, NaN, infinities and the least integers included.
+
+    `dtype` is one C99 has a type for.
+    """
+    if dtype.is_float:
+        return _real(float(value), dtype)
+    if dtype == bool_:
+        return str(int(value))
+    if dtype == int64 and abs(int(value)) < 1 << 31:
+        return f"INT64_C({int(value)})" if value < 0 else str(int(value))
+    if dtype.kind == "int" and value == -(1 << (dtype.bits - 1)):
+        return f"INT{dtype.bits}_MIN"
+    macro = f"{'U' if dtype.kind == 'uint' else ''}INT{dtype.bits}_C({abs(int(value))})"
+    return f"(-{macro})" if value < 0 else macro
 
 
 class _Printer:
@@ -116,6 +147,7 @@ class _Printer:
     def __init__(self, kernel: Kernel, helpers: dict[str, str]) -> None:
         self.kernel, self.helpers = kernel, helpers
         self.names: dict[str, str] = {}
+        self.touched: set[str] = set()
         self.lines: list[str] = []
         self.depth, self.scratch = 1, 0
 
@@ -131,7 +163,8 @@ class _Printer:
             params.append("unsigned char *restrict scratch")
         self.block(self.kernel.body)
         head = f"void {symbol}({', '.join(params) or 'void'}) {{"
-        return "\n".join([head, *self.lines, "}"])
+        idle = [p.name for p in self.kernel.params if p.name not in self.touched]
+        return "\n".join([head, *(f"  (void){self.name(n)};" for n in idle), *self.lines, "}"])
 
     def kind(self, dtype: DType) -> str:
         """The C type, or an error."""
@@ -171,7 +204,8 @@ class _Printer:
                     self.line(f"for (int64_t {name} = 0; {name} < {end}; ++{name}) {{")
                     self.indented(inner)
                 case If(cond, then, orelse):
-                    self.line(f"if ({self.value(cond)}) {{")
+                    # clang warns of if ((a == b)), for a mistyped if ((a = b))
+                    self.line(f"if ({_bare(self.value(cond))}) {{")
                     self.indented(then, last=not orelse)
                     if orelse:
                         self.line("} else {")
@@ -212,6 +246,7 @@ class _Printer:
             if text != "0":
                 offset.append(text if step == 1 else f"{text} * {step}")
             step *= size
+        self.touched.add(buffer.name)
         return f"{self.name(buffer.name)}[{' + '.join(reversed(offset)) or '0'}]"
 
     def index(self, expr: Expr) -> str:
@@ -245,16 +280,7 @@ class _Printer:
     def literal(self, value: float, dtype: DType) -> str:
         """A constant of exactly the dtype's value."""
         self.kind(dtype)
-        if dtype.is_float:
-            return _real(float(value), dtype)
-        if dtype == bool_:
-            return str(int(value))
-        if dtype == int64 and abs(int(value)) < 1 << 31:
-            return f"INT64_C({int(value)})" if value < 0 else str(int(value))
-        if dtype.kind == "int" and value == -(1 << (dtype.bits - 1)):
-            return f"INT{dtype.bits}_MIN"
-        macro = f"{'U' if dtype.kind == 'uint' else ''}INT{dtype.bits}_C({abs(int(value))})"
-        return f"(-{macro})" if value < 0 else macro
+        return literal_c(value, dtype)
 
     def helper(self, fn: str, dtype: DType) -> str:
         """The name of a helper, which is printed with the file."""
@@ -353,8 +379,20 @@ def _real(value: float, dtype: DType) -> str:
         return _real(value, dtype)
     if value == int(value) and abs(value) < 1e6 and math.copysign(1, value) > 0:
         return f"{int(value)}.0{real_suffix(dtype)}"
-    text = f"{value.hex()}{real_suffix(dtype)}"
+    digits, power = value.hex().split("p")
+    text = f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits}p{power}"
+    text += real_suffix(dtype)
     return f"({text})" if text.startswith("-") else text
+
+
+def _bare(text: str) -> str:
+    """Without the parentheses around the whole."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return text[1:-1] if text[0] == "(" and place == len(text) - 1 else text
+    return text
 
 
 def _reads(expr: Expr) -> bool:
