@@ -1,0 +1,141 @@
+"""A frozen graph as kernels, calls and memory for C: everything the text is printed from.
+
+Enters: `Frozen`. Leaves: `Layout`. Kernels are scheduled for `C99`, a machine with small vectors
+and caches and one core; the C compiler does the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pellucid.codegen.c99 import c_scratch_bytes
+from pellucid.codegen.kernel import Scratch
+from pellucid.codegen.llvm import KernelArguments
+from pellucid.compile import Compiled, compile_graph
+from pellucid.core.target import Target
+from pellucid.deploy.freeze import Frozen, contents
+from pellucid.graph.ir import ArrayAttr
+from pellucid.loop.ir import Kernel
+from pellucid.lower.program import LoweredProgram
+from pellucid.runtime.memory_plan import MemoryPlan
+from pellucid.runtime.program import plan_program
+
+C99 = Target(
+    name="c99", vector_bits=128, vector_registers=16, has_fma=False, cores=1,
+    l1_bytes=32 << 10, l2_bytes=256 << 10, l3_bytes=1 << 20,
+)  # fmt: skip
+"""What schedules may assume of a machine nobody has seen yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A constant array: its name in Python, its C symbol, its contents."""
+
+    name: str
+    symbol: str
+    array: NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """A program for C.
+
+    Attributes:
+        program: slots and calls.
+        kernels: the scheduled nests by symbol; equal ones once.
+        calls: for each call the kernel's symbol, its slots, and the slot of its scratch memory.
+        weights: by slot.
+        plan: where temporaries and scratch memory lie in the arena.
+    """
+
+    program: LoweredProgram
+    kernels: Mapping[str, Kernel]
+    calls: tuple[KernelArguments, ...]
+    weights: Mapping[int, Weight]
+    plan: MemoryPlan
+
+
+def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
+    """Optimise, lower and schedule a frozen graph, and place its memory.
+
+    Args:
+        frozen: the program.
+        schedule: tile, pack and vectorise the loops; else they stay as lowered.
+
+    Raises:
+        LoweringError: a node has no loop form.
+    """
+    compiled = compile_graph(frozen.graph, C99)
+    # A kernel's parameters are `restrict`, so no output may share memory with an input.
+    calls = tuple(replace(call, inplace=()) for call in compiled.lowered.calls)
+    program = replace(compiled.lowered, calls=calls)
+    symbols = _symbols(compiled)
+    kernels = {
+        symbols[s]: k.scheduled if schedule else k.kernel for s, k in compiled.kernels.items()
+    }
+    sizes = {symbol: c_scratch_bytes(kernel) for symbol, kernel in kernels.items()}
+    count = len(program.slots)
+    arguments = tuple(
+        KernelArguments(
+            symbol=symbols[s], slots=c.args, scratch=count + i if sizes[symbols[s]] else None
+        )
+        for i, (s, c) in enumerate(zip(compiled.symbols, calls, strict=True))
+    )
+    scratch = {a.scratch: Scratch(sizes[a.symbol], 0) for a in arguments if a.scratch is not None}
+    return Layout(
+        program=program,
+        kernels=kernels,
+        calls=arguments,
+        weights=_weights(compiled, program, frozen.weights),
+        plan=plan_program(program, arguments, scratch, threads=1),
+    )
+
+
+def _symbols(compiled: Compiled) -> dict[str, str]:
+    """Readable names of the distinct kernels, in the order of their first call."""
+    return {
+        symbol: f"kernel{i}_{identifier(kernel.kernel.name)}"
+        for i, (symbol, kernel) in enumerate(compiled.kernels.items())
+    }
+
+
+def identifier(name: str) -> str:
+    """`name` with what C does not allow in an identifier replaced by `_`."""
+    return re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
+
+
+def _weights(
+    compiled: Compiled, program: LoweredProgram, known: Mapping[str, str]
+) -> dict[int, Weight]:
+    made = _constant_names(compiled)
+    used = {slot for call in program.calls for slot in call.args}
+    found: dict[int, Weight] = {}
+    taken: set[str] = set()
+    for slot in program.slots:
+        if slot.role == "constant" and slot.value is not None and slot.id in used:
+            name = known.get(contents(slot.value)) or made.get(id(slot.value), "constant")
+            found[slot.id] = Weight(name, unique(f"weight_{identifier(name)}", taken), slot.value)
+    return found
+
+
+def _constant_names(compiled: Compiled) -> dict[int, str]:
+    """What the optimised graph calls each constant, by the identity of its array."""
+    pairs = [
+        (n.attrs["value"], n.outputs[0])
+        for n in compiled.passes.graph.nodes
+        if n.op.name == "constant"
+    ]
+    return {id(a.array): v.name for a, v in pairs if isinstance(a, ArrayAttr)}
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """`name`, or `name_1`, `name_2`, … if it is taken; taken afterwards."""
+    candidates: Iterable[str] = (name, *(f"{name}_{i}" for i in range(1, len(taken) + 2)))
+    chosen = next(c for c in candidates if c not in taken)
+    taken.add(chosen)
+    return chosen
