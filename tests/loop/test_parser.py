@@ -72,3 +72,14 @@ def test_errors_name_the_line(line: str, message: str) -> None:
 def test_a_text_that_is_no_kernel() -> None:
     with pytest.raises(VerifyError, match="a kernel reads"):
         parse_kernel("hello")
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 3.4028234663852886e38, 1e-45, 1e300, -0.0])
+def test_float32_literals_are_rounded_and_print_in_few_digits(value: float) -> None:
+    literal = const(value, float32)
+    text = print_expr(literal)
+    y = Buffer("y", (1,), float32)
+    kernel = Kernel("k", (y,), 1, (Store(y, (Const(0),), literal),))
+    assert len(text) <= 16
+    assert parse_kernel(str(kernel)) == kernel
+    assert print_expr(const(0.1, float32)) == "0.1"

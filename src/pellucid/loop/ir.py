@@ -11,12 +11,14 @@ Meaning in one place: `interpreter.py`. Well-formedness: `verifier.py`. Text: `p
 
 from __future__ import annotations
 
+import math
 import operator
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pellucid.core.dtype import DType, Scalar, bool_, int64
+from pellucid.core.dtype import DType, Scalar, bool_, float32, int64
 from pellucid.core.shape import Shape, size_of
 
 Scope = Literal["param", "temp", "local"]
@@ -150,10 +152,19 @@ class Kernel:
 
 
 def const(value: Scalar, dtype: DType = int64) -> Const:
-    """A literal whose value is normalised to its dtype's Python type."""
+    """A literal whose value is normalised to its dtype's Python type, and for float32 rounded."""
     if dtype.kind == "bool":
         return Const(bool(value), dtype)
+    if dtype == float32:
+        return Const(_single(float(value)), dtype)
     return Const(float(value) if dtype.is_float else int(value), dtype)
+
+
+def _single(value: float) -> float:
+    try:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def as_expr(value: Expr | int) -> Expr:

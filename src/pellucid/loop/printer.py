@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import math
 
-from pellucid.core.dtype import bool_, float32, int64
+import numpy as np
+
+from pellucid.core.dtype import Scalar, bool_, float32, int64
 from pellucid.loop.ir import (
     Alloc,
     Buffer,
@@ -50,6 +52,8 @@ INFIX: dict[str, tuple[str, int]] = {
     "floordiv": ("//", 7),
     "mod": ("%", 7),
 }
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def print_kernel(kernel: Kernel) -> str:
@@ -129,6 +133,12 @@ def _call(expr: Call, level: int) -> str:
 def _literal(expr: Const) -> str:
     if expr.dtype == bool_:
         return "true" if expr.value else "false"
-    text = repr(expr.value)
+    text = _shortest(expr.value) if expr.dtype == float32 else repr(expr.value)
     bare = expr.dtype == int64 or (expr.dtype == float32 and math.isfinite(expr.value))
     return text if bare else f"{expr.dtype.short}({text})"
+
+
+def _shortest(value: Scalar) -> str:
+    """As few digits as name a float32: `0.1`, not the float64 nearest to it."""
+    single = np.float32(value) if abs(value) <= _LARGEST else np.float32(0)
+    return str(single) if float(single) == value else repr(value)

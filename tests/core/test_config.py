@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from pellucid.core.config import Config, read_config, usable_cores
+from pellucid.core.errors import ArgumentError
+
+
+def test_defaults() -> None:
+    config = read_config({})
+    assert config.threads == usable_cores() >= 1
+    assert (config.cache, config.log, config.unsafe_math) == (True, "warning", False)
+    assert (config.disable_passes, config.dump) == ((), None)
+
+
+def test_every_variable_is_read() -> None:
+    config = read_config(
+        {
+            "PELLUCID_CACHE_DIR": "some/where",
+            "PELLUCID_CACHE": "0",
+            "PELLUCID_THREADS": "3",
+            "PELLUCID_LOG": "DEBUG",
+            "PELLUCID_DISABLE_PASSES": "group_fusion,,fold_constants",
+            "PELLUCID_UNSAFE_MATH": "1",
+            "PELLUCID_EAGER_COMPILE_BYTES": "0",
+            "PELLUCID_DUMP": "dump",
+        }
+    )
+    assert config == Config(
+        cache_dir=Path("some/where"), cache=False, threads=3, log="debug",
+        disable_passes=("group_fusion", "fold_constants"), unsafe_math=True,
+        eager_compile_bytes=0, dump=Path("dump"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "PELLUCID_THREDS",
+            "2",
+            "unknown environment variable PELLUCID_THREDS.*'PELLUCID_THREADS'",
+        ),
+        ("PELLUCID_THREADS", "0", "must be an integer >= 1, got PELLUCID_THREADS '0'"),
+        ("PELLUCID_THREADS", "two", "must be an integer"),
+        ("PELLUCID_EAGER_COMPILE_BYTES", "-1", "integer >= 0"),
+        ("PELLUCID_CACHE", "yes", "must be 0 or 1"),
+        ("PELLUCID_LOG", "loud", "must be one of debug"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name: str, value: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        read_config({name: value})
+
+
+def test_empty_means_unset() -> None:
+    assert read_config({"PELLUCID_THREADS": "", "PELLUCID_DUMP": ""}) == read_config({})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the XDG folder is Linux's")
+def test_the_users_cache_folder() -> None:
+    assert read_config({"XDG_CACHE_HOME": "/x"}).cache_dir == Path("/x/pellucid")
+
+
+def test_it_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        read_config({}).threads = 7  # type: ignore[misc]  # what is tested
