@@ -7,7 +7,7 @@ optimise: constants are there before any pass, so that folding sees them.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,18 +58,31 @@ def freeze(fn: Callable[..., Any], args: Sequence[Any], name: str) -> Frozen:
     with _evaluating(fn):
         traced, inputs, outputs = _trace(fn, args, name)
     _check_state(traced)
-    frozen, weights = _with_constants(traced)
+    frozen, weights = _with_constants(traced, _paths(fn))
     _check_sizes("argument", inputs, frozen.inputs)
     _check_sizes("result", outputs, frozen.outputs)
     _check_dtypes(frozen, inputs)
     return Frozen(graph=frozen, inputs=inputs, outputs=outputs, weights=weights)
 
 
+def _module_of(fn: Any) -> Module | None:
+    """The module `fn` is, or is a method of."""
+    owner = fn if isinstance(fn, Module) else getattr(fn, "__self__", None)
+    return owner if isinstance(owner, Module) else None
+
+
+def _paths(fn: Any) -> dict[int, str]:
+    """The paths of a module's parameters and buffers, by identity."""
+    owner = _module_of(fn)
+    cells = [*owner.named_parameters(), *owner.named_buffers()] if owner else []
+    return {id(cell): path for path, cell in cells}
+
+
 @contextmanager
 def _evaluating(fn: Any) -> Iterator[None]:
     """Evaluation mode for a module (or the one a method belongs to), each part's mode restored."""
-    owner = fn if isinstance(fn, Module) else getattr(fn, "__self__", None)
-    modules = list(owner.modules()) if isinstance(owner, Module) else []
+    owner = _module_of(fn)
+    modules = list(owner.modules()) if owner else []
     before = [vars(m)["_training"] for m in modules]
     try:
         for module in modules:
@@ -95,10 +108,9 @@ def _trace(
             for n, leaf in zip(names, leaves, strict=True)
         ]
         result = fn(*unflatten(structure, symbols))
-        found, _ = flatten(result)
-        _check_results(found)
-        traced = trace.finish(found, len(inputs))
-    return traced, inputs, tuple(leaf_names(result, "y"))
+        found = _results(result)
+        traced = trace.finish(list(found.values()), len(inputs))
+    return traced, inputs, tuple(found) if len(found) > 1 else ("y",)
 
 
 def _is_array(leaf: Any) -> bool:
@@ -116,13 +128,17 @@ def _parameters(fn: Callable[..., Any], count: int) -> list[str]:
     return names + [f"x{i}" for i in range(len(names), count)]
 
 
-def _check_results(leaves: Sequence[Any]) -> None:
-    wrong = [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)]
-    if wrong or not leaves:
+def _results(result: Any) -> dict[str, Tensor]:
+    """The tensors of a result by name; None (a loss that was not asked for) is left out."""
+    leaves, _ = flatten(result)
+    found = {n: v for n, v in zip(leaf_names(result, "y"), leaves, strict=True) if v is not None}
+    wrong = [type(v).__name__ for v in found.values() if not isinstance(v, Tensor)]
+    if wrong or not found:
         raise ArgumentError(
             "export_c", "the function must return tensors, at least one",
-            operands={"results": wrong or "none"},
+            operands={"results": ", ".join(wrong) or "none"},
         )  # fmt: skip
+    return found
 
 
 def _check_state(traced: Traced) -> None:
@@ -136,7 +152,7 @@ def _check_state(traced: Traced) -> None:
         )  # fmt: skip
 
 
-def _with_constants(traced: Traced) -> tuple[Graph, dict[str, str]]:
+def _with_constants(traced: Traced, paths: Mapping[int, str]) -> tuple[Graph, dict[str, str]]:
     """The traced graph with its captures as constants, and their names by digest."""
     arguments = traced.graph.inputs[: traced.arguments]
     captured = traced.graph.inputs[traced.arguments :]
@@ -145,7 +161,7 @@ def _with_constants(traced: Traced) -> tuple[Graph, dict[str, str]]:
         values = [builder.input(v.type, v.name) for v in arguments]
         for value, capture in zip(captured, traced.captures, strict=True):
             attr = ArrayAttr(np.asarray(capture.read()._array))
-            _remember(weights, attr.array, value.name)
+            _remember(weights, attr.array, paths.get(id(capture.box), value.name))
             values += builder.emit(CONSTANT, (), {"value": attr}, source="", names=(value.name,))
         return builder.finish(inline(traced.graph, values)), weights
 
@@ -183,7 +199,7 @@ def _check_dtypes(graph: Graph, inputs: Sequence[str]) -> None:
 def _check_dtype(value: Value, what: str, source: str) -> None:
     if value.dtype.is_float and value.dtype.bits < 32:
         raise DTypeError(
-            "export_c", f"C99 has no type for {value.dtype}", operands={"value": what},
+            "export_c", f"C99 has no type for {value.dtype.name}", operands={"value": what},
             fix="cast to float32 before it", source=source,
         )  # fmt: skip
 

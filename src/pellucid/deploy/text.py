@@ -62,8 +62,10 @@ def ports(names: Sequence[str], types: Sequence[TensorType], taken: set[str]) ->
 
 def _parameter(name: str, taken: set[str]) -> str:
     text = identifier(name) or "x"
-    if text in C_WORDS or text[0].isdigit():
-        text = f"{text}_" if text in C_WORDS else f"x{text}"
+    if text[0].isdigit():
+        text = f"x{text}"
+    if text in C_WORDS or text.startswith(("weight_", "kernel")):
+        text += "_"  # the file's own names never end so
     return unique(text, taken)
 
 
