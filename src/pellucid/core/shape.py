@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 from pellucid.core.errors import ArgumentError, ShapeError
 
@@ -64,9 +66,26 @@ def check_shape(op: str, shape: Sequence[int]) -> Shape:
     """`shape` as a tuple of ints.
 
     Raises:
-        ArgumentError: a size is negative.
+        ArgumentError: a size is negative, or no integer that is known now.
     """
-    result = tuple(int(n) for n in shape)
+    result = as_sizes(op, shape)
     if any(n < 0 for n in result):
         raise ArgumentError(op, "sizes must be >= 0", operands={"shape": result})
     return result
+
+
+def as_sizes(op: str, sizes: Sequence[SupportsIndex]) -> Shape:
+    """Sizes as ints, negative ones included.
+
+    Raises:
+        ArgumentError: a size is no integer that is known now.
+    """
+    try:
+        return tuple([operator.index(n) for n in sizes])
+    except TypeError:
+        raise ArgumentError(
+            op,
+            "sizes must be integers",
+            operands={"shape": tuple(sizes)},
+            fix="while recording, make the argument static with static_argnames",
+        ) from None

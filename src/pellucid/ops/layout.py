@@ -13,7 +13,14 @@ import numpy as np
 from pellucid.core.dtype import bool_ as bool_dtype
 from pellucid.core.dtype import float32, int32, int64
 from pellucid.core.errors import ShapeError
-from pellucid.core.shape import Shape, check_shape, normalize_axes, normalize_axis, size_of
+from pellucid.core.shape import (
+    Shape,
+    as_sizes,
+    check_shape,
+    normalize_axes,
+    normalize_axis,
+    size_of,
+)
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Op, Sample
 from pellucid.loop.compute import Index, Lowering, Pointwise, Readers
@@ -119,7 +126,7 @@ def reshape(x: Value, shape: int | Sequence[int]) -> Value:
     Raises:
         ShapeError: the sizes differ.
     """
-    wanted = [shape] if isinstance(shape, int) else [int(n) for n in shape]
+    wanted = [shape] if isinstance(shape, int) else list(as_sizes("reshape", shape))
     if wanted.count(-1) == 1:
         known = size_of([n for n in wanted if n != -1])
         if known == 0 or x.type.size % known:

@@ -110,6 +110,10 @@ class Optimizer:
         self.defaults = dict(defaults)
         self.param_groups: list[ParamGroup] = []
         self.state: dict[Parameter, dict[str, Buffer]] = {}
+        if not isinstance(params, Iterable):
+            operands = {"it": type(params).__name__}
+            fix = "pass model.parameters()"
+            raise ArgumentError(self._name, "takes parameters", operands=operands, fix=fix)
         given: list[Any] = list(params)
         if not given:
             raise ArgumentError(self._name, "needs at least one parameter")

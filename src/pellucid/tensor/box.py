@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.core import dtype as dt
-from pellucid.core.errors import TraceError
+from pellucid.core.errors import ArgumentError, TraceError
 from pellucid.core.shape import Shape
 from pellucid.graph.ir import TensorType, Value
 
@@ -95,8 +95,12 @@ def as_array(data: Any, dtype: dt.DType | None) -> Array:
 
     Raises:
         DTypeError: the data's type has no Pellucid twin.
+        ArgumentError: the data is no array: its rows differ in length.
     """
-    array = np.asarray(data, dtype=None if dtype is None else dtype.numpy)
+    try:
+        array = np.asarray(data, dtype=None if dtype is None else dtype.numpy)
+    except ValueError as error:
+        raise ArgumentError("Tensor", f"cannot be made of this: {error}") from None
     if dtype is None and array.dtype not in _NUMPY_TO_DTYPE:
         array = array.astype(dt.as_dtype(array.dtype).numpy)
     if (

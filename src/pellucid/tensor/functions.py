@@ -5,6 +5,7 @@ Names are the array API standard's, then NumPy's, then PyTorch's. NumPy arrays a
 
 from __future__ import annotations
 
+import builtins
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +43,7 @@ def from_dlpack(x: Any) -> Tensor:
 def _tensor(arg: Any) -> Any:
     if isinstance(arg, (np.ndarray, np.generic)):
         return Tensor(arg)
-    if isinstance(arg, (list, tuple)) and any(isinstance(a, np.ndarray) for a in arg):
+    if isinstance(arg, (list, tuple)) and builtins.any(isinstance(a, np.ndarray) for a in arg):
         return type(arg)(_tensor(a) for a in arg)
     return arg
 
@@ -114,6 +115,7 @@ broadcast_to = _lift(ops.broadcast_to)
 ceil = _lift(ops.ceil)
 clip = _lift(ops.clip)
 concatenate = _lift(ops.concatenate)
+concat = concatenate
 copysign = _lift_elementwise(ops.copysign)
 cos = _lift(ops.cos)
 cosh = _lift(ops.cosh)
@@ -249,6 +251,7 @@ __all__ = [
     "broadcast_to",
     "ceil",
     "clip",
+    "concat",
     "concatenate",
     "copysign",
     "cos",

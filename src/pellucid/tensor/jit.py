@@ -156,7 +156,8 @@ class JitFunction(Generic[P, R]):
             fitting = [s for s in self._compiled.get(key, ()) if not s.mismatch()]
             chosen = fitting[0] if fitting else self._compile(args, kwargs, boxes, key, parts)
         compiled = chosen.compiled
-        return Lowered(compile_graph(compiled.graph, keep_dumps=True, donate=compiled.donated))
+        again = compile_graph(compiled.graph, keep_dumps=True, donate=compiled.donated)
+        return Lowered(again, _arrays(chosen.traced, boxes))
 
     def explain(self) -> str:
         """What was compiled and why: signatures, captured state, constants, and what made each
@@ -279,10 +280,7 @@ class JitFunction(Generic[P, R]):
 
     def _run(self, spec: Specialisation, boxes: list[Tensor]) -> Any:
         traced = spec.traced
-        arrays = [b._array for b in boxes]
-        for capture in traced.captures:
-            box = capture.box if capture.slot == "value" else capture.box._grad
-            arrays.append(box._array)
+        arrays = _arrays(traced, boxes)
         outputs = spec.executable.run(arrays)  # type: ignore[arg-type]  # concrete: no trace is open
         results = [Tensor.plain(a) for a in outputs[: traced.results]]
         _store(traced, outputs[traced.results :])
@@ -294,6 +292,15 @@ class JitFunction(Generic[P, R]):
                 record(spec.tape, inputs, arrays, [*results, *rest])  # type: ignore[arg-type]  # concrete
         leaves = [results[v.index] if isinstance(v, _Result) else v for v in spec.result_leaves]
         return unflatten(spec.result, leaves)
+
+
+def _arrays(traced: Traced, boxes: Sequence[Tensor]) -> list[Any]:
+    """The program's inputs as they are now: arguments, then captured state."""
+    arrays = [b._array for b in boxes]
+    for capture in traced.captures:
+        box = capture.box if capture.slot == "value" else capture.box._grad
+        arrays.append(box._array)
+    return arrays
 
 
 def _donations(traced: Traced) -> dict[int, int]:

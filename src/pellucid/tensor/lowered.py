@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from pellucid.compile import Compiled
 from pellucid.core.shape import size_of
@@ -12,7 +17,10 @@ from pellucid.graph.stats import graph_cost
 from pellucid.loop.ir import Kernel
 from pellucid.passes.manager import PassResult
 from pellucid.runtime.executable import Executable
+from pellucid.runtime.machine import known_limits, machine_limits
 from pellucid.runtime.memory_plan import MemoryPlan
+from pellucid.runtime.profiler import Profile, profile
+from pellucid.runtime.trace import write_trace
 from pellucid.schedule.trace import Step
 
 
@@ -20,14 +28,16 @@ class Lowered:
     """One compiled form of a function. Graphs, kernels and steps print as text.
 
     Args:
-        compiled: what `compile_graph` returned.
+        compiled: what `compile_graph` returned, with dumps.
+        inputs: arguments and captured state, as they were.
 
     Attributes:
-        compiled: the same, for what is not here.
+        compiled: the compilation, for what is not here.
+        inputs: arrays that `executable` can be run on.
     """
 
-    def __init__(self, compiled: Compiled) -> None:
-        self.compiled = compiled
+    def __init__(self, compiled: Compiled, inputs: Sequence[NDArray[Any]]) -> None:
+        self.compiled, self.inputs = compiled, tuple(inputs)
 
     @property
     def graph(self) -> Graph:
@@ -72,6 +82,24 @@ class Lowered:
     def memory(self) -> MemoryPlan:
         """Where every temporary lives in the arena, with the peak beside the lower bound."""
         return self.executable.program.plan
+
+    def profile(self, repeats: int = 20, *, measure: bool = False) -> Profile:
+        """Each kernel's median time over runs on copies of the inputs, beside the machine's limits.
+
+        Args:
+            repeats: runs to take medians over.
+            measure: measure the limits first where they are not known; that takes some seconds.
+        """
+        limits = machine_limits() if measure else known_limits()
+        return profile(self.executable, self.inputs, repeats, limits)
+
+    def write_trace(self, path: str | Path) -> None:
+        """Profile, and write the last run as a trace for Perfetto (ui.perfetto.dev) or Chrome.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_trace(Path(path), self.executable.program, self.profile().times)
 
     @property
     def cost(self) -> Cost:

@@ -1,0 +1,84 @@
+"""Index keys of eager tensors: arrays, lists and masks as index tensors, checked against the shape.
+
+Enters: what stands between the brackets of `x[...]`. Leaves: a key of ints, slices, `None`, `...`
+and integer tensors. A mask becomes the positions of its true elements, so its contents may differ
+from call to call; while recording they cannot, and keys are left to `ops.getitem`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+
+from pellucid.core.errors import IndexRangeError
+from pellucid.core.shape import Shape
+from pellucid.tensor.box import Array, Box
+
+
+def eager_key(key: Any, shape: Shape, tensor: Callable[[Array], Box]) -> Any:
+    """The key with its arrays as integer tensors.
+
+    Args:
+        key: as written.
+        shape: of the tensor that is indexed.
+        tensor: makes a tensor that holds an array.
+
+    Raises:
+        IndexRangeError: an index is outside its axis, a mask does not fit its axes, or there are
+            more indices than axes.
+    """
+    entries = [_array_of(e) for e in (key if isinstance(key, tuple) else (key,))]
+    if not any(isinstance(e, np.ndarray) for e in entries):
+        return tuple(entries) if isinstance(key, tuple) else entries[0]
+    taken = sum(map(_axes_taken, entries))
+    if taken > len(shape):
+        operands: dict[str, object] = {"x": shape, "indices": taken}
+        raise IndexRangeError("getitem", "there are more indices than axes", operands=operands)
+    result: list[Any] = []
+    axis = 0
+    for entry in entries:
+        if isinstance(entry, np.ndarray):
+            parts = _positions(entry, shape[axis : axis + _axes_taken(entry)])
+            result += [tensor(np.ascontiguousarray(part, np.int64)) for part in parts]
+        else:
+            result.append(entry)
+        axis += len(shape) - taken if entry is Ellipsis else _axes_taken(entry)
+    return tuple(result)
+
+
+def _array_of(entry: Any) -> Any:
+    """Lists, arrays and tensors of integers or bools as arrays; everything else as it is."""
+    if isinstance(entry, Box) and entry._array is not None and entry.dtype.kind != "float":
+        return entry._array if len(entry.shape) else entry
+    if isinstance(entry, list):
+        array = np.asarray(entry)
+        entry = array.astype(np.int64) if array.size == 0 else array
+    fits = isinstance(entry, np.ndarray) and entry.ndim and entry.dtype.kind in "biu"
+    return entry if fits or not isinstance(entry, np.ndarray) else entry.tolist()
+
+
+def _axes_taken(entry: Any) -> int:
+    if entry is None or isinstance(entry, EllipsisType):
+        return 0
+    is_mask = isinstance(entry, np.ndarray) and entry.dtype == np.bool_
+    return entry.ndim if is_mask else 1
+
+
+def _positions(array: Array, sizes: Sequence[int]) -> tuple[Array, ...]:
+    """The index arrays that an array stands for, one per axis it takes."""
+    if array.dtype == np.bool_:
+        if array.shape != tuple(sizes):
+            operands = {"mask": array.shape, "axes": tuple(sizes)}
+            rule = "a mask must have the sizes of the axes it selects from"
+            raise IndexRangeError("getitem", rule, operands=operands)
+        return np.nonzero(array)
+    size = sizes[0]
+    if array.size and not (-size <= array.min() and array.max() < size):
+        worst = array.max() if array.max() >= size else array.min()
+        found: dict[str, object] = {"index": int(worst), "size": size}
+        rule = f"the index must be in [{-size}, {size})"
+        raise IndexRangeError("getitem", rule, operands=found)
+    return (array,)

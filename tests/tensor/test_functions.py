@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import dis
+import inspect
+
+import numpy as np
+import pytest
+
+import pellucid as pl
+from pellucid import ops
+from pellucid.core.errors import ArgumentError, DTypeError
+from pellucid.tensor import functions
+
+A = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+
+
+@pytest.mark.parametrize("second", [A, pl.Tensor(A)], ids=["array", "tensor"])
+def test_lists_of_tensors_and_arrays_are_joined(second: object) -> None:
+    x = pl.Tensor(A)
+    for name in ("concatenate", "concat", "stack"):
+        joined = getattr(pl, name)([x, second], axis=1).numpy()
+        np.testing.assert_array_equal(joined, getattr(np, name)([A, A], axis=1))
+
+
+def test_no_body_uses_a_name_that_is_a_function_here() -> None:
+    """`any`, `sum` and their like are tensor functions in that module, not Python's."""
+    hidden = {n for n in functions.__all__ if hasattr(__import__("builtins"), n)}
+    assert hidden > {"any", "all", "sum", "max"}
+    for name, fn in inspect.getmembers(functions, inspect.isfunction):
+        own = inspect.unwrap(fn)
+        if own.__module__ == functions.__name__:
+            read = {i.argval for i in dis.get_instructions(own) if i.opname == "LOAD_GLOBAL"}
+            assert not hidden & read, name
+
+
+def test_every_function_is_public_and_documented() -> None:
+    for name in functions.__all__:
+        assert getattr(pl, name) is getattr(functions, name)
+        assert inspect.getdoc(getattr(functions, name)), name
+        assert hasattr(ops, name) or name in ("asarray", "concat", "from_dlpack"), name
+
+
+def test_sizes_of_a_shape_go_in_one_tuple() -> None:
+    with pytest.raises(DTypeError, match=r"put sizes in one tuple, as in zeros\(\(2, 3\)\)"):
+        pl.zeros(2, 3)  # type: ignore[arg-type]  # the mistake that is tested
+
+
+def test_ragged_rows_are_no_tensor() -> None:
+    with pytest.raises(ArgumentError, match="Tensor: cannot be made of this"):
+        pl.Tensor([[1, 2], [3]])
+
+
+@pytest.mark.parametrize("name", ["reshape", "broadcast_to"])
+def test_a_traced_size_says_what_to_do(name: str) -> None:
+    step = pl.jit(lambda x, n: getattr(pl, name)(x, (n,)))
+    with pytest.raises(ArgumentError, match=f"{name}: sizes must be integers.*static_argnames"):
+        step(pl.Tensor(A), 4)
