@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -122,3 +123,20 @@ def test_compilers_that_are_here_have_nothing_to_say(compiler: str, tmp_path: Pa
     for level in ("-O0", "-O2", "-O3"):
         flags = (level, "-Wall", "-Wextra", "-pedantic", "-Werror")
         compile_c(doubler(tmp_path), compiler=compiler, flags=flags)
+
+
+@needs_cc
+def test_the_header_is_c_plus_plus_too(tmp_path: Path) -> None:
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler on this machine")
+    export = doubler(tmp_path)
+    (tmp_path / "main.cpp").write_text(
+        '#include "doubler.h"\nint main() { return doubler_run(nullptr, nullptr) == 1 ? 0 : 1; }\n'
+    )
+    command = [str(find_compiler()), "-std=c99", "-c", str(export.source), "-o", "model.o"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    flags = ["-std=c++11", "-Wall", "-Wextra", "-pedantic", "-Werror"]
+    command = [compiler, *flags, "main.cpp", "model.o", "-o", "program", "-lm"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    subprocess.run([str(tmp_path / "program")], check=True)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 
 from pellucid.codegen.c99_helpers import (
+    COMPARISONS,
     bitcast_name,
     bitcast_text,
     c_type,
@@ -47,9 +48,7 @@ _ALIGN = 16
 _STACK_BYTES = 4096
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^",
-    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-}  # fmt: skip
-_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+} | COMPARISONS  # fmt: skip
 # Names that <math.h> has under another name than ours.
 _MATH = {"round": "rint", "abs": "fabs", "max": "", "min": ""} | {
     name: name
@@ -293,10 +292,13 @@ class _Printer:
         """A function of the loop IR."""
         self.kind(dtype)
         source = args[0].dtype
-        if fn in _COMPARISONS and source == int64 and not any(_reads(a) for a in args):
+        if fn in COMPARISONS and source == int64 and not any(_reads(a) for a in args):
             a, b = (self.index(x) for x in args)
-            return f"({a} {_OPERATORS[fn]} {b})"
+            if a != b:
+                return f"({a} {_OPERATORS[fn]} {b})"
         values = [self.value(a) for a in args]
+        if fn in COMPARISONS and not source.is_float and _tells(args):
+            return f"{self.helper(fn, source)}({', '.join(values)})"
         if fn == "select":
             return f"({values[0]} ? {values[1]} : {values[2]})"
         if fn in ("cast", "bitcast"):
@@ -349,8 +351,10 @@ class _Printer:
             a, b = values
             return f"({kind})(({wrap})({a}) {_OPERATORS[fn]} ({wrap})({b}))"
         if fn in _OPERATORS:
-            text = f"({values[0]} {_OPERATORS[fn]} {values[1]})"
-            return text if fn in _COMPARISONS or dtype == bool_ else f"({kind}){text}"
+            # clang takes a call behind & or | of bools for a mistyped && or ||
+            calls = dtype == bool_ and re.search(r"\w\(", values[1])
+            text = f"({values[0]} {_OPERATORS[fn]} {'(int)' if calls else ''}{values[1]})"
+            return text if fn in COMPARISONS or dtype == bool_ else f"({kind}){text}"
         if fn == "neg":
             return f"({kind})(({wrap})0 - ({wrap})({values[0]}))"
         if fn == "not":
@@ -383,6 +387,11 @@ def _real(value: float, dtype: DType) -> str:
     text = f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits}p{power}"
     text += real_suffix(dtype)
     return f"({text})" if text.startswith("-") else text
+
+
+def _tells(args: tuple[Expr, ...]) -> bool:
+    """Whether a compiler might see, and warn, that a comparison always has the same result."""
+    return args[0] == args[1] or any(isinstance(a, Const) for a in args)
 
 
 def _bare(text: str) -> str:

@@ -108,11 +108,19 @@ def _abs(_: DType) -> str:
     return "  return (T)(a < 0 ? (U)0 - (U)a : (U)a);"
 
 
+def _comparison(sign: str) -> Callable[[DType], str]:
+    def build(_: DType) -> str:
+        return f"  return a {sign} b;"
+
+    return build
+
+
+COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _BODIES: dict[str, tuple[int, Callable[[DType], str]]] = {
     "floordiv": (2, _floordiv), "mod": (2, _mod), "max": (2, _extremum(">")),
     "min": (2, _extremum("<")), "shl": (2, _shl), "shr": (2, _shr), "pow": (2, _pow),
     "sign": (1, _sign), "abs": (1, _abs),
-}  # fmt: skip
+} | {name: (2, _comparison(sign)) for name, sign in COMPARISONS.items()}  # fmt: skip
 
 
 def has_helper(fn: str) -> bool:
@@ -134,7 +142,8 @@ def helper_text(fn: str, dtype: DType) -> str:
     if dtype.is_integer:
         wrap = wrap_type(dtype)
         text = text.replace("(U)", f"({wrap})").replace("U ", f"{wrap} ")
-    return f"static inline {kind} {helper_name(fn, dtype)}({params}) {{\n{text}\n}}"
+    result = "int" if fn in COMPARISONS else kind
+    return f"static inline {result} {helper_name(fn, dtype)}({params}) {{\n{text}\n}}"
 
 
 def saturate_name(source: DType, dtype: DType) -> str:

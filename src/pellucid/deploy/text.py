@@ -152,23 +152,21 @@ def _weight_text(name: str, symbol: str, layout: Layout, slot: int) -> str:
 
 def _arena_text(layout: Layout) -> Iterator[str]:
     """A union, so that memory used for one type after another is C's own notion of it."""
-    if not layout.plan.peak:
+    kinds, peak = _kinds(layout), layout.plan.peak
+    if not kinds and not peak:
         return
-    lines = [
-        f"  {c_type(d)} {_member(d)}[{layout.plan.peak // d.itemsize}];" for d in _kinds(layout)
-    ]
-    lines.append(f"  unsigned char bytes[{layout.plan.peak}];")
-    saved = f"{layout.plan.no_reuse} bytes if none were shared"
-    yield "\n".join([f"/* {saved} */", "static union {", "  double aligned;", *lines, "} arena;"])
+    # an arena of no bytes is still pointed to by kernels that read empty arrays
+    members = [f"  {c_type(d)} {d.short}[{max(1, peak // d.itemsize)}];" for d in kinds]
+    title = (
+        f"/* Intermediate results; without sharing they would be {layout.plan.no_reuse} bytes. */"
+    )
+    lines = ["static union {", "  double aligned;", *members]
+    yield "\n".join([title, *lines, f"  unsigned char bytes[{max(1, peak)}];", "} arena;"])
 
 
 def _kinds(layout: Layout) -> list[DType]:
     """The dtypes of the temporaries, in order of appearance."""
     return list(dict.fromkeys(s.type.dtype for s in layout.program.slots if s.role == "temp"))
-
-
-def _member(dtype: DType) -> str:
-    return dtype.short
 
 
 def _run_text(name: str, inputs: Sequence[Port], outputs: Sequence[Port], layout: Layout) -> str:
@@ -180,7 +178,7 @@ def _run_text(name: str, inputs: Sequence[Port], outputs: Sequence[Port], layout
     for slot in program.slots:
         if slot.role == "temp":
             at = offsets.get(slot.id, 0) // slot.type.dtype.itemsize
-            places[slot.id] = f"arena.{_member(slot.type.dtype)}" + (f" + {at}" if at else "")
+            places[slot.id] = f"arena.{slot.type.dtype.short}" + (f" + {at}" if at else "")
     null = " || ".join(f"{p.parameter} == 0" for p in (*inputs, *outputs))
     lines = [f"{_prototype(name, inputs, outputs)} {{", f"  if ({null}) return 1;"]
     for call, arguments in zip(program.calls, layout.calls, strict=True):
