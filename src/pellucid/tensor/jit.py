@@ -281,7 +281,7 @@ class JitFunction(Generic[P, R]):
     def _run(self, spec: Specialisation, boxes: list[Tensor]) -> Any:
         traced = spec.traced
         arrays = _arrays(traced, boxes)
-        outputs = spec.executable.run(arrays)  # type: ignore[arg-type]  # concrete: no trace is open
+        outputs = spec.executable.run(arrays)
         results = [Tensor.plain(a) for a in outputs[: traced.results]]
         _store(traced, outputs[traced.results :])
         if spec.tape is not None and STATE.grad:
@@ -289,7 +289,7 @@ class JitFunction(Generic[P, R]):
             inputs: list[Any] = [*boxes, *captured]
             if any(b.requires_grad for b in inputs):
                 rest = [Tensor.plain(a) for a in outputs[traced.results :]]
-                record(spec.tape, inputs, arrays, [*results, *rest])  # type: ignore[arg-type]  # concrete
+                record(spec.tape, inputs, arrays, [*results, *rest])
         leaves = [results[v.index] if isinstance(v, _Result) else v for v in spec.result_leaves]
         return unflatten(spec.result, leaves)
 
