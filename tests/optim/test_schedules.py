@@ -129,5 +129,6 @@ def test_bad_settings() -> None:
         optim.ReduceLROnPlateau(optimizer, factor=1.0)
     cycle = optim.OneCycleLR(optimizer, 1.0, 2)
     cycle.step()
+    cycle.step()
     with pytest.raises(ArgumentError, match="the cycle is over"):
         cycle.step()

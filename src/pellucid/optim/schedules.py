@@ -185,8 +185,8 @@ class OneCycleLR(Schedule):
         super().__init__(optimizer)
 
     def rate(self, base_lr: float, group: int) -> float:
-        """Up, then down."""
-        if self.last_epoch >= self.total_steps:
+        """Up, then down; the step after the last one, as loops make it, keeps the last rate."""
+        if self.last_epoch > self.total_steps:
             operands: dict[str, object] = {"step": self.last_epoch, "total_steps": self.total_steps}
             raise ArgumentError("OneCycleLR", "the cycle is over", operands=operands)
         first = self.max_lr / self.div_factor
@@ -194,7 +194,7 @@ class OneCycleLR(Schedule):
         if self.last_epoch <= turn:
             return self._between(first, self.max_lr, self.last_epoch / turn if turn else 1.0)
         span = self.total_steps - 1 - turn
-        share = (self.last_epoch - turn) / span if span else 1.0
+        share = min(1.0, (self.last_epoch - turn) / span) if span else 1.0
         return self._between(self.max_lr, first / self.final_div_factor, share)
 
     def _between(self, a: float, b: float, share: float) -> float:
