@@ -99,10 +99,10 @@ class Arithmetic(Box):
         return elementwise(ops.bitwise_right_shift, self, other)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as arrays do
-        return elementwise(ops.equal, self, other)
+        return NotImplemented if other is None else elementwise(ops.equal, self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as arrays do
-        return elementwise(ops.not_equal, self, other)
+        return NotImplemented if other is None else elementwise(ops.not_equal, self, other)
 
     def __lt__(self, other: Any) -> Tensor:
         return elementwise(ops.less, self, other)

@@ -71,7 +71,8 @@ def _describe(leaf: Any) -> str:
     if leaf[0] == "tensor":
         _, shape, dtype, wants = leaf
         return f"{dtype}{list(shape)}" + (" requires_grad" if wants else "")
-    return f"static {leaf[2]!r}"
+    text = repr(leaf[2])
+    return f"static {text}" if "\n" not in text else f"static {type(leaf[2]).__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +250,7 @@ class JitFunction(Generic[P, R]):
         with open_trace(name, "jit", Tensor.plain) as trace:
             symbols = []
             for box, name in zip(boxes, signature.tensor_names(), strict=True):
-                symbol = trace.wrap(trace.builder.input(box.type, name))
+                symbol = trace.argument(box.type, name)
                 if box.requires_grad:
                     symbol.requires_grad_()  # type: ignore[attr-defined]  # plain makes Tensors
                 symbols.append(symbol)

@@ -223,6 +223,10 @@ class Tensor(Arithmetic, Shaping):
             raise DTypeError("index", "only integers can index", operands={"tensor": self.type})
         return int(self._scalar("index"))
 
+    def __format__(self, spec: str) -> str:
+        """The only element in a number's format; without one, the whole tensor as text."""
+        return format(self._scalar("format"), spec) if spec else str(self)
+
     def _scalar(self, what: str) -> bool | int | float:
         array = self._concrete(what)
         if array.size != 1:
@@ -303,7 +307,7 @@ class Tensor(Arithmetic, Shaping):
             self._array, self._edge = result._array, result._edge
             self.requires_grad = self.requires_grad or result.requires_grad
         elif self._trace is trace:
-            self._value = trace.value_of(result)
+            trace.change(self, trace.value_of(result))
         else:
             trace.write(self, trace.value_of(result))
 

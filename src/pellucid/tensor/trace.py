@@ -97,6 +97,7 @@ class Trace:
     grads_read: dict[Box, bool] = field(default_factory=dict)
     leaves: dict[Value, Box] = field(default_factory=dict)
     frozen: set[Node] = field(default_factory=set)
+    arguments: set[Box] = field(default_factory=set)
     guards: list[Guard] = field(default_factory=list)
     closed: bool = False
 
@@ -105,6 +106,28 @@ class Trace:
         box = self.plain(None)
         box._value, box._trace = value, self
         return box
+
+    def argument(self, type: TensorType, name: str) -> Box:
+        """A symbolic tensor for a new input of the function itself."""
+        box = self.wrap(self.builder.input(type, name))
+        self.arguments.add(box)
+        return box
+
+    def change(self, box: Box, value: Value) -> None:
+        """Give a tensor made in this trace a new value, in place.
+
+        Raises:
+            TraceError: it is an argument of the function, whose owner would not see the change.
+        """
+        if box in self.arguments:
+            raise TraceError(
+                "in-place",
+                "a recorded function cannot change its argument for the caller",
+                operands={"tensor": box.type},
+                fix="start with x = x.clone(), or make it a pellucid.Buffer",
+                source=user_line(),
+            )
+        box._value = value
 
     def value_of(self, box: Box) -> Value:
         """The graph value a tensor stands for here, captured if it comes from outside."""

@@ -67,7 +67,7 @@ def record_function(
     with open_trace(
         name if name.isidentifier() else "function", "transform", Tensor.plain
     ) as trace:
-        args = [trace.wrap(trace.builder.input(t, "x")) for t in types]
+        args = [trace.argument(t, "x") for t in types]
         leaves, treedef = flatten(call(args))  # type: ignore[arg-type]  # plain makes Tensors
         results = [as_tensor(leaf) for leaf in leaves]
         traced = trace.finish(results, len(args))
