@@ -61,6 +61,20 @@ def test_models_equal_python(kind: str, batch: int, schedule: bool, tmp_path: Pa
 
 
 @needs_cc
+@pytest.mark.parametrize(
+    ("channels", "groups", "kernel", "stride", "padding", "size"),
+    [(1, 1, 3, 1, 1, 17), (6, 2, 3, 2, 0, 9), (4, 4, 2, 1, 2, 5), (3, 1, 5, 3, 2, 11)],
+)
+def test_convolutions(  # noqa: PLR0913, PLR0917  # one per column of the table
+    channels: int, groups: int, kernel: int, stride: int, padding: int, size: int, tmp_path: Path
+) -> None:
+    conv = nn.Conv2d(channels, 12, kernel, stride=stride, padding=padding, groups=groups)
+    x = np.random.default_rng(size).normal(size=(3, channels, size, size)).astype(np.float32)
+    program = compile_c(export_c(conv, x, folder=tmp_path), flags=("-O3", *STRICT))
+    assert_close(program(x)[0], evaluated(conv, x))
+
+
+@needs_cc
 def test_several_inputs_and_outputs_of_all_kinds(tmp_path: Path) -> None:
     def fn(pair: dict[str, Any], scale: float, n: Any) -> Any:
         a, b = pair["a"], pair["b"]

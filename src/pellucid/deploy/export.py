@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class CExport:
     arena_bytes: int
     kernels: int
     calls: int
-    memory: MemoryPlan
+    memory: MemoryPlan = field(repr=False)
 
     @property
     def source_bytes(self) -> int:
