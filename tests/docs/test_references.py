@@ -48,7 +48,8 @@ def test_every_page_is_in_the_index() -> None:
     index = ROOT / "docs" / "README.md"
     linked = {(index.parent / t).resolve() for t in _LINK.findall(_prose(index))}
     missing = {p for p in (ROOT / "docs").rglob("*.md") if p != index} - linked
-    assert not missing, sorted(map(page_name, missing))
+    names = sorted(map(page_name, missing))
+    assert not missing, f"docs/README.md lists all pages; add links to {names}"
 
 
 @pytest.mark.parametrize("path", pages(), ids=page_name)

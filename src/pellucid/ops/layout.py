@@ -46,7 +46,10 @@ def _reshape_infer(x: TensorType, *, shape: Shape) -> TensorType:
         raise ShapeError(
             "reshape",
             "sizes must be equal",
-            operands={"x": f"{x.shape} ({x.size})", "shape": f"{shape} ({size_of(shape)})"},
+            operands={
+                "x": f"{x.shape} with {x.size} elements",
+                "shape": f"{shape} with {size_of(shape)}",
+            },
         )
     return TensorType(shape, x.dtype)
 

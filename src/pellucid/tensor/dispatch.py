@@ -66,7 +66,9 @@ def apply(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     spec = tuple([_spec(a, boxes) for a in args])
     named = tuple([(k, _spec(v, boxes)) for k, v in sorted(kwargs.items())]) if kwargs else ()
     if not boxes:
-        raise ArgumentError(fn.__name__, "needs at least one Tensor")
+        raise ArgumentError(
+            fn.__name__, "needs at least one Tensor", fix="make one of a number: Tensor(1.0)"
+        )
     arrays = [_concrete(b) for b in boxes]
     key = (fn, spec, named, tuple([(a.shape, a.dtype) for a in arrays]))
     call = _CALLS.get(key)
