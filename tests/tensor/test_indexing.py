@@ -52,6 +52,19 @@ def test_tensors_are_keys_too() -> None:
     assert x.numpy().max() == 20.0
 
 
+@pytest.mark.parametrize("key", KEYS, ids=lambda k: repr(k)[:40])
+def test_keys_known_while_recording(key: Any) -> None:
+    def replaced(x: pl.Tensor) -> pl.Tensor:
+        x = x.clone()
+        x[key] = -1.0
+        return x
+
+    array = A.copy()
+    array[key] = -1.0
+    np.testing.assert_array_equal(pl.jit(lambda x: x[key])(pl.Tensor(A)).numpy(), A[key])
+    np.testing.assert_array_equal(pl.jit(replaced)(pl.Tensor(A)).numpy(), array)
+
+
 def test_a_mask_lets_gradients_through() -> None:
     x = pl.Tensor([1.0, -2.0, 3.0], requires_grad=True)
     x[x > 0].sum().backward()

@@ -1,8 +1,8 @@
-"""Index keys of eager tensors: arrays, lists and masks as index tensors, checked against the shape.
+"""Index keys: arrays, lists and masks as index tensors, checked against the shape.
 
 Enters: what stands between the brackets of `x[...]`. Leaves: a key of ints, slices, `None`, `...`
 and integer tensors. A mask becomes the positions of its true elements, so its contents may differ
-from call to call; while recording they cannot, and keys are left to `ops.getitem`.
+from call to call. While recording, tensors have no contents yet and are left to `ops.getitem`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from pellucid.core.errors import IndexRangeError
 from pellucid.core.shape import Shape
-from pellucid.tensor.box import Array, Box
+from pellucid.tensor.box import STATE, Array, Box
 
 
-def eager_key(key: Any, shape: Shape, tensor: Callable[[Array], Box]) -> Any:
+def known_key(key: Any, shape: Shape, tensor: Callable[[Array], Box]) -> Any:
     """The key with its arrays as integer tensors.
 
     Args:
@@ -50,10 +50,11 @@ def eager_key(key: Any, shape: Shape, tensor: Callable[[Array], Box]) -> Any:
 
 
 def _array_of(entry: Any) -> Any:
-    """Lists, arrays and tensors of integers or bools as arrays; everything else as it is."""
-    if isinstance(entry, Box) and entry._array is not None and entry.dtype.kind != "float":
-        return entry._array if len(entry.shape) else entry
-    if isinstance(entry, list):
+    """Lists, arrays and (not while recording) tensors of indices as arrays; the rest as it is."""
+    if isinstance(entry, Box):
+        known = STATE.trace is None and entry.dtype.kind != "float" and len(entry.shape) > 0
+        return entry._array if known else entry
+    if isinstance(entry, list) and not any(isinstance(e, Box) for e in entry):
         array = np.asarray(entry)
         entry = array.astype(np.int64) if array.size == 0 else array
     fits = isinstance(entry, np.ndarray) and entry.ndim and entry.dtype.kind in "biu"

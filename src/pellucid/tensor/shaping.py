@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid import ops
 from pellucid.core.errors import ShapeError
-from pellucid.tensor.box import STATE, Box
+from pellucid.tensor.box import Box
 from pellucid.tensor.dispatch import apply
-from pellucid.tensor.indexing import eager_key
+from pellucid.tensor.indexing import known_key
 
 if TYPE_CHECKING:  # the class these methods end up on
     from pellucid.tensor.tensor import Tensor
@@ -71,9 +71,7 @@ class Shaping(Box):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Tensor:
-        if STATE.trace is None:
-            key = eager_key(key, self.shape, self.plain)
-        return apply(ops.getitem, self, key)
+        return apply(ops.getitem, self, known_key(key, self.shape, self.plain))
 
     def sum(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """Sum over `axis` (all axes by default)."""

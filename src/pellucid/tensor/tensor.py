@@ -23,7 +23,7 @@ from pellucid.graph.ir import GraphBuilder
 from pellucid.tensor.arithmetic import Arithmetic
 from pellucid.tensor.box import STATE, Array, Box, as_array
 from pellucid.tensor.dispatch import apply, as_operand, elementwise, run_program
-from pellucid.tensor.indexing import eager_key
+from pellucid.tensor.indexing import known_key
 from pellucid.tensor.program import Program
 from pellucid.tensor.shaping import Shaping
 from pellucid.tensor.tape import gradients
@@ -261,8 +261,7 @@ class Tensor(Arithmetic, Shaping):
     # in place
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if STATE.trace is None:
-            key = eager_key(key, self.shape, self.plain)
+        key = known_key(key, self.shape, self.plain)
         self._overwrite(apply(ops.index_set, self, key, self._operand(value, "setitem")))
 
     def __iadd__(self, other: Any) -> Tensor:
