@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pellucid.core import dtype as dt
 from pellucid.core.errors import ArgumentError, TraceError
 from pellucid.core.shape import Shape
+from pellucid.core.source import user_line
 from pellucid.graph.ir import TensorType, Value
 
 if TYPE_CHECKING:  # annotations only: both modules import this one
@@ -32,9 +33,13 @@ class Box:
             as a constant.
         requires_grad: whether `backward` leaves a gradient here (leaves) or passes through
             (results).
+        weak: while tracing, a Python number that was an argument: like a number in the source, it
+            takes the dtype of what it meets.
     """
 
-    __slots__ = ("__weakref__", "_array", "_edge", "_grad", "_trace", "_value", "requires_grad")
+    __slots__ = (
+        "__weakref__", "_array", "_edge", "_grad", "_trace", "_value", "requires_grad", "weak",
+    )  # fmt: skip
 
     is_cell: ClassVar[bool] = False
 
@@ -45,6 +50,7 @@ class Box:
         self._edge: tuple[TapeNode, int] | None = None
         self._grad: Any = None
         self.requires_grad = requires_grad
+        self.weak = False
 
     @staticmethod
     def plain(array: Array) -> Box:
@@ -72,12 +78,35 @@ class Box:
 
     def _require_value(self) -> Value:
         if self._value is None:
-            raise TraceError(
-                "tensor",
-                "this tensor was made while a function was traced, which has ended",
-                fix="return it from the traced function",
-            )
+            raise leaked()
         return self._value
+
+    def shared(self) -> Array:
+        """The array, for someone who keeps it: it never changes.
+
+        A compiled step updates cells in their own memory, but only while that is writeable: what is
+        shared here, the step copies first. The view is new, since programs know arrays by identity.
+
+        Raises:
+            TraceError: the tensor was made in a trace.
+        """
+        array = self._array
+        if array is None:
+            raise leaked()
+        if self.is_cell and array.flags.writeable:
+            array = self._array = array.view()
+            array.flags.writeable = False
+        return array
+
+
+def leaked() -> TraceError:
+    """What to raise for a tensor without contents, outside the trace that made it."""
+    return TraceError(
+        "tensor",
+        "this tensor was made while a function was traced, which has ended",
+        fix="return it from the traced function",
+        source=user_line(),
+    )
 
 
 class _State(threading.local):

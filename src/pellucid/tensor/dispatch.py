@@ -7,15 +7,16 @@ mechanism.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from pellucid import ops
 from pellucid.core import dtype as dt
-from pellucid.core.errors import ArgumentError, DTypeError, TraceError
+from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.graph.ir import GraphBuilder, TensorType, Value, inline
-from pellucid.tensor.box import STATE, Array, Box, as_array
+from pellucid.tensor.box import STATE, Array, Box, as_array, leaked
 from pellucid.tensor.program import Program, program_for
 from pellucid.tensor.tape import record
 
@@ -61,6 +62,9 @@ def apply(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         A tensor, or a tuple or list of tensors, as `fn` returns.
     """
     if STATE.trace is not None:
+        if fn is not ops.astype:  # a cast sees all digits of a weak number
+            args = _settle(_promoted(fn, args))
+            kwargs = dict(zip(kwargs, _settle(kwargs.values()), strict=True))
         return STATE.trace.record(fn, args, kwargs)
     boxes: list[Box] = []
     spec = tuple([_spec(a, boxes) for a in args])
@@ -78,14 +82,26 @@ def apply(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return results[0] if call.kind is None else call.kind(results)
 
 
+_PROMOTING = {ops.where: 1, ops.clip: 0, ops.pow: 0}  # the first argument that promotes
+
+
+def _promoted(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with weak numbers in the dtype of the operand beside them."""
+    first = _PROMOTING.get(fn, len(args))
+    strong = next((a for a in args[first:] if isinstance(a, Box) and not a.weak), None)
+    if strong is None:
+        return args
+    return (*args[:first], *[_beside(a, strong) for a in args[first:]])
+
+
+def _settle(args: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(type(a)(_settle(a)) if type(a) in (list, tuple) else settled(a) for a in args)
+
+
 def _concrete(box: Box) -> Array:
     array = box._array
     if array is None:
-        raise TraceError(
-            "tensor",
-            "this tensor was made while a function was traced, which has ended",
-            fix="return it from the traced function",
-        )
+        raise leaked()
     return array
 
 
@@ -139,7 +155,7 @@ def _run(program: Program, boxes: Sequence[Box], arrays: Sequence[Array]) -> lis
         outputs = [_apart(o, arrays) for o in outputs]
     results = [plain(o) for o in outputs]
     if STATE.grad and any(b.requires_grad for b in boxes):
-        record(program, boxes, arrays, results)
+        record(program, boxes, [b.shared() for b in boxes], results)
     return results
 
 
@@ -169,17 +185,55 @@ def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
     """`apply` for functions whose Python scalar arguments are data: `x * 0.1` and `x * 0.2` share
     one program.
     """
-    if STATE.trace is not None:
-        return STATE.trace.record(fn, args, {})
     for a in args:
         if isinstance(a, Box):
             other = a
             break
     else:
-        raise DTypeError(fn.__name__, "at least one operand must be a Tensor")
+        raise ArgumentError(fn.__name__, "needs at least one Tensor", fix=_WRAP)
+    if STATE.trace is not None:
+        return _record_elementwise(fn, args, other)
     return apply(
         fn, *[a if isinstance(a, Box) else as_operand(a, other, fn.__name__) for a in args]
     )
+
+
+def _record_elementwise(fn: Callable[..., Any], args: Sequence[Any], first: Box) -> Any:
+    """As at once, except that scalars stay in the graph, and weak numbers take the dtype of the
+    operand beside them.
+    """
+    strong = next((a for a in args if isinstance(a, Box) and not a.weak), None)
+    operands = [
+        a if isinstance(a, (Box, bool, int, float)) else as_operand(a, first, fn.__name__)
+        for a in args
+    ]
+    if strong is not None:
+        operands = [_beside(a, strong) for a in operands]
+    result = STATE.trace.record(fn, operands, {})  # type: ignore[union-attr]  # the caller looked
+    result.weak = strong is None and result.dtype in _NUMBERS
+    return result
+
+
+_NUMBERS = {dt.int64: 0, dt.float64: 0.0}  # what Python numbers are as data, and one of each
+_WRAP = "wrap one: pellucid.asarray(x)"
+
+
+def _beside(operand: Any, strong: Box) -> Any:
+    """A weak number in the dtype that a Python scalar would take beside `strong`."""
+    if not (isinstance(operand, Box) and operand.weak):
+        return operand
+    return _cast(operand, dt.scalar_dtype(strong.dtype, _NUMBERS[operand.dtype]))
+
+
+def settled(value: Any) -> Any:
+    """A weak number in the dtype it has on its own, int64 or float32; all else as it is."""
+    if not (isinstance(value, Box) and value.weak):
+        return value
+    return _cast(value, dt.default_dtype(_NUMBERS[value.dtype]))
+
+
+def _cast(weak: Box, dtype: dt.DType) -> Any:
+    return STATE.trace.record(ops.astype, (weak, dtype), {})  # type: ignore[union-attr]  # weak: traced
 
 
 def types_of(boxes: Sequence[Box]) -> list[TensorType]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pellucid import ops
 from pellucid.core.dtype import DTypeLike
+from pellucid.tensor.box import as_array
 from pellucid.tensor.dispatch import apply, elementwise
 from pellucid.tensor.tensor import Tensor, create, full
 
@@ -32,12 +33,13 @@ def asarray(data: Any, dtype: DTypeLike | None = None) -> Tensor:
 
 
 def from_dlpack(x: Any) -> Tensor:
-    """A tensor that shares the memory of another library's CPU array, without a copy.
+    """A tensor that shares the memory of another library's CPU array, without a copy where that is
+    C-contiguous.
 
     Raises:
         TypeError: `x` is no DLPack array, or is not in CPU memory.
     """
-    return Tensor.plain(np.ascontiguousarray(np.from_dlpack(x)))
+    return Tensor.plain(as_array(np.from_dlpack(x), None))
 
 
 def _tensor(arg: Any) -> Any:

@@ -18,9 +18,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 
 from pellucid.compile import Compiled, compile_graph
-from pellucid.core.errors import ArgumentError
+from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.runtime.executable import Executable
-from pellucid.tensor.box import STATE, Array, Box
+from pellucid.tensor.box import STATE, Array, Box, leaked
+from pellucid.tensor.dispatch import settled
 from pellucid.tensor.lowered import Lowered
 from pellucid.tensor.program import Program, program_for
 from pellucid.tensor.tape import record
@@ -51,7 +52,7 @@ class Signature:
     def tensor_names(self) -> list[str]:
         """Names of the leaves that are tensors, as identifiers."""
         pairs = zip(self.names, self.leaves, strict=True)
-        return [re.sub(r"\W+", "_", n).strip("_") for n, leaf in pairs if leaf[0] == "tensor"]
+        return [re.sub(r"\W+", "_", n).strip("_") for n, leaf in pairs if leaf[0] != "static"]
 
     def differences(self, other: Signature) -> list[str]:
         """In words, what changed from `other` to this."""
@@ -68,6 +69,8 @@ class Signature:
 
 
 def _describe(leaf: Any) -> str:
+    if leaf[0] == "number":
+        return f"a Python {leaf[1].__name__}"
     if leaf[0] == "tensor":
         _, shape, dtype, wants = leaf
         return f"{dtype}{list(shape)}" + (" requires_grad" if wants else "")
@@ -118,7 +121,7 @@ class JitFunction(Generic[P, R]):
         self.__name__: str = getattr(fn, "__name__", "function")
         self._fn = fn
         self._static = frozenset(static_argnames)
-        self._signature_of = inspect.signature(fn)
+        self._signature_of = _signature(fn)
         unknown = self._static - set(self._signature_of.parameters)
         if unknown:
             raise ArgumentError(
@@ -158,7 +161,7 @@ class JitFunction(Generic[P, R]):
             chosen = fitting[0] if fitting else self._compile(args, kwargs, boxes, key, parts)
         compiled = chosen.compiled
         again = compile_graph(compiled.graph, keep_dumps=True, donate=compiled.donated)
-        return Lowered(again, _arrays(chosen.traced, boxes))
+        return Lowered(again, [b.shared() for b in _inputs(chosen.traced, boxes)])
 
     def explain(self) -> str:
         """What was compiled and why: signatures, captured state, constants, and what made each
@@ -186,9 +189,20 @@ class JitFunction(Generic[P, R]):
         """The arguments that are data, as one container, and the static ones by name."""
         if not self._static:
             return ((args, kwargs) if kwargs else (args,)), {}
-        named = self._signature_of.bind(*args, **kwargs).arguments
+        named = self._bind(args, kwargs).arguments
         data = {k: v for k, v in named.items() if k not in self._static}
         return data, {k: named[k] for k in sorted(self._static) if k in named}
+
+    def _bind(self, args: Any, kwargs: Any) -> inspect.BoundArguments:
+        """The arguments by name, with the defaults of static ones."""
+        try:
+            bound = self._signature_of.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}: {error}") from None
+        defaults = self._signature_of.parameters
+        for name in sorted(self._static - bound.arguments.keys()):
+            bound.arguments[name] = defaults[name].default
+        return bound
 
     def _names(self, args: Any, kwargs: Any) -> tuple[str, ...]:
         """A readable name for each leaf, in the order of the signature's leaves."""
@@ -251,12 +265,13 @@ class JitFunction(Generic[P, R]):
             symbols = []
             for box, name in zip(boxes, signature.tensor_names(), strict=True):
                 symbol = trace.argument(box.type, name)
+                symbol.weak = box.weak
                 if box.requires_grad:
                     symbol.requires_grad_()  # type: ignore[attr-defined]  # plain makes Tensors
                 symbols.append(symbol)
             call_args, call_kwargs = self._substitute(args, kwargs, symbols)
             leaves, result = flatten(self._fn(*call_args, **call_kwargs))
-            outputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            outputs = [settled(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
             traced = trace.finish(outputs, len(symbols))
         index = iter(range(len(outputs)))
         described = tuple(_Result(next(index)) if isinstance(v, Tensor) else v for v in leaves)
@@ -273,7 +288,7 @@ class JitFunction(Generic[P, R]):
 
         if not self._static:
             return tuple(swap(a) for a in args), {k: swap(v) for k, v in kwargs.items()}
-        bound = self._signature_of.bind(*args, **kwargs)
+        bound = self._bind(args, kwargs)
         for k in bound.arguments:
             if k not in self._static:
                 bound.arguments[k] = swap(bound.arguments[k])
@@ -281,27 +296,24 @@ class JitFunction(Generic[P, R]):
 
     def _run(self, spec: Specialisation, boxes: list[Tensor]) -> Any:
         traced = spec.traced
-        arrays = _arrays(traced, boxes)
-        outputs = spec.executable.run(arrays)
+        inputs = _inputs(traced, boxes)
+        taped = spec.tape is not None and STATE.grad and any(b.requires_grad for b in inputs)
+        # what the tape keeps must outlive the update of a cell in place
+        arrays = [b.shared() for b in inputs] if taped else [b._array for b in inputs]
+        outputs = spec.executable.run(arrays)  # type: ignore[arg-type]  # concrete: no trace is open
         results = [Tensor.plain(a) for a in outputs[: traced.results]]
         _store(traced, outputs[traced.results :])
-        if spec.tape is not None and STATE.grad:
-            captured = [c.box for c in traced.captures]
-            inputs: list[Any] = [*boxes, *captured]
-            if any(b.requires_grad for b in inputs):
-                rest = [Tensor.plain(a) for a in outputs[traced.results :]]
-                record(spec.tape, inputs, arrays, [*results, *rest])
+        if taped and spec.tape is not None:
+            written = [Tensor.plain(c.box.shared()) for c in traced.writes]
+            record(spec.tape, inputs, arrays, [*results, *written])  # type: ignore[arg-type]  # concrete
         leaves = [results[v.index] if isinstance(v, _Result) else v for v in spec.result_leaves]
         return unflatten(spec.result, leaves)
 
 
-def _arrays(traced: Traced, boxes: Sequence[Tensor]) -> list[Any]:
+def _inputs(traced: Traced, boxes: Sequence[Box]) -> list[Box]:
     """The program's inputs as they are now: arguments, then captured state."""
-    arrays = [b._array for b in boxes]
-    for capture in traced.captures:
-        box = capture.box if capture.slot == "value" else capture.box._grad
-        arrays.append(box._array)
-    return arrays
+    captures = traced.captures
+    return [*boxes, *[c.box if c.slot == "value" else c.box._grad for c in captures]]
 
 
 def _donations(traced: Traced) -> dict[int, int]:
@@ -324,6 +336,16 @@ def _store(traced: Traced, arrays: Sequence[Array]) -> None:
         box._grad = None
 
 
+def _signature(fn: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            "jit", "takes a Python function", operands={"it": repr(fn)},
+            fix="wrap it: jit(lambda x: ...)",
+        ) from None  # fmt: skip
+
+
 def _is_data(leaf: Any) -> bool:
     return isinstance(leaf, (Tensor, np.ndarray, np.generic)) or type(leaf) in (int, float)
 
@@ -331,9 +353,24 @@ def _is_data(leaf: Any) -> bool:
 def _leaf(leaf: Any, boxes: list[Tensor]) -> Any:
     if not _is_data(leaf):
         return ("static", type(leaf), _hashable("argument", leaf))
+    if type(leaf) in (int, float):
+        boxes.append(_number(leaf))
+        return ("number", type(leaf))
     box = leaf if isinstance(leaf, Tensor) else Tensor(leaf)
+    if box._array is None:
+        raise leaked()
     boxes.append(box)
     return ("tensor", box.shape, box.dtype, box.requires_grad)
+
+
+def _number(value: float) -> Tensor:
+    """A Python number as data, with all its digits; operations round it to what it meets."""
+    try:
+        box = Tensor.plain(np.asarray(value, np.float64 if type(value) is float else np.int64))
+    except OverflowError:
+        raise DTypeError("jit", "an int argument must fit int64", operands={"it": value}) from None
+    box.weak = True
+    return box
 
 
 def _hashable(name: str, value: Any) -> Any:

@@ -151,9 +151,7 @@ class Tensor(Arithmetic, Shaping):
         """The same data, cut off from gradients."""
         if STATE.trace is not None:
             return apply(ops.stop_gradient, self)
-        return Tensor.plain(
-            self._concrete("detach").copy() if self.is_cell else self._concrete("detach")
-        )
+        return Tensor.plain(self.shared())
 
     def clone(self) -> Tensor:
         """A tensor of its own with the same elements; gradients flow through.
@@ -180,13 +178,17 @@ class Tensor(Arithmetic, Shaping):
         return self._array
 
     def numpy(self) -> Array:
-        """The elements as a read-only NumPy array that shares this tensor's memory."""
-        view = self._concrete("numpy").view()
+        """The elements as a read-only NumPy array that shares this tensor's memory.
+
+        It keeps its values when the tensor is updated in place.
+        """
+        self._concrete("numpy")
+        view = self.shared().view()
         view.flags.writeable = False
         return view
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.array(self._concrete("numpy"), dtype=dtype, copy=copy)
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def item(self) -> bool | int | float:
         """The only element as a Python scalar.
@@ -234,7 +236,8 @@ class Tensor(Arithmetic, Shaping):
         return array.item()
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return self._concrete("dlpack").__dlpack__(**kwargs)
+        array = self._concrete("dlpack")
+        return (array.copy() if self.is_cell else array).__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # kDLCPU, device 0

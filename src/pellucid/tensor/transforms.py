@@ -22,7 +22,7 @@ from pellucid.core.dtype import int64
 from pellucid.core.errors import ArgumentError, GradientError, ShapeError
 from pellucid.graph.ir import Graph, GraphBuilder, TensorType, emit_all, inline
 from pellucid.tensor.box import STATE, Box
-from pellucid.tensor.dispatch import apply, run_program
+from pellucid.tensor.dispatch import apply, run_program, settled
 from pellucid.tensor.program import program_for
 from pellucid.tensor.tensor import Tensor, full
 from pellucid.tensor.trace import Capture, Traced, open_trace, write_grad
@@ -53,7 +53,7 @@ def as_tensor(value: Any) -> Tensor:
     """
     if value is None:
         raise ArgumentError("tensor", "expected a tensor, got None", fix="return or pass a tensor")
-    return value if isinstance(value, Tensor) else Tensor(value)
+    return settled(value) if isinstance(value, Tensor) else Tensor(value)
 
 
 def record_function(
@@ -467,7 +467,7 @@ def checkpoint(fn: Fn) -> Fn:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         leaves, treedef = flatten((args, kwargs))
         spots = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        boxes = [leaves[i] for i in spots]
+        boxes = [as_tensor(leaves[i]) for i in spots]
 
         def call(values: list[Tensor]) -> Any:
             new = list(leaves)
