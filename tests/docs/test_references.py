@@ -52,6 +52,14 @@ def test_every_page_is_in_the_index() -> None:
     assert not missing, f"docs/README.md lists all pages; add links to {names}"
 
 
+def test_every_layer_has_a_page() -> None:
+    layout = _prose(ROOT / "docs" / "layout.md")
+    layers = re.findall(r"\[`(\w+)`\]", layout)
+    assert {f"{layer}.md" for layer in layers} == {
+        p.name for p in (ROOT / "docs" / "layers").iterdir()
+    }
+
+
 @pytest.mark.parametrize("path", pages(), ids=page_name)
 def test_commands_exist(path: Path) -> None:
     for block in blocks(path.read_text(encoding="utf-8")):
