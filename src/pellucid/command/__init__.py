@@ -1,1 +1,1 @@
-"""The `pellucid` command."""
+"""The `pellucid` command, built on the public API: tour, machine, cache."""

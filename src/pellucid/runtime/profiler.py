@@ -74,6 +74,11 @@ class Profile:
         """Sum over all calls."""
         return sum(call.seconds for call in self.calls)
 
+    @property
+    def slowest(self) -> int:
+        """The call that takes longest, by number."""
+        return max(range(len(self.calls)), key=lambda i: self.calls[i].seconds)
+
     def table(self, rows: int = 30) -> str:
         """The slowest calls, one per line."""
         lines = [

@@ -1,0 +1,94 @@
+"""The `pellucid` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import pellucid as pl
+from pellucid.command.tour import Tour, take_tour
+from pellucid.core.errors import PellucidError
+from pellucid.runtime.cache import open_cache
+from pellucid.runtime.machine import known_limits, machine_limits
+
+
+class _Commands(click.Group):
+    """Commands whose expected errors are one message, not a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; exit status 1 for an error, 130 for Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except (PellucidError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("\nstopped; files are whole or were not written", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pl.__version__, prog_name="pellucid")
+def main() -> None:
+    """Pellucid: a complete machine-learning system in Python, clear all the way down."""
+
+
+@main.command()
+@click.option("--model", type=click.Choice(["mlp", "cnn", "gpt"]), default="cnn", show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("pellucid-tour"),
+    show_default=True,
+    help="Folder for the report, the C files and the weights.",
+)
+@click.option("--steps", type=click.IntRange(1), help="Training steps [default: enough].")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--mnist",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with MNIST's four files, to train the mlp on them.",
+)
+def tour(model: str, output: Path, steps: int | None, seed: int, mnist: Path | None) -> None:
+    """Train a model on real data, look at every layer it went through, and take it away as C.
+
+    Takes under two minutes. Prints what happens, and writes report.html with all of it.
+    """
+    take_tour(Tour(model=model, folder=output, steps=steps, seed=seed, mnist=mnist))
+
+
+@main.command()
+@click.option("--again", is_flag=True, help="Measure anew, even if the limits are known.")
+def machine(again: bool) -> None:
+    """Measure what this machine can do at best: arithmetic, memory at each level, threads.
+
+    Takes under a minute the first time; the figures are kept beside the compile cache.
+    """
+    if again or known_limits() is None:
+        click.echo("measuring; other work on the machine makes the figures smaller ...", err=True)
+    click.echo(machine_limits(again=again).table())
+
+
+@main.group()
+def cache() -> None:
+    """Look at the compile cache on disk, or empty it."""
+
+
+@cache.command("info")
+def cache_info() -> None:
+    """Where the cache is, and how full."""
+    store = open_cache().disk
+    if store is None:
+        click.echo("the cache on disk is switched off (PELLUCID_CACHE=0) or cannot be written")
+        return
+    info = store.info()
+    click.echo(f"{info.folder}: {info.entries} entries, {info.nbytes / 1e6:,.1f} MB")
+
+
+@cache.command("clear")
+def cache_clear() -> None:
+    """Remove everything in the cache; programs compile again when next used."""
+    store = open_cache().disk
+    count = 0 if store is None else store.clear()
+    click.echo(f"removed {count} entries")
