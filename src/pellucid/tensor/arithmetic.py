@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid import ops
 from pellucid.core.dtype import DTypeLike, as_dtype
 from pellucid.tensor.box import Box
-from pellucid.tensor.dispatch import apply, elementwise
+from pellucid.tensor.dispatch import apply, elementwise, is_operand
 
 if TYPE_CHECKING:  # the class these methods end up on
     from pellucid.tensor.tensor import Tensor
@@ -98,11 +98,17 @@ class Arithmetic(Box):
     def __rshift__(self, other: Any) -> Tensor:
         return elementwise(ops.bitwise_right_shift, self, other)
 
+    def __rlshift__(self, other: Any) -> Tensor:
+        return elementwise(ops.bitwise_left_shift, other, self)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return elementwise(ops.bitwise_right_shift, other, self)
+
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as arrays do
-        return NotImplemented if other is None else elementwise(ops.equal, self, other)
+        return elementwise(ops.equal, self, other) if is_operand(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as arrays do
-        return NotImplemented if other is None else elementwise(ops.not_equal, self, other)
+        return elementwise(ops.not_equal, self, other) if is_operand(other) else NotImplemented
 
     def __lt__(self, other: Any) -> Tensor:
         return elementwise(ops.less, self, other)

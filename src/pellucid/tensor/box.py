@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.core import dtype as dt
-from pellucid.core.errors import ArgumentError, TraceError
+from pellucid.core.errors import ArgumentError, DTypeError, TraceError
 from pellucid.core.shape import Shape
 from pellucid.core.source import user_line
 from pellucid.graph.ir import TensorType, Value
+from pellucid.loop.functions import cast_array
 
 if TYPE_CHECKING:  # annotations only: both modules import this one
     from pellucid.tensor.tape import TapeNode
@@ -127,11 +128,17 @@ def as_array(data: Any, dtype: dt.DType | None) -> Array:
         ArgumentError: the data is no array: its rows differ in length.
     """
     try:
-        array = np.asarray(data, dtype=None if dtype is None else dtype.numpy)
-    except ValueError as error:
+        wanted = None if dtype is None or isinstance(data, np.ndarray) else dtype.numpy
+        array = np.asarray(data, dtype=wanted)
+    except OverflowError as error:
+        raise DTypeError("Tensor", f"does not fit its dtype: {error}") from None
+    except (ValueError, TypeError) as error:
         raise ArgumentError("Tensor", f"cannot be made of this: {error}") from None
-    if dtype is None and array.dtype not in _NUMPY_TO_DTYPE:
-        array = array.astype(dt.as_dtype(array.dtype).numpy)
+    if array.dtype not in _NUMPY_TO_DTYPE:
+        array = _native(array, data)
+    if dtype is not None and array.dtype != dtype.numpy:
+        with np.errstate(all="ignore"):
+            array = cast_array(array, dtype)
     if (
         dtype is None
         and array.dtype == np.float64
@@ -139,3 +146,13 @@ def as_array(data: Any, dtype: dt.DType | None) -> Array:
     ):
         array = array.astype(np.float32)
     return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _native(array: Array, data: Any) -> Array:
+    """An array in this machine's byte order; everything else has no twin here."""
+    swapped = array.dtype.newbyteorder("=")
+    if swapped not in _NUMPY_TO_DTYPE:
+        operands = {"data": type(data).__name__, "dtype": array.dtype}
+        fix = "use real numbers or bools, with rows of equal length"
+        raise DTypeError("Tensor", "has no such elements", operands=operands, fix=fix)
+    return array.astype(swapped)

@@ -178,7 +178,15 @@ def as_operand(value: Any, other: Box, op: str) -> Box:
             raise DTypeError(
                 op, f"the scalar {value} does not fit", operands={"dtype": dtype}
             ) from None
+    if not is_operand(value):
+        operands = {"tensor": other.type, "it": type(value).__name__}
+        raise DTypeError(op, "takes tensors, numbers and arrays", operands=operands)
     return other.plain(np.array(as_array(value, None)))  # a copy: the tape keeps it
+
+
+def is_operand(value: Any) -> bool:
+    """Whether arithmetic with a tensor can have a meaning."""
+    return isinstance(value, (Box, bool, int, float, np.ndarray, np.generic, list, tuple))
 
 
 def elementwise(fn: Callable[..., Any], *args: Any) -> Any:

@@ -68,6 +68,8 @@ class Shaping(Box):
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape:
+            raise ShapeError("iter", "a tensor without axes has nothing to iterate over")
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Tensor:

@@ -48,9 +48,6 @@ class Tensor(Arithmetic, Shaping):
     def __init__(
         self, data: Any, dtype: DTypeLike | None = None, requires_grad: bool = False
     ) -> None:
-        if data is None:  # a symbolic tensor, filled in by a trace
-            super().__init__(None, requires_grad)
-            return
         wanted = None if dtype is None else as_dtype(dtype)
         array = data.numpy() if isinstance(data, Tensor) else data
         super().__init__(np.array(as_array(array, wanted), order="C"), False)
@@ -72,6 +69,8 @@ class Tensor(Arithmetic, Shaping):
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
+        if value is not None and not isinstance(value, Tensor):
+            value = Tensor(value, self.dtype)
         if value is not None and value.type != self.type:
             raise ShapeError(
                 "grad", "must match its tensor", operands={"tensor": self.type, "grad": value.type}
@@ -139,6 +138,8 @@ class Tensor(Arithmetic, Shaping):
                     fix="reduce to a scalar first, with .sum() or .mean()",
                 )
             return full(self.shape, 1.0, dtype=self.dtype)
+        if not isinstance(gradient, Tensor):
+            gradient = Tensor(gradient, self.dtype)
         if gradient.type != self.type:
             raise ShapeError(
                 "backward",
@@ -209,10 +210,13 @@ class Tensor(Arithmetic, Shaping):
         array = self._concrete("bool")
         if array.size != 1:
             raise ShapeError(
-                "bool", "the truth of many elements is unclear", operands={"tensor": self.type},
+                "bool", "only one element has a truth value", operands={"tensor": self.type},
                 fix="use .any() or .all()",
             )  # fmt: skip
         return bool(array.item())
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
 
     def __float__(self) -> float:
         return float(self._scalar("float"))
@@ -245,9 +249,11 @@ class Tensor(Arithmetic, Shaping):
     def __repr__(self) -> str:
         if self._array is None or (STATE.trace is not None and self in STATE.trace.current):
             return f"Tensor({self.type}, traced)"
-        body = np.array2string(self._array, separator=", ", prefix="Tensor(", threshold=1000)
+        kind = type(self).__name__
+        body = np.array2string(self._array, separator=", ", prefix=f"{kind}(", threshold=1000)
+        shape = "" if self.size else f", shape={self.shape}"
         extra = ", requires_grad=True" if self.requires_grad and self._edge is None else ""
-        return f"Tensor({body}, dtype={self.dtype.name}{extra})"
+        return f"{kind}({body}{shape}, dtype={self.dtype.name}{extra})"
 
     def to(self, target: DTypeLike) -> Tensor:
         """Converted to a dtype; the only device here is "cpu".
@@ -266,6 +272,20 @@ class Tensor(Arithmetic, Shaping):
     def __setitem__(self, key: Any, value: Any) -> None:
         key = known_key(key, self.shape, self.plain)
         self._overwrite(apply(ops.index_set, self, key, self._operand(value, "setitem")))
+
+    def assign_(self, value: Any) -> None:
+        """Only cells can be given a value in place; see `Buffer.assign_`.
+
+        Raises:
+            ArgumentError: always, on a plain tensor.
+        """
+        raise ArgumentError(
+            "assign_",
+            "this tensor is no cell",
+            operands={"tensor": self.type},
+            fix="make it a pellucid.Buffer; in a recorded function arguments are data, so read and "
+            "write the cell itself, not an argument",
+        )
 
     def __iadd__(self, other: Any) -> Tensor:
         return self._update(elementwise(ops.add, self, other))

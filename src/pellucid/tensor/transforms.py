@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pellucid import ops
 from pellucid.autodiff.batching import batch_graph
 from pellucid.autodiff.checkpoint import CHECKPOINT
@@ -37,12 +39,25 @@ class _Recorded:
 
     traced: Traced
     result: TreeDef
+    leaves: tuple[Any, ...]
     boxes: tuple[Tensor, ...]
+
+    def build(self, values: Sequence[Any]) -> Any:
+        """The function's result, with these at the place of its tensors; the rest as returned."""
+        rest = iter(values)
+        return unflatten(self.result, [next(rest) if v is _TENSOR else v for v in self.leaves])
 
     @property
     def inputs(self) -> list[Box]:
         """Arguments, then captured state, as they are now."""
         return [*self.boxes, *(c.read() for c in self.traced.captures)]
+
+
+_TENSOR = object()  # stands in a result where a tensor was
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, (Tensor, np.ndarray, np.generic, bool, int, float))
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -69,9 +84,10 @@ def record_function(
     ) as trace:
         args = [trace.argument(t, "x") for t in types]
         leaves, treedef = flatten(call(args))  # type: ignore[arg-type]  # plain makes Tensors
-        results = [as_tensor(leaf) for leaf in leaves]
+        results = [as_tensor(leaf) for leaf in leaves if _is_array(leaf)]
         traced = trace.finish(results, len(args))
-    return _Recorded(traced, treedef, tuple(boxes))
+    kept = tuple(_TENSOR if _is_array(leaf) else leaf for leaf in leaves)
+    return _Recorded(traced, treedef, kept, tuple(boxes))
 
 
 def _commit(traced: Traced, outputs: Sequence[Box]) -> None:
@@ -92,9 +108,11 @@ def _run_graph(graph: Graph, inputs: Sequence[Box]) -> list[Tensor]:
 def _positions(op: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for n in numbers:
-        if not -count <= n < count:
+        if not isinstance(n, int) or not -count <= n < count:
             raise ArgumentError(
-                op, f"argnums must be in [{-count}, {count})", operands={"argnums": argnums}
+                op,
+                f"argnums must name positional arguments, and there are {count}",
+                operands={"argnums": repr(argnums)},
             )
     return tuple(n % count for n in numbers)
 
@@ -105,7 +123,6 @@ class _Selected:
 
     leaves: list[Tensor]
     treedef: TreeDef
-    names: list[str]
     rebuild: Callable[[list[Tensor]], Any]
 
 
@@ -115,8 +132,8 @@ def _select(
     positions = _positions(op, argnums, len(args))
     chosen = args[positions[0]] if isinstance(argnums, int) else tuple(args[p] for p in positions)
     leaves, treedef = flatten(chosen)
-    tensors = [as_tensor(leaf) for leaf in leaves]
     names = leaf_names(chosen, "argument")
+    tensors = [_differentiable(op, n, leaf) for n, leaf in zip(names, leaves, strict=True)]
 
     def rebuild(values: list[Tensor]) -> Any:
         new = unflatten(treedef, values)
@@ -125,18 +142,19 @@ def _select(
             full_args[p] = v
         return fn(*full_args, **kwargs)
 
-    return _Selected(tensors, treedef, names, rebuild)
+    return _Selected(tensors, treedef, rebuild)
 
 
-def _check_floats(op: str, selected: _Selected) -> None:
-    for name, tensor in zip(selected.names, selected.leaves, strict=True):
-        if not tensor.dtype.is_float:
-            raise GradientError(
-                op,
-                "only floating-point arguments have derivatives",
-                operands={name: tensor.type},
-                fix="convert it with .astype('float32'), or leave it out of argnums",
-            )
+def _differentiable(op: str, name: str, leaf: Any) -> Tensor:
+    tensor = as_tensor(leaf) if _is_array(leaf) else None
+    if tensor is None or not tensor.dtype.is_float:
+        raise GradientError(
+            op,
+            "only floating-point arguments have derivatives",
+            operands={name: type(leaf).__name__ if tensor is None else tensor.type},
+            fix="convert it with .astype('float32'), or leave it out of argnums",
+        )
+    return tensor
 
 
 def value_and_grad(fn: Fn, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Fn:
@@ -158,32 +176,41 @@ def value_and_grad(fn: Fn, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         selected = _select("grad", fn, args, kwargs, argnums)
-        _check_floats("grad", selected)
         recorded = record_function(
             fn, selected.leaves, selected.rebuild, [t.type for t in selected.leaves]
         )
-        value = recorded.traced.graph.outputs[0] if recorded.traced.results else None
-        pair = has_aux and recorded.result.kind is tuple and len(recorded.result.children) == 2
-        scalar = recorded.result.children[0] if pair else recorded.result
-        if value is None or scalar.kind is not None or (has_aux and not pair):
-            want = "(value, aux)" if has_aux else "one tensor"
-            raise GradientError(
-                "grad", f"the function must return {want}", fix="reduce to a scalar"
-            )
-        if value.type.size != 1 or not value.dtype.is_float:
-            raise GradientError(
-                "grad",
-                "the function must return one floating-point element",
-                operands={"value": value.type},
-                fix="reduce with .sum() or .mean(), or use jacrev",
-            )
+        _check_scalar(recorded, has_aux)
         graph = _gradient_graph(recorded.traced.graph, len(selected.leaves))
         outputs = _run_graph(graph, recorded.inputs)
         results, grads = outputs[: recorded.traced.results], outputs[-len(selected.leaves) :]
         _commit(recorded.traced, outputs[recorded.traced.results : len(outputs) - len(grads)])
-        return unflatten(recorded.result, results), unflatten(selected.treedef, grads)
+        return recorded.build(results), unflatten(selected.treedef, grads)
 
     return wrapped
+
+
+def _check_scalar(recorded: _Recorded, has_aux: bool) -> None:
+    """That the function returned one float with one element, or with `has_aux` a pair with it."""
+    pair = has_aux and recorded.result.kind is tuple and len(recorded.result.children) == 2
+    scalar = recorded.result.children[0] if pair else recorded.result
+    if has_aux and not pair:
+        raise GradientError(
+            "grad", "with has_aux the function must return (value, aux)", fix="return a pair"
+        )
+    if scalar.kind is not None or recorded.leaves[0] is not _TENSOR:
+        it = type(recorded.leaves[0]).__name__ if scalar.kind is None else scalar.kind.__name__
+        raise GradientError(
+            "grad", "the function must return one tensor", operands={"result": it},
+            fix="return the scalar alone, or (value, aux) with has_aux=True",
+        )  # fmt: skip
+    value = recorded.traced.graph.outputs[0]
+    if value.type.size != 1 or not value.dtype.is_float:
+        raise GradientError(
+            "grad",
+            "the function must return one floating-point element",
+            operands={"value": value.type},
+            fix="reduce with .sum() or .mean(), or use jacrev",
+        )
 
 
 def _gradient_graph(graph: Graph, count: int) -> Graph:
@@ -236,14 +263,15 @@ def vjp(fn: Fn, *primals: Any) -> tuple[Any, Fn]:
         given, given_def = flatten(cotangent)
         if given_def != recorded.result:
             raise ArgumentError("vjp", "the cotangent's structure differs from the result's")
-        seeds = _cotangents(given, results, outputs)
+        chosen = [g for g, leaf in zip(given, recorded.leaves, strict=True) if leaf is _TENSOR]
+        seeds = _cotangents(chosen, results, outputs)
         found = run_program(program, [*inputs, *outputs, *seeds])
         grads: list[Any] = [None] * len(tensors)
         for i, g in zip(wrt, found, strict=True):
             grads[i] = g
         return unflatten(treedef, grads)
 
-    return unflatten(recorded.result, results), pull
+    return recorded.build(results), pull
 
 
 def _cotangents(
@@ -277,6 +305,8 @@ def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, A
         ArgumentError: primals and tangents differ in structure.
         ShapeError: a tangent has not its primal's shape.
     """
+    if not (isinstance(primals, (tuple, list)) and isinstance(tangents, (tuple, list))):
+        raise ArgumentError("jvp", "primals and tangents are tuples, one item per argument")
     leaves, treedef = flatten(tuple(primals))
     directions, tangent_def = flatten(tuple(tangents))
     if treedef != tangent_def:
@@ -306,7 +336,7 @@ def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, A
     tangent_of = dict(zip(floats, outputs[count:], strict=True))
     results = outputs[: traced.results]
     out_tangents = [tangent_of.get(i, full(r.shape, 0, r.dtype)) for i, r in enumerate(results)]
-    return unflatten(recorded.result, results), unflatten(recorded.result, out_tangents)
+    return recorded.build(results), recorded.build(out_tangents)
 
 
 def _standard_basis(x: Tensor) -> Tensor:
@@ -320,6 +350,23 @@ def apply_eye(x: Tensor) -> Tensor:
     return (index.unsqueeze(0) == index.unsqueeze(1)).astype(x.dtype)
 
 
+def _one_argument(op: str, fn: Fn, args: tuple[Any, ...], argnums: int) -> tuple[Tensor, Fn]:
+    """The argument a Jacobian is taken for, and `fn` as a function from it to one tensor."""
+    (at,) = _positions(op, argnums, len(args))
+    x = _differentiable(op, f"argument {at}", args[at])
+
+    def of_x(value: Tensor) -> Tensor:
+        result = fn(*args[:at], value, *args[at + 1 :])
+        if not _is_array(result):
+            raise GradientError(
+                op, "the function must return one tensor",
+                operands={"result": type(result).__name__},
+            )  # fmt: skip
+        return as_tensor(result)
+
+    return x, of_x
+
+
 def jacfwd(fn: Fn, argnums: int = 0) -> Fn:
     """The Jacobian of `fn` (one tensor in `argnums`, one tensor out), column by column in forward
     mode.
@@ -330,12 +377,9 @@ def jacfwd(fn: Fn, argnums: int = 0) -> Fn:
 
     @functools.wraps(fn)
     def wrapped(*args: Any) -> Tensor:
-        x = as_tensor(args[argnums])
+        x, of_x = _one_argument("jacfwd", fn, args, argnums)
 
         def one(direction: Tensor) -> Any:
-            def of_x(value: Tensor) -> Any:
-                return fn(*args[:argnums], value, *args[argnums + 1 :])
-
             return jvp(of_x, (x,), (direction,))[1]
 
         columns = vmap(one)(_standard_basis(x))  # [x.size, *output]
@@ -354,11 +398,7 @@ def jacrev(fn: Fn, argnums: int = 0) -> Fn:
 
     @functools.wraps(fn)
     def wrapped(*args: Any) -> Tensor:
-        x = as_tensor(args[argnums])
-
-        def of_x(value: Tensor) -> Any:
-            return fn(*args[:argnums], value, *args[argnums + 1 :])
-
+        x, of_x = _one_argument("jacrev", fn, args, argnums)
         result, pull = vjp(of_x, x)
         rows = vmap(lambda row: pull(row)[0])(_standard_basis(result))
         return rows.reshape((*result.shape, *x.shape))
@@ -373,27 +413,35 @@ def hessian(fn: Fn, argnums: int = 0) -> Fn:
     return jacfwd(grad(fn, argnums), argnums)
 
 
-def vmap(fn: Fn, in_axes: Any = 0, out_axes: int = 0) -> Fn:
+def vmap(fn: Fn, in_axes: Any = 0, out_axes: Any = 0) -> Fn:
     """`fn` over a batch axis of its arguments, as one program without a loop.
 
     Args:
         fn: written for one example.
         in_axes: which axis of each positional argument is the batch; `None`: not batched. One int
-            for all.
-        out_axes: where the batch axis goes in every result.
+            for all, or one per argument; within a container, one int for it or a container of ints.
+        out_axes: where the batch axis goes in every result, likewise.
+
+    Returns:
+        The new function. Keyword arguments are shared by all examples.
 
     Raises:
+        ArgumentError: (when called) axes do not fit the structure, or the function writes state.
         ShapeError: (when called) batch sizes differ, or nothing is batched.
     """
 
     @functools.wraps(fn)
-    def wrapped(*args: Any) -> Any:
-        axes = in_axes if isinstance(in_axes, (tuple, list)) else (in_axes,) * len(args)
-        if len(axes) != len(args):
-            raise ArgumentError(
-                "vmap", f"in_axes has {len(axes)} entries", operands={"arguments": len(args)}
-            )
-        leaves, leaf_axes, treedef = _batch_leaves(args, axes)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        given, treedef = flatten(args)
+        axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
+        every = _spread("in_axes", axes, treedef)
+        # what is not batched and no array keeps its Python value: flags, names, None
+        batched = [
+            _is_array(v) and (a is not None or isinstance(v, Tensor))
+            for v, a in zip(given, every, strict=True)
+        ]
+        leaves = [as_tensor(v) for v, b in zip(given, batched, strict=True) if b]
+        leaf_axes = [a for a, b in zip(every, batched, strict=True) if b]
         size = _batch_size(leaves, leaf_axes)
         moved = [
             x if a is None else apply(ops.moveaxis, x, a, 0)
@@ -405,7 +453,9 @@ def vmap(fn: Fn, in_axes: Any = 0, out_axes: int = 0) -> Fn:
         ]
 
         def call(values: list[Tensor]) -> Any:
-            return fn(*unflatten(treedef, values))
+            rest = iter(values)
+            new = [next(rest) if b else v for v, b in zip(given, batched, strict=True)]
+            return fn(*unflatten(treedef, new), **kwargs)
 
         recorded = record_function(fn, moved, call, types)
         traced = recorded.traced
@@ -413,10 +463,32 @@ def vmap(fn: Fn, in_axes: Any = 0, out_axes: int = 0) -> Fn:
             _refuse_writes(traced.writes)
         flags = (*(a is not None for a in leaf_axes), *(False for _ in traced.captures))
         outputs = _run_graph(batch_graph(traced.graph, flags, size), recorded.inputs)
-        results = [apply(ops.moveaxis, r, 0, out_axes) for r in outputs[: traced.results]]
-        return unflatten(recorded.result, results)
+        places = _spread("out_axes", out_axes, recorded.result)
+        kept = [p for p, leaf in zip(places, recorded.leaves, strict=True) if leaf is _TENSOR]
+        results = [_placed(r, p) for r, p in zip(outputs[: traced.results], kept, strict=True)]
+        return recorded.build(results)
 
     return wrapped
+
+
+def _placed(result: Tensor, axis: int | None) -> Tensor:
+    if axis is None:
+        raise ArgumentError("vmap", "every result has the batch axis", operands={"out_axes": None})
+    return apply(ops.moveaxis, result, 0, axis)
+
+
+def _spread(name: str, axes: Any, tree: TreeDef) -> list[int | None]:
+    """One axis per leaf, from an axis for all or a container of them."""
+    if axes is None or (isinstance(axes, int) and not isinstance(axes, bool)):
+        return [axes] * tree.leaves
+    keys = tuple(axes) if isinstance(axes, dict) else ()
+    items = [axes[k] for k in tree.keys] if set(keys) == set(tree.keys) and keys else axes
+    fits = tree.kind is not None and (bool(keys) == bool(tree.keys))
+    if not (fits and isinstance(items, (tuple, list)) and len(items) == len(tree.children)):
+        operands = {name: repr(axes), "items": len(tree.children)}
+        rule = f"{name} must be an int, None, or a container of them like the one it is for"
+        raise ArgumentError("vmap", rule, operands=operands)
+    return [a for i, t in zip(items, tree.children, strict=True) for a in _spread(name, i, t)]
 
 
 def _refuse_writes(writes: Sequence[Capture]) -> None:
@@ -426,17 +498,6 @@ def _refuse_writes(writes: Sequence[Capture]) -> None:
         operands={"cell": writes[0].box.type},
         fix="return the new value instead, or pass randomness as an argument",
     )
-
-
-def _batch_leaves(
-    args: Sequence[Any], axes: Sequence[Any]
-) -> tuple[list[Tensor], list[int | None], TreeDef]:
-    leaves, treedef = flatten(tuple(args))
-    tensors = [as_tensor(leaf) for leaf in leaves]
-    per_leaf: list[int | None] = []
-    for arg, axis in zip(args, axes, strict=True):
-        per_leaf += [axis] * len(flatten(arg)[0])
-    return tensors, per_leaf, treedef
 
 
 def _batch_size(leaves: Sequence[Tensor], axes: Sequence[int | None]) -> int:
@@ -479,7 +540,7 @@ def checkpoint(fn: Fn) -> Fn:
         recorded = record_function(fn, boxes, call, [b.type for b in boxes])
         outputs = _run_graph(_wrap_checkpoint(recorded.traced.graph), recorded.inputs)
         _commit(recorded.traced, outputs[recorded.traced.results :])
-        return unflatten(recorded.result, outputs[: recorded.traced.results])
+        return recorded.build(outputs[: recorded.traced.results])
 
     return wrapped
 
