@@ -98,6 +98,9 @@ class Specialisation:
             if not guard.holds():
                 now = getattr(guard.owner, guard.name)
                 return f"{type(guard.owner).__name__}.{guard.name}: {guard.value!r} -> {now!r}"
+        for constant in self.traced.constants:
+            if not constant.holds():
+                return f"constant {constant}: changed in place"
         for box, seen in self.grads_seen:
             if (read_grad(box) is not None) != seen:
                 name = getattr(box, "name", "") or str(box.type)

@@ -20,7 +20,7 @@ from pellucid.core.source import user_line
 from pellucid.graph.ir import ArrayAttr, Graph, GraphBuilder, Node, TensorType, Value, emit
 from pellucid.ops.create import CONSTANT
 from pellucid.ops.identity import stop_gradient
-from pellucid.tensor.box import STATE, Box
+from pellucid.tensor.box import STATE, Array, Box
 
 Kind = Literal["jit", "transform"]
 
@@ -64,6 +64,22 @@ class Guard:
         return bool(getattr(self.owner, self.name) == self.value)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A plain tensor the function read from outside, whose contents became part of the program."""
+
+    box: Box
+    array: Array
+    source: str
+
+    def holds(self) -> bool:
+        """Whether the tensor still has the contents seen while tracing."""
+        return self.box._array is self.array
+
+    def __str__(self) -> str:
+        return f"{self.box.type} read at {self.source}"
+
+
 @dataclass(frozen=True, slots=True)
 class Traced:
     """What tracing left: the graph `(arguments, captures) -> (results, writes)` and how to read
@@ -77,7 +93,7 @@ class Traced:
     writes: tuple[Capture, ...]
     cleared: tuple[Box, ...]
     guards: tuple[Guard, ...]
-    constants: tuple[str, ...]
+    constants: tuple[Constant, ...]
     aux: Any = None
 
 
@@ -92,7 +108,7 @@ class Trace:
     inputs: dict[Capture, Value] = field(default_factory=dict)
     current: dict[Box, Value] = field(default_factory=dict)
     constants: dict[Box, Value] = field(default_factory=dict)
-    constant_notes: list[str] = field(default_factory=list)
+    constants_read: list[Constant] = field(default_factory=list)
     grads: dict[Box, Box | None] = field(default_factory=dict)
     grads_read: dict[Box, bool] = field(default_factory=dict)
     leaves: dict[Value, Box] = field(default_factory=dict)
@@ -164,9 +180,10 @@ class Trace:
     def _constant(self, box: Box) -> Value:
         value = self.constants.get(box)
         if value is None:
-            value = emit(CONSTANT, value=ArrayAttr(np.asarray(box._array)))
+            array = box.shared()
+            value = emit(CONSTANT, value=ArrayAttr(array))
             self.constants[box] = value
-            self.constant_notes.append(f"{box.type} read at {user_line()}")
+            self.constants_read.append(Constant(box, array, user_line()))
         return value
 
     def record(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -272,7 +289,7 @@ class Trace:
             writes=tuple(c for c, _ in writes),
             cleared=tuple(cleared),
             guards=tuple(self.guards),
-            constants=tuple(self.constant_notes),
+            constants=tuple(self.constants_read),
             aux=aux,
         )
 
