@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from pellucid.core import dtype as dt
 from pellucid.core.errors import ArgumentError
-from pellucid.nn.checkpoint import load_tensors, save_tensors, write_atomically
+from pellucid.nn.checkpoint import load_tensors, save_tensors
 from pellucid.tensor.tensor import Tensor
 
 
@@ -37,17 +37,3 @@ def test_damaged_file_is_refused(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ArgumentError, match="not a whole safetensors file"):
         load_tensors(path)
-
-
-def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x"
-    write_atomically(path, b"old")
-
-    def full(descriptor: int) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("pellucid.nn.checkpoint.os.fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["x"]

@@ -14,7 +14,7 @@ import pytest
 
 from pellucid.core.config import Config
 from pellucid.core.errors import ArgumentError
-from pellucid.runtime.cache import Cache, DiskStore, open_cache, write_atomically
+from pellucid.runtime.cache import Cache, DiskStore, open_cache
 
 
 def key_of(text: str) -> str:
@@ -186,11 +186,3 @@ def test_two_processes_share_a_folder(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
     assert DiskStore(tmp_path).info().entries == 7
-
-
-def test_write_atomically_replaces(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    write_atomically(path, b"one")
-    write_atomically(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert list(tmp_path.iterdir()) == [path]

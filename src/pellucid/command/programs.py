@@ -140,7 +140,7 @@ class Text(Problem):
         held_out = data.CharDataset(text[cut:], CONTEXT, self.train.vocabulary)
         config = nn.GPTConfig(vocab_size=len(self.train.vocabulary), block_size=CONTEXT)
         self.model = self.gpt = CharGPT(config)
-        self.batch_size, self.lr, self.steps = 12, 3e-3, 1500
+        self.batch_size, self.lr, self.steps = 12, 3e-3, 1000
         windows = np.arange(64) * (len(held_out) // 64)
         rows = windows[:, None] + np.arange(CONTEXT + 1)
         self.x_test, self.y_test = np.split(held_out.tokens[rows], [CONTEXT], axis=1)

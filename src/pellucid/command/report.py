@@ -21,11 +21,11 @@ from pellucid.command.figures import (
     training_curve,
 )
 from pellucid.command.training import Trained
+from pellucid.core.files import write_atomically
 from pellucid.core.version import VERSION
 from pellucid.graph.ir import Graph
 from pellucid.graph.stats import graph_cost
 from pellucid.passes.manager import PassStats
-from pellucid.runtime.cache import write_atomically
 from pellucid.runtime.machine import MachineLimits
 from pellucid.runtime.profiler import KernelTime, Profile
 from pellucid.tensor.lowered import Lowered

@@ -5,8 +5,6 @@ Enters names and arrays; leaves a file, or the arrays read back. Knows nothing o
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from pellucid.core.dtype import (
     uint64,
 )
 from pellucid.core.errors import ArgumentError
+from pellucid.core.files import write_atomically
 from pellucid.tensor.tensor import Tensor
 
 Array = NDArray[Any]
@@ -45,21 +44,6 @@ _FILE_NAMES: Mapping[str, DType] = {
     "F16": float16, "BF16": bfloat16, "F32": float32, "F64": float64,
     "F8_E4M3": float8_e4m3fn, "F8_E5M2": float8_e5m2,
 }  # fmt: skip
-
-
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Put `data` at `path` in one step: a crash or a full disk leaves the old file as it was."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def save_tensors(
@@ -78,7 +62,7 @@ def save_tensors(
         name: np.ascontiguousarray(t.numpy() if isinstance(t, Tensor) else t).reshape(t.shape)
         for name, t in tensors.items()
     }
-    write_atomically(path, safetensors.numpy.save(arrays, dict(metadata or {}) or None))
+    write_atomically(path, safetensors.numpy.save(arrays, dict(metadata or {}) or None), flush=True)
 
 
 def load_tensors(path: str | Path) -> dict[str, Array]:

@@ -15,7 +15,6 @@ import functools
 import hashlib
 import os
 import re
-import tempfile
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from pellucid.core.config import CONFIG, Config
 from pellucid.core.errors import ArgumentError
+from pellucid.core.files import write_atomically
 from pellucid.core.log import get_logger
 
 LOG = get_logger("runtime.cache")
@@ -196,23 +196,6 @@ def open_cache(config: Config = CONFIG) -> Cache:
 @functools.cache
 def _open(folder: Path | None) -> Cache:
     return Cache(DiskStore(folder) if folder else None)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that others see all of it or nothing, even when this is interrupted.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    except BaseException:  # an interrupt must not leave the part behind either
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 def _remove(path: Path) -> None:

@@ -24,12 +24,12 @@ from pellucid.codegen.llvm import compile_ir, render_kernel
 from pellucid.compile import this_machine
 from pellucid.core.config import CONFIG, Config
 from pellucid.core.dtype import float32
+from pellucid.core.files import write_atomically
 from pellucid.core.log import get_logger
 from pellucid.core.target import Target
 from pellucid.core.version import VERSION
 from pellucid.loop.ir import Kernel
 from pellucid.runtime.buffer import data_pointer, default_allocator
-from pellucid.runtime.cache import write_atomically
 from pellucid.runtime.machine_kernels import (
     LINE_BYTES,
     arithmetic_chains,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.runtime.cache import write_atomically
+from pellucid.core.files import write_atomically
 from pellucid.runtime.program import Program, ProgramCall
 
 
