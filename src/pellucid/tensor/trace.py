@@ -20,7 +20,7 @@ from pellucid.core.source import user_line
 from pellucid.graph.ir import ArrayAttr, Graph, GraphBuilder, Node, TensorType, Value, emit
 from pellucid.ops.create import CONSTANT
 from pellucid.ops.identity import stop_gradient
-from pellucid.tensor.box import STATE, Array, Box
+from pellucid.tensor.box import STATE, Array, Box, leaked
 
 Kind = Literal["jit", "transform"]
 
@@ -152,11 +152,7 @@ class Trace:
         if box in self.current:
             return self.current[box]
         if box._trace is not None and not self._encloses(box._trace):
-            raise TraceError(
-                "tensor",
-                "this tensor was made while another function was traced, which has ended",
-                fix="return it from the traced function",
-            )
+            raise leaked()
         plain_data = not (box.is_cell or box.requires_grad or box._trace is not None)
         if self.kind == "jit" and plain_data:
             return self._constant(box)
