@@ -255,9 +255,11 @@ class JitFunction(Generic[P, R]):
     def _reason(self, signature: Signature, key: Any) -> str:
         if not self._history:
             return "it was called for the first time"
-        for spec in self._compiled.get(key, ()):
-            return f"state it read has changed: {spec.mismatch()}"
-        nearest = min(self._history, key=lambda s: len(signature.differences(s.signature)))
+        fitting = self._compiled.get(key)
+        if fitting:
+            return f"state it read has changed: {fitting[-1].mismatch()}"
+        latest_first = self._history[::-1]
+        nearest = min(latest_first, key=lambda s: len(signature.differences(s.signature)))
         return "arguments changed: " + "; ".join(signature.differences(nearest.signature))
 
     def _trace(
