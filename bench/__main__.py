@@ -18,11 +18,11 @@ RESULTS = Path(__file__).resolve().parent / "results"
 def main(what: str, threads: int, compiled: bool) -> None:
     """Measure and compare; tables on screen, rows as JSON in bench/results."""
     if what in ("gemm", "all"):
-        gemm.main(threads, RESULTS / "gemm.json")
+        gemm.main(threads, RESULTS / f"gemm_{threads}.json")
     if what in ("startup", "all"):
         startup.main(RESULTS / "startup.json")
     if what in ("steps", "all"):
-        steps.main(threads, compiled, RESULTS / "steps.json")
+        steps.main(threads, compiled, RESULTS / f"steps_{threads}.json")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds per call over rounds."""
+    """Seconds per call over rounds: `low` and `high` are the 10th and 90th percentile."""
 
     median: float
+    best: float
     low: float
     high: float
     rounds: int
@@ -58,11 +59,12 @@ def race(steps: Mapping[str, Step], rounds: int = 15, slot: float = 0.05) -> dic
 
 
 def summary(times: list[float]) -> Timing:
-    """Median and the 10th and 90th percentile."""
+    """Median, least, and the 10th and 90th percentile."""
     ordered = sorted(times)
     last = len(ordered) - 1
     return Timing(
         statistics.median(ordered),
+        ordered[0],
         ordered[round(0.1 * last)],
         ordered[round(0.9 * last)],
         len(ordered),
