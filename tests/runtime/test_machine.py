@@ -47,6 +47,15 @@ def test_the_roof_is_the_slower_of_arithmetic_and_memory(limits: MachineLimits) 
     peak, memory = limits.flops[limits.threads], limits.read["DRAM"][limits.threads]
     assert limits.roof(int(peak), 0) == pytest.approx(1, rel=1e-3)
     assert limits.roof(0, int(memory)) == pytest.approx(1, rel=1e-3)
+    assert limits.roof(0, int(memory), "L1") < 1
+
+
+def test_the_level_is_the_nearest_that_holds_the_data(limits: MachineLimits) -> None:
+    target = this_machine()
+    assert limits.level(64) == "L1"
+    assert limits.level(target.l1_bytes * limits.threads + 1) == "L2"
+    assert limits.level(1 << 40) == "DRAM"
+    assert replace(limits, read={"DRAM": limits.read["DRAM"]}).level(64) == "DRAM"
 
 
 def test_limits_are_kept_and_damage_is_mended(

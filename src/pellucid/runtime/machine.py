@@ -76,12 +76,26 @@ class MachineLimits:
     wake_ns: float
     seconds: float
 
-    def roof(self, flops: int, nbytes: int) -> float:
-        """The least seconds that so much work can take from memory: the roofline model.
+    def roof(self, flops: int, nbytes: int, level: str = "DRAM") -> float:
+        """The least seconds that so much work can take from `level`: the roofline model.
 
         Source: Williams, Waterman and Patterson, "Roofline" (2009).
         """
-        return max(flops / self.flops[self.threads], nbytes / self.read["DRAM"][self.threads])
+        return max(flops / self.flops[self.threads], nbytes / self.read[level][self.threads])
+
+    def level(self, nbytes: int) -> str:
+        """The nearest level of this machine's memory that holds so many bytes.
+
+        L1 and L2 are each core's own, so that threads together have that many times their size.
+        """
+        target, threads = this_machine(), self.threads
+        sizes = {
+            "L1": target.l1_bytes * threads,
+            "L2": target.l2_bytes * threads,
+            "L3": target.l3_bytes,
+        }
+        fitting = (name for name, size in sizes.items() if nbytes <= size and name in self.read)
+        return next(fitting, "DRAM")
 
     def table(self) -> str:
         """All figures as text."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pellucid.runtime.executable import Executable
 from pellucid.runtime.machine import MachineLimits
 from pellucid.runtime.pool import get_num_threads
+from pellucid.runtime.program import ProgramCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,9 @@ class KernelTime:
         seconds: median time.
         flops: operations.
         nbytes: bytes of its arguments, each moved once.
-        roof: seconds by the roofline model; None without the machine's limits.
+        roof: seconds by the roofline model, its data in the nearest cache that holds it; None
+            without the machine's limits.
+        level: that cache, `L1` to `L3`, or `DRAM`.
     """
 
     kernel: str
@@ -39,6 +42,7 @@ class KernelTime:
     flops: int
     nbytes: int
     roof: float | None
+    level: str = "DRAM"
 
     @property
     def flops_per_second(self) -> float:
@@ -116,11 +120,14 @@ def profile(
     runs = [executable.run_profiled(own)[1] for _ in range(repeats + 1)]
     each = np.array([run[:, 1] - run[:, 0] for run in runs[1:]])  # the first run warms up
     median = np.median(each, axis=0) * 1e-9
-    calls = tuple(
-        KernelTime(
-            call.kernel, call.nodes, call.sources, float(seconds), call.flops, call.nbytes,
-            None if limits is None else limits.roof(call.flops, call.nbytes),
-        )
-        for call, seconds in zip(program.calls, median, strict=True)
-    )  # fmt: skip
+    pairs = zip(program.calls, median, strict=True)
+    calls = tuple(_timed(call, float(seconds), limits) for call, seconds in pairs)
     return Profile(program.name, get_num_threads(), repeats, calls, runs[-1])
+
+
+def _timed(call: ProgramCall, seconds: float, limits: MachineLimits | None) -> KernelTime:
+    level = "DRAM" if limits is None else limits.level(call.nbytes)
+    roof = None if limits is None else limits.roof(call.flops, call.nbytes, level)
+    return KernelTime(
+        call.kernel, call.nodes, call.sources, seconds, call.flops, call.nbytes, roof, level
+    )
