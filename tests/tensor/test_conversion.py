@@ -137,6 +137,20 @@ def test_copies_and_pickles(again: Any) -> None:
         assert getattr(y, "name", "") == getattr(x, "name", "")
 
 
+def test_copies_have_the_gradient_but_no_tape() -> None:
+    p = pl.Parameter(A)
+    y = p * 2
+    y.sum().backward()
+    again = copy.deepcopy(p)
+    assert again.grad is not None
+    assert again.grad is not p.grad
+    assert again.grad.tolist() == np.full_like(A, 2).tolist()
+    assert not copy.deepcopy(y).requires_grad
+    with pl.no_grad():
+        again.assign_(again + 1)
+    assert p.tolist() == A.tolist()
+
+
 def test_files(tmp_path: Path) -> None:
     tensors = {"a": pl.Tensor(A), "b": pl.Tensor([1, 2]), "c": pl.zeros((0, 2), "bfloat16")}
     pl.save(tmp_path / "x.safetensors", tensors)

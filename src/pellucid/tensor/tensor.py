@@ -239,6 +239,12 @@ class Tensor(Arithmetic, Shaping):
             raise ShapeError(what, "needs exactly one element", operands={"tensor": self.type})
         return array.item()
 
+    def __reduce__(self) -> Any:
+        """What copies and pickles hold: elements, gradient and name, but no tape."""
+        array = np.array(self._concrete("copy"))
+        wants = self.requires_grad and self._edge is None
+        return _restored, (type(self), array, wants, self._grad, getattr(self, "name", None))
+
     def __dlpack__(self, **kwargs: Any) -> Any:
         array = self._concrete("dlpack")
         return (array.copy() if self.is_cell else array).__dlpack__(**kwargs)
@@ -334,7 +340,19 @@ class Tensor(Arithmetic, Shaping):
             trace.write(self, trace.value_of(result))
 
 
+def _restored(
+    cls: type[Tensor], array: Array, requires_grad: bool, grad: Tensor | None, name: str | None
+) -> Tensor:
+    tensor = cls.__new__(cls)
+    Box.__init__(tensor, array, requires_grad)
+    tensor._grad = grad
+    if name is not None:
+        tensor.name = name  # type: ignore[attr-defined]  # only cells have names
+    return tensor
+
+
 _INSTEAD = {
+    "copy": "use x.clone()",
     "bool": "use pellucid.where(condition, a, b), or make the argument static with static_argnames",
     "index": "use pellucid.take, or make the argument static with static_argnames",
     "int": "keep it a tensor, or make the argument static with static_argnames",
