@@ -63,13 +63,28 @@ def test_a_short_tour_shows_every_layer(model: str, tmp_path: Path) -> None:
     assert "bit for bit" in done.output
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     _check_report(text)
-    assert text.count("<svg") == 3
-    for part in ("graph step(", "define void @kernel_", "alloc ", "group_fusion", "of roof"):
+    assert text.count("<svg") == 4
+    assert text.count("<title>") > 20  # pictures explain themselves
+    for part in (
+        "graph step(",
+        "define void @kernel_",
+        "alloc ",
+        "group_fusion",
+        "of roof",
+        "1. split(",
+    ):
         assert part in text, part
     changed = set(re.findall(r"The graph after (\w+) <small>", text))
     assert changed <= {p.name for p in PASSES}
     assert "group_fusion" in changed
     assert set(re.findall(r"<pre>kernel (\w+)\(", text))
+    assert re.search(r"<pre>programs\.py:\d+  \S+", text)  # the user's line, with its text
+    plan = re.search(
+        r"arena ([\d,]+) B; lower bound ([\d,]+) B; without reuse ([\d,]+) B", done.output
+    )
+    assert plan is not None
+    for size in plan.groups():
+        assert f"{size} B</text>" in text
     assert (
         pl.load(tmp_path / "model.safetensors").keys()
         == make_problem(model).model.state_dict().keys()

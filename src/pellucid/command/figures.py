@@ -8,10 +8,10 @@ from html import escape
 
 from pellucid.runtime.machine import MachineLimits
 from pellucid.runtime.memory_plan import MemoryPlan, Rectangle
-from pellucid.runtime.profiler import Profile
+from pellucid.runtime.profiler import KernelTime, Profile
 
 _WIDTH, _HEIGHT = 900, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 24, 16, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 64, 16, 46
 
 
 class _Axes:
@@ -61,6 +61,28 @@ class _Axes:
                 f'<path class="grid" d="M{_LEFT},{at:.1f}H{right}"/>'
                 f'<text class="tick end" x="{_LEFT - 6}" y="{at + 4:.1f}">{escape(label)}</text>'
             )
+
+    def right(self, name: str, labels: Ticks) -> None:
+        """A second scale on the right, for what is drawn in other units."""
+        edge, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+        self.parts.append(
+            f'<path class="axis" d="M{edge},{_TOP}V{bottom}"/>'
+            f'<text class="name" transform="translate({_WIDTH - 8},{(_TOP + bottom) / 2}) '
+            f'rotate(-90)">{escape(name)}</text>'
+        )
+        self.parts += [
+            f'<text class="start" x="{edge + 6}" y="{self.y(v) + 4:.1f}">{escape(label)}</text>'
+            for v, label in labels
+        ]
+
+    def text(self, at: tuple[float, float], towards: tuple[float, float], text: str) -> None:
+        """Words that run along the line from one point towards another, a little above it."""
+        x, y = self.x(at[0]), self.y(at[1])
+        angle = math.degrees(math.atan2(self.y(towards[1]) - y, self.x(towards[0]) - x))
+        self.parts.append(
+            f'<text class="start" transform="translate({x:.1f},{y:.1f}) rotate({angle:.1f})" '
+            f'dx="8" dy="-4">{escape(text)}</text>'
+        )
 
     def line(self, points: Sequence[tuple[float, float]], style: str, title: str = "") -> None:
         path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
@@ -120,6 +142,8 @@ def training_curve(losses: Sequence[float], accuracies: Sequence[tuple[int, floa
         if i % stride == 0:
             smooth.append((i + 1, mean))
     axes.line(smooth, "line", "loss, smoothed")
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    axes.right("test accuracy", [(share * high, f"{share:.0%}") for share in shares])
     axes.line([(n, a * high) for n, a in accuracies], "second", "test accuracy")
     for n, a in accuracies:
         axes.dot(n, a * high, f"step {n:,}: test accuracy {a:.1%}")
@@ -131,8 +155,8 @@ def memory_picture(plan: MemoryPlan) -> str:
     calls = max((r.end for r in plan.rectangles), default=0) + 1
     axes = _Axes((0, calls), (0, max(plan.peak, 1)))
     axes.frame(
-        "kernel call",
-        "arena",
+        "kernel call, in the order they run",
+        "offset in the arena",
         [(t, f"{t:,.0f}") for t in ticks(calls)],
         [(t, readable_bytes(t)) for t in ticks(plan.peak)],
     )
@@ -142,6 +166,28 @@ def memory_picture(plan: MemoryPlan) -> str:
     return axes.svg("memory plan: lifetimes by offsets")
 
 
+def memory_bars(plan: MemoryPlan) -> str:
+    """The arena's size beside what no reuse would take, and what no plan can beat."""
+    sizes = {
+        "an address of its own for each": plan.no_reuse,
+        "the arena": plan.peak,
+        "lower bound": plan.bound,
+    }
+    scale, rows = 520 / max(plan.no_reuse, 1), []
+    for i, (name, size) in enumerate(sizes.items()):
+        y, width = 8 + 30 * i, max(size * scale, 1.0)
+        rows.append(
+            f'<text class="end" x="230" y="{y + 15}">{escape(name)}</text>'
+            f'<rect class="amount" x="240" y="{y}" width="{width:.1f}" height="20">'
+            f"<title>{size:,} B</title></rect>"
+            f'<text class="start" x="{248 + width:.1f}" y="{y + 15}">{size:,} B</text>'
+        )
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {16 + 30 * len(sizes)}" role="img" '
+        f'aria-label="sizes of the arena">{"".join(rows)}</svg>'
+    )
+
+
 def _rectangle(axes: _Axes, r: Rectangle) -> str:
     x, y = axes.x(r.start), axes.y(r.offset + r.size)
     width, height = axes.x(r.end + 1) - x, axes.y(r.offset) - y
@@ -149,10 +195,13 @@ def _rectangle(axes: _Axes, r: Rectangle) -> str:
     title = (
         f"{r.name}: {r.size:,} B at offset {r.offset:,}, alive from call {r.start} to call {r.end}"
     )
-    return (
+    box = (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{max(height, 0.5):.2f}" '
-        f'style="fill:hsl({hue} 55% 55%)"><title>{escape(title)}</title></rect>'
+        f'style="fill:hsl({hue} 55% 65%)"><title>{escape(title)}</title></rect>'
     )
+    if height < 14 or width < 7 * len(r.name) + 8:
+        return box
+    return f'{box}<text class="in" x="{x + 4:.1f}" y="{y + 13:.1f}">{escape(r.name)}</text>'
 
 
 def roofline(profile: Profile, limits: MachineLimits) -> str:
@@ -168,17 +217,31 @@ def roofline(profile: Profile, limits: MachineLimits) -> str:
         [(v, f"{v:g}") for v in (0.1, 1, 10, 100)],
         [(10.0**e, f"{10.0**e:g}") for e in range(-1, int(math.log10(peak * 2)) + 1)],
     )
-    for level, speeds in limits.read.items():
-        speed = speeds[limits.threads] / 1e9
-        turn = peak / speed
-        title = f"{level}: {speed:.0f} GB/s, {peak:.0f} GFLOP/s"
-        style = "roof" if level == "DRAM" else "faint"
-        points = [(0.03, 0.03 * speed), (min(turn, 300.0), min(peak, 300.0 * speed)), (300.0, peak)]
-        axes.line(points, style, title)
+    _draw_roofs(axes, limits, peak)
     for call in profile.calls:
         if call.flops and call.nbytes:
             size = 3 + 9 * math.sqrt(call.seconds / max(profile.seconds, 1e-12))
-            title = f"{call.kernel}: {call.seconds * 1e6:,.1f} us"
             rate = max(call.flops_per_second / 1e9, 0.1)
-            axes.dot(min(max(call.flops / call.nbytes, 0.03), 300), rate, title, size)
+            at = min(max(call.flops / call.nbytes, 0.03), 300)
+            axes.dot(at, rate, _describe(call), size)
     return axes.svg("roofline: kernels under the machine's limits")
+
+
+def _draw_roofs(axes: _Axes, limits: MachineLimits, peak: float) -> None:
+    """A slope for each level's bandwidth, up to the flat roof of arithmetic."""
+    for level, speeds in limits.read.items():
+        speed = speeds[limits.threads] / 1e9
+        turn = min(peak / speed, 300.0)
+        title = f"{level}: {speed:.0f} GB/s, {peak:.0f} GFLOP/s"
+        points = [(0.03, 0.03 * speed), (turn, turn * speed), (300.0, peak)]
+        axes.line(points, "roof" if level == "DRAM" else "faint", title)
+        axes.text(points[0], points[1], f"{level} {speed:.0f} GB/s")
+    axes.text((60.0, peak), (300.0, peak), f"arithmetic {peak:.0f} GFLOP/s")
+
+
+def _describe(call: KernelTime) -> str:
+    where = f", from {', '.join(call.sources)}" if call.sources else ""
+    return (
+        f"{call.kernel}: {call.seconds * 1e6:,.1f} us, {call.flops_per_second / 1e9:.1f} GFLOP/s, "
+        f"{call.bytes_per_second / 1e9:.1f} GB/s{where}"
+    )

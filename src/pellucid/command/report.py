@@ -6,6 +6,7 @@ Enters what the tour found; leaves the file. Measures and computes nothing itsel
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
@@ -15,6 +16,7 @@ from string import Template
 from pellucid.codegen.kernel import CompiledKernel
 from pellucid.command import programs
 from pellucid.command.figures import (
+    memory_bars,
     memory_picture,
     readable_bytes,
     roofline,
@@ -85,22 +87,16 @@ def _sections(f: Findings) -> dict[str, str]:
         ),
         "kernels": _kernels(f),
         "memory": memory_picture(plan),
-        "memory_facts": _facts(
-            {
-                "arena": readable_bytes(plan.peak),
-                "lower bound": readable_bytes(plan.bound),
-                "without reuse": readable_bytes(plan.no_reuse),
-            }
-        ),
+        "memory_bars": memory_bars(plan),
         "time_intro": (
             f"{f.profile.seconds * 1e6:,.0f} us in kernels, {f.profile.threads} threads, medians "
-            f"of {f.profile.repeats} runs. Each dot is a kernel, larger if it takes longer. Red: "
-            f"the most this machine was measured to do, {limits.flops[limits.threads] / 1e9:.0f} "
-            f"GFLOP/s and {limits.read['DRAM'][limits.threads] / 1e9:.0f} GB/s from memory; grey: "
-            "from its caches."
+            f"of {f.profile.repeats} runs. Each dot is a kernel that computes, larger if it takes "
+            "longer. Lines are the most this machine was measured to do with data from memory "
+            "(red) and from its caches (grey). The table's last columns say how close each kernel "
+            "comes to its roof: arithmetic, or the nearest memory that holds its data."
         ),
         "roofline": roofline(f.profile, limits),
-        "time_rows": "".join(_time_row(c, f.profile.seconds) for c in slowest),
+        "time_rows": "".join(_time_row(c, f.profile.seconds, limits) for c in slowest),
         "limits": escape(limits.table()),
         "notes": "".join(
             f"<h3>{escape(head)}</h3><pre>{escape(text)}</pre>" for head, text in f.notes.items()
@@ -150,38 +146,71 @@ def _details(summary: str, text: str) -> str:
 
 def _kernels(f: Findings) -> str:
     """Each distinct kernel, the one that takes most time first."""
-    spent: dict[str, float] = {}
-    sources: dict[str, tuple[str, ...]] = {}
+    calls: dict[str, list[KernelTime]] = {}
     for symbol, call in zip(f.lowered.compiled.symbols, f.profile.calls, strict=True):
-        spent[symbol] = spent.get(symbol, 0.0) + call.seconds
-        sources[symbol] = tuple(dict.fromkeys((*sources.get(symbol, ()), *call.sources)))
-    kernels = f.lowered.compiled.kernels
+        calls.setdefault(symbol, []).append(call)
+    kernels, total = f.lowered.compiled.kernels, f.profile.seconds
+    spent = {symbol: sum(c.seconds for c in of) for symbol, of in calls.items()}
     order = sorted(kernels, key=lambda symbol: -spent[symbol])
-    return "".join(_kernel(kernels[s], spent[s] / f.profile.seconds, sources[s]) for s in order)
+    return "".join(_kernel(kernels[s], calls[s], spent[s] / max(total, 1e-12)) for s in order)
 
 
-def _kernel(kernel: CompiledKernel, share: float, sources: tuple[str, ...]) -> str:
-    steps = "\n".join(f"{s.name}({', '.join(map(str, s.args))})" for s in kernel.steps[1:])
-    parts = (
-        _details("loop nest as lowered", str(kernel.kernel))
-        + _details(f"schedule: {len(kernel.steps) - 1} steps", steps or "none")
-        + _details("loop nest after scheduling", str(kernel.scheduled))
-        + _details("LLVM IR", kernel.ir)
-        + _details("assembly", kernel.assembly)
+def _kernel(kernel: CompiledKernel, calls: list[KernelTime], share: float) -> str:
+    sources = tuple(dict.fromkeys(s for call in calls for s in call.sources))
+    count = f"{len(calls)} calls, " if len(calls) > 1 else ""
+    head = (
+        f"{escape(kernel.kernel.name)} <small>{count}{share:.1%} of the time; "
+        f"{escape(', '.join(sources))}</small>"
     )
-    where = escape(", ".join(sources))
-    head = f"{escape(kernel.kernel.name)} <small>{share:.1%} of the time; {where}</small>"
-    return f"<details><summary>{head}</summary>{parts}</details>"
+    parts = (
+        f"<pre>{escape(_source_text(sources))}</pre>",
+        _details("loop nest as lowered", str(kernel.kernel)),
+        _staircase(kernel),
+        _details("loop nest after scheduling", str(kernel.scheduled)),
+        _details("LLVM IR", kernel.ir),
+        _details("assembly", kernel.assembly),
+    )
+    return f"<details><summary>{head}</summary>{''.join(parts)}</details>"
 
 
-def _time_row(call: KernelTime, total: float) -> str:
+def _source_text(sources: Sequence[str]) -> str:
+    """The user's lines, where they are the tour's own: `programs.py:35  x = ...`."""
+    name = Path(programs.__file__).name
+    lines = inspect.getsource(programs).splitlines()
+    found = []
+    for source in sources:
+        file, _, number = source.rpartition(":")
+        text = lines[int(number) - 1].strip() if file == name else ""
+        found.append(f"{source}  {text}".rstrip())
+    return "\n".join(found)
+
+
+def _staircase(kernel: CompiledKernel) -> str:
+    """Each schedule step, with the loop nest it made."""
+    steps = kernel.steps[1:]
+    inside = "".join(
+        _details(escape(f"{i}. {s.name}({', '.join(map(str, s.args))})"), str(s.kernel))
+        for i, s in enumerate(steps, 1)
+    )
+    head = f"schedule: {len(steps)} steps, each with the loop nest it made"
+    return f"<details><summary>{head}</summary>{inside}</details>"
+
+
+def _limit(call: KernelTime, limits: MachineLimits) -> str:
+    """What the kernel's roof is: `arithmetic`, or the level its data comes from."""
+    computing = call.flops / limits.flops[limits.threads]
+    return "arithmetic" if call.roof is not None and call.roof <= computing else call.level
+
+
+def _time_row(call: KernelTime, total: float, limits: MachineLimits) -> str:
     share = call.seconds / max(total, 1e-12)
     roof = "" if call.roof is None else f"{call.roof / max(call.seconds, 1e-9):.0%}"
+    limit = _limit(call, limits)
     where = escape(", ".join(call.sources))
     return (
         f"<tr><td>{escape(call.kernel)}<br><small>{where}</small></td>"
         f"<td>{call.seconds * 1e6:,.1f}</td><td>{share:.1%}</td>"
         f'<td class="bar"><i style="width:{share:.1%}"></i></td>'
         f"<td>{call.flops_per_second / 1e9:.1f}</td><td>{call.bytes_per_second / 1e9:.1f}</td>"
-        f"<td>{roof}</td></tr>"
+        f"<td>{roof}</td><td>{limit}</td></tr>"
     )
