@@ -23,6 +23,7 @@ from pellucid.codegen.llvm_index import (
 )
 from pellucid.codegen.llvm_lanes import Ops
 from pellucid.codegen.llvm_ops import apply
+from pellucid.codegen.llvm_stride import MOST_STEP, chunks_touched, gather_chunks, read_mask
 from pellucid.codegen.llvm_types import (
     Value,
     constant,
@@ -249,6 +250,8 @@ class Expressions:
             return self._load_lanes(place, self.pointer(place, form), place.lanes, "")
         if form.uniform:
             return self._load_lanes(place, self.pointer(place, form), 1, "")
+        if not form.vector and 1 < form.lane <= MOST_STEP and not place.padded:
+            return self._load_apart(place, form)
         if form.vector or form.lane not in (1, -1):
             return self._gather(place, form)
         if form.lane == 1:
@@ -269,9 +272,7 @@ class Expressions:
 
     def _read(self, place: Storage, text: str, width: int) -> Value:
         """A load, reused while no store to `place` intervenes; packed floats are unpacked."""
-        floor = max(place.pin, self.function.certain_level)
-        raw = self.function.pure(text, floor, self.load_key(place, text))
-        return from_memory(self.function, raw, place.dtype, width, self.target)
+        return from_memory(self.function, self._raw(place, text), place.dtype, width, self.target)
 
     @staticmethod
     def load_key(place: Storage, text: str) -> str:
@@ -285,18 +286,44 @@ class Expressions:
         align = min(align, place.dtype.itemsize * width)
         return f"load {vector(kind, width)}, ptr {pointer}, align {align}"
 
+    def _load_apart(self, place: Storage, form: Affine) -> Value:
+        """Lanes a few elements apart: whole vectors, and their elements picked out."""
+        width, step = self.width, form.lane
+        kind = vector(storage(place.dtype), width)
+        chunks = []
+        for chunk in range(chunks_touched(width, step)):
+            mask = read_mask(self.function, self.mask, width, step, chunk)
+            if mask and "true" not in mask and mask.startswith("<"):
+                chunks.append("poison")
+                continue
+            at = replace(form, const=form.const + chunk * width)
+            chunks.append(self._raw(place, self.lanes_text(place, self.pointer(place, at), mask)))
+        picked = gather_chunks(self.function, kind, chunks, step)
+        return from_memory(self.function, picked, place.dtype, width, self.target)
+
+    def _raw(self, place: Storage, text: str) -> str:
+        """A load as it is in memory, reused while no store to `place` intervenes."""
+        floor = max(place.pin, self.function.certain_level)
+        return self.function.pure(text, floor, self.load_key(place, text))
+
     def _load_lanes(self, place: Storage, pointer: str, width: int, mask: str) -> Value:
         if not mask or place.padded or width == 1:
             return self._read(place, self.load_text(place, pointer, width), width)
+        return self._read(place, self.lanes_text(place, pointer, mask), width)
+
+    def lanes_text(self, place: Storage, pointer: str, mask: str) -> str:
+        """A load of one element per lane of the loop, under a mask if there is one."""
+        width = self.width
+        if not mask:
+            return self.load_text(place, pointer, width)
         kind = vector(storage(place.dtype), width)
         name = f"llvm.masked.load.{suffix(kind)}.p0"
         bits = vector("i1", width)
         self.function.module.declare(f"{kind} @{name}(ptr, i32, {bits}, {kind})")
-        text = (
+        return (
             f"call {kind} @{name}(ptr {pointer}, i32 {place.dtype.itemsize}, "
             f"{bits} {mask}, {kind} zeroinitializer)"
         )
-        return self._read(place, text, width)
 
     def lane_pointers(self, place: Storage, form: Affine) -> str:
         """A vector of addresses, one per lane."""

@@ -8,6 +8,12 @@ from pellucid.codegen.llvm_cast import to_memory
 from pellucid.codegen.llvm_expr import Expressions, Storage
 from pellucid.codegen.llvm_index import Affine
 from pellucid.codegen.llvm_ops import apply, reduce_lanes
+from pellucid.codegen.llvm_stride import (
+    MOST_STEP,
+    chunks_touched,
+    scatter_chunk,
+    write_mask,
+)
 from pellucid.codegen.llvm_types import (
     Value,
     constant,
@@ -137,6 +143,9 @@ class Stores(Expressions):
         self._write_plain(place, pointer, value)
 
     def _store_lanes(self, place: Storage, form: Affine, value: Value, mask: str) -> None:
+        if not form.vector and 1 < form.lane <= MOST_STEP and self._masks_are_cheap(place):
+            self._store_apart(place, form, value, mask)
+            return
         if form.vector or form.lane not in (1, -1):
             self._scatter(place, form, value)
             return
@@ -155,6 +164,20 @@ class Stores(Expressions):
         else:
             self._write_plain(place, pointer, value)
 
+    def _masks_are_cheap(self, place: Storage) -> bool:
+        """Whether single elements of a vector are written as fast as all of them."""
+        return self.target.vector_bits >= 512 and place.dtype.bits >= 8
+
+    def _store_apart(self, place: Storage, form: Affine, value: Value, mask: str) -> None:
+        """Lanes a few elements apart: spread out over whole vectors, written under masks."""
+        memory, width, step = to_memory(self.function, value, self.target), self.width, form.lane
+        kind = vector(storage(place.dtype), width)
+        for chunk in range(chunks_touched(width, step)):
+            bits = write_mask(self.function, mask, width, step, chunk)
+            spread = scatter_chunk(self.function, kind, memory, step, chunk)
+            at = self.pointer(place, replace(form, const=form.const + chunk * width))
+            self._write_raw(place, at, spread, bits)
+
     def _blend(self, value: Value, other: Value) -> Value:
         """`value` in the active lanes, `other` elsewhere."""
         if not self.mask:
@@ -172,8 +195,11 @@ class Stores(Expressions):
         self.function.remember(self.load_key(place, load), memory)
 
     def _write_masked(self, place: Storage, pointer: str, value: Value, mask: str) -> None:
-        memory = to_memory(self.function, value, self.target)
-        kind, bits = vector(storage(place.dtype), value.width), vector("i1", value.width)
+        self._write_raw(place, pointer, to_memory(self.function, value, self.target), mask)
+
+    def _write_raw(self, place: Storage, pointer: str, memory: str, mask: str) -> None:
+        """Lanes as they are in memory, stored under a mask."""
+        kind, bits = vector(storage(place.dtype), self.width), vector("i1", self.width)
         name = f"llvm.masked.store.{suffix(kind)}.p0"
         self.function.module.declare(f"void @{name}({kind}, ptr, i32, {bits})")
         self.function.effect(

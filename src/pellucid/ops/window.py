@@ -218,7 +218,7 @@ def _max_vjp(site: Site, g: Value) -> Sequence[Value | None]:
 
 def _at_maximum(x: Value, t: Value, attrs: Attrs) -> Value:
     """`t`'s elements where the windows of `x` have their maximum."""
-    lead = x.rank - len(ints(attrs, "window"))
+    lead = len(x.shape) - len(ints(attrs, "window"))
     where = emit(WINDOW_ARGMAX, x, **attrs)
     planes = reshape(t, (*x.shape[:lead], size_of(x.shape[lead:])))
     return gather(planes, where, axis=lead, batch=lead, nan=False)
@@ -283,32 +283,41 @@ def _better(value: Expr, best: Expr) -> Expr:
 def _find_maximum(
     x: Buffer, idx: Index, attrs: Attrs, done: tuple[Stmt, ...], found: tuple[Buffer, Buffer]
 ) -> tuple[Stmt, ...]:
-    """Statements that leave a window's maximum and its position in two locals, then `done`."""
+    """Statements that leave a window's maximum and its tap's number in two locals, then `done`."""
     window = ints(attrs, "window")
     best, at = found
     zero = (Const(0),)
-    lead = len(idx) - len(window)
 
     def tap(red: Index) -> tuple[Stmt, ...]:
-        where = _taps(attrs, idx, red)
-        position = flatten_index(where[lead:], x.shape[lead:])
-        value, held = Load(x, where), Load(best, zero)
+        value, held = Load(x, _taps(attrs, idx, red)), Load(best, zero)
         wins = _better(value, held)  # a branch here would be guessed wrong half the time
         return (
-            Store(at, zero, select(wins, position, Load(at, zero))),
+            Store(at, zero, select(wins, _number(red, window), Load(at, zero))),
             Store(best, zero, select(wins, value, held)),
         )
 
-    first = _taps(attrs, idx, (Const(0),) * len(window))
+    first = (Const(0),) * len(window)
     start = (
-        Store(best, zero, Load(x, first)),
-        Store(at, zero, flatten_index(first[lead:], x.shape[lead:])),
+        Store(best, zero, Load(x, _taps(attrs, idx, first))),
+        Store(at, zero, Const(0, int32)),
     )
     return (Alloc(best, (Alloc(at, (*start, *nest("k", window, tap), *done)),)),)
 
 
+def _number(red: Index, window: Shape) -> Expr:
+    """A tap's number in its window: 32 bits, as wide as the elements it is chosen beside."""
+    return Call("cast", (flatten_index(red, window),), int32)
+
+
+def _found_at(at: Buffer, idx: Index, x: Buffer, attrs: Attrs) -> Index:
+    """Where in the windowed axes the tap lies whose number is in `at`."""
+    window = ints(attrs, "window")
+    number = Call("cast", (Load(at, (Const(0),)),), int64)
+    return _taps(attrs, idx, _position(number, window))[len(idx) - len(window) :]
+
+
 def _locals(dtype: DType) -> tuple[Buffer, Buffer]:
-    return Buffer("best", (1,), dtype, "local"), Buffer("at", (1,), int64, "local")
+    return Buffer("best", (1,), dtype, "local"), Buffer("at", (1,), int32, "local")
 
 
 def _argmax_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
@@ -317,7 +326,9 @@ def _argmax_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
         found = _locals(x.dtype)
 
         def window(idx: Index) -> tuple[Stmt, ...]:
-            done = (Store(out, idx, Load(found[1], (Const(0),))),)
+            lead = len(x.shape) - len(ints(attrs, "window"))
+            position = flatten_index(_found_at(found[1], idx, x, attrs), x.shape[lead:])
+            done = (Store(out, idx, position),)
             return _find_maximum(x, idx, attrs, done, found)
 
         return _maybe_parallel(nest("i", out.shape, window), out.size)
@@ -393,16 +404,15 @@ def _windows_tile(sizes: Shape, attrs: Attrs) -> bool:
 def _tile_windows(buffers: tuple[Buffer, ...], before: Index, attrs: Attrs) -> tuple[Stmt, ...]:
     """Each window writes all its elements: `g` at the maximum, zeros elsewhere."""
     x, g, out = buffers
-    lead, found = len(before), _locals(x.dtype)
+    lead, found, window = len(before), _locals(x.dtype), ints(attrs, "window")
 
     def one_window(idx: Index) -> tuple[Stmt, ...]:
         def write(red: Index) -> tuple[Stmt, ...]:
-            target = _taps(attrs, idx, red)
-            position = flatten_index(target[lead:], x.shape[lead:])
-            here = compare("eq", Load(found[1], (Const(0),)), position)
-            return (Store(out, target, select(here, Load(g, idx), _zero(out))),)
+            here = compare("eq", Load(found[1], (Const(0),)), _number(red, window))
+            made = select(here, Load(g, idx), _zero(out))
+            return (Store(out, _taps(attrs, idx, red), made),)
 
-        return _find_maximum(x, idx, attrs, nest("w", ints(attrs, "window"), write), found)
+        return _find_maximum(x, idx, attrs, nest("w", window, write), found)
 
     return nest("i", g.shape[lead:], lambda i: one_window((*before, *i)))
 
@@ -413,7 +423,7 @@ def _scatter_windows(buffers: tuple[Buffer, ...], before: Index, attrs: Attrs) -
     lead, found = len(before), _locals(x.dtype)
 
     def one_window(idx: Index) -> tuple[Stmt, ...]:
-        target = (*before, *_position(Load(found[1], (Const(0),)), x.shape[lead:]))
+        target = (*before, *_found_at(found[1], idx, x, attrs))
         total = Call("add", (Load(out, target), Load(g, idx)), out.dtype)
         return _find_maximum(x, idx, attrs, (Store(out, target, total),), found)
 

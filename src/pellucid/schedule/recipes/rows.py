@@ -18,7 +18,7 @@ import math
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import For
-from pellucid.loop.rewrite import Block, loops
+from pellucid.loop.rewrite import Block, constant, loops
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.elementwise import parallel_outer
@@ -26,6 +26,7 @@ from pellucid.schedule.recipes.plan import attempt, chunk_extent
 from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, inner_loops, stride, work
 from pellucid.schedule.split import split
 from pellucid.schedule.trace import Schedule
+from pellucid.schedule.unroll import unroll
 
 SHORT = 16  # iterations inside a row (a pooling window) too few for lanes of their own
 LANES_AT_ONCE = 2  # vectors of columns per step: independent sums that hide the adder's latency
@@ -33,6 +34,24 @@ LANES_AT_ONCE = 2  # vectors of columns per step: independent sums that hide the
 
 def schedule_rows(schedule: Schedule, nest: Nest, target: Target) -> None:
     """Lanes over the rows where those are contiguous, else inside each row; threads over rows."""
+    _lanes_and_threads(schedule, nest, target)
+    _write_out(schedule)
+
+
+def _write_out(schedule: Schedule) -> None:
+    """Short loops inside the lanes (the taps of a window) unrolled, so that accumulators are
+    registers.
+    """
+    for outer in list(loops(schedule.kernel.body)):
+        if outer.kind != "vector":
+            continue
+        for inner in loops(outer.body):
+            path = [x for x in loops(outer.body) if inner in loops((x,))]
+            if math.prod(extent_of(x) if constant(x.extent) else SHORT + 1 for x in path) <= SHORT:
+                attempt(schedule, unroll, inner.var)
+
+
+def _lanes_and_threads(schedule: Schedule, nest: Nest, target: Target) -> None:
     total = work(schedule.kernel.body)
     if not nest.loops:
         for loop in innermost(nest.body):
