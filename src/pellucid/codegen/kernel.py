@@ -15,6 +15,7 @@ from pellucid.codegen.llvm import assembly, compile_ir, render_kernel
 from pellucid.codegen.llvm_kernel import kernel_scratch_bytes
 from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
+from pellucid.lower.inplace import inplace_params
 from pellucid.schedule.recipes import schedule_kernel
 from pellucid.schedule.trace import Step
 
@@ -73,7 +74,10 @@ class CompiledKernel:
     @cached_property
     def ir(self) -> str:
         """LLVM IR."""
-        return render_kernel(self.scheduled, self.target, self.symbol)
+        params = self.kernel.params
+        pairs = inplace_params(self.kernel, range(len(params)))
+        overlapping = frozenset(params[i].name for pair in pairs for i in pair)
+        return render_kernel(self.scheduled, self.target, self.symbol, overlapping)
 
     @property
     def scratch(self) -> Scratch:

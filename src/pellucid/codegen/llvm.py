@@ -75,18 +75,21 @@ def host_target() -> Target:
     )  # fmt: skip
 
 
-def render_kernel(kernel: Kernel, target: Target, symbol: str) -> str:
+def render_kernel(
+    kernel: Kernel, target: Target, symbol: str, overlapping: frozenset[str] = frozenset()
+) -> str:
     """A module with one exported function `void symbol(ptr p0, ptr p1, ..., [ptr scratch])`.
 
     `scratch` is there when `kernel_scratch_bytes(kernel)` is not `(0, 0)`. Parallel loops call the
     external `void @pellucid_parallel_for(ptr fn, ptr context, i64 n)` with `fn(ptr context, i64
-    begin, i64 end, i64 thread)`, `thread` below the pool's thread count.
+    begin, i64 end, i64 thread)`, `thread` below the pool's thread count. Params whose memory may be
+    shared, an output's with an input's that it replaces, are named in `overlapping`.
 
     Raises:
         LoweringError: the kernel calls a function that has no code here.
     """
     module = Module()
-    write_kernel(module, kernel, target, symbol)
+    write_kernel(module, kernel, target, symbol, overlapping)
     return f"; kernel {kernel.name}\n{module.text()}"
 
 

@@ -52,6 +52,7 @@ class Writer(Stores):
     scratch_base: str = ""
     scratch_top: int = 0
     scratch_bytes: tuple[int, int] = (0, 0)
+    overlapping: frozenset[str] = frozenset()
     attributes: str = ""
 
     def write(self, body: tuple[Stmt, ...]) -> None:
@@ -290,7 +291,7 @@ class Writer(Stores):
     def _outline(self, loop: For, extent: Affine, symbol: str, names: list[str]) -> None:
         """The loop's body as a function of its own, and the pool's entry to it."""
         places = list(self.storages.items())
-        params = [f"ptr noalias %p{i}" for i in range(len(places))]
+        params = [_pointer(i, name in self.overlapping) for i, (name, _) in enumerate(places)]
         params += ["ptr noalias %scratch"] if self.scratch else []
         params += [f"i64 %c{i}" for i in range(len(names))]
         module = self.function.module
@@ -298,6 +299,7 @@ class Writer(Stores):
         inner = Function(module, f"{symbol}.body", ", ".join([*params, tail]), self.attributes)
         captured = {name: f"%c{i}" for i, name in enumerate(names)}
         child = Writer(inner, self.target, parallel=True, attributes=self.attributes)
+        child.overlapping = self.overlapping
         child.storages = {
             name: replace(place, pointer=f"%p{i}", pin=0) for i, (name, place) in enumerate(places)
         }
@@ -350,11 +352,23 @@ def _define_entry(module: Module, symbol: str, kinds: list[str], attributes: str
     entry.finish(linkage="internal")
 
 
-def write_kernel(module: Module, kernel: Kernel, target: Target, symbol: str) -> None:
+def _pointer(number: int, overlaps: bool) -> str:
+    """A pointer parameter. `noalias` lets LLVM move loads past stores through other pointers."""
+    return f"ptr %p{number}" if overlaps else f"ptr noalias %p{number}"
+
+
+def write_kernel(
+    module: Module,
+    kernel: Kernel,
+    target: Target,
+    symbol: str,
+    overlapping: frozenset[str] = frozenset(),
+) -> None:
     """Adds `void symbol(ptr p0, ..., [ptr scratch])` to `module`.
 
     Pointers need the alignment of one element. Memory of different params must not overlap, save
-    where an output is written at exactly the place an input was read from before.
+    that of `overlapping` ones, where an output is written at exactly the place an input was read
+    from before.
 
     Raises:
         LoweringError: the kernel calls a function this target has no code for.
@@ -364,11 +378,12 @@ def write_kernel(module: Module, kernel: Kernel, target: Target, symbol: str) ->
         f'"min-legal-vector-width"="{target.vector_bits}"'
     )
     scratch_bytes = kernel_scratch_bytes(kernel)
-    params = [f"ptr noalias %p{i}" for i in range(len(kernel.params))]
+    params = [_pointer(i, b.name in overlapping) for i, b in enumerate(kernel.params)]
     scratch = "%scratch" if any(scratch_bytes) else ""
     params += ["ptr noalias %scratch"] if scratch else []
     function = Function(module, symbol, ", ".join(params), attributes)
     writer = Writer(function, target, attributes=attributes)
+    writer.overlapping = overlapping
     writer.storages = {
         b.name: Storage(f"%p{i}", b.dtype, row_major_strides(b.shape))
         for i, b in enumerate(kernel.params)
