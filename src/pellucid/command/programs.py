@@ -111,15 +111,21 @@ class Images(Problem):
         model: the network.
         parts: training images and labels, then test images and labels.
         shift: move each training image by up to so many pixels.
+        epochs: how often to go through the training images.
     """
 
     def __init__(
-        self, model: nn.Module, parts: tuple[Array, Array, Array, Array], *, shift: int = 0
+        self,
+        model: nn.Module,
+        parts: tuple[Array, Array, Array, Array],
+        *,
+        shift: int = 0,
+        epochs: int = 25,
     ) -> None:
         self.model, self.shift = model, shift
         self.x, self.y, self.x_test, self.y_test = parts
         self.batch_size, self.lr = 32, 3e-3
-        self.steps = min(25 * (len(self.x) // self.batch_size), 10_000)
+        self.steps = min(epochs * (len(self.x) // self.batch_size), 10_000)
 
     def batches(self, seed: int) -> Iterator[tuple[pl.Tensor, pl.Tensor]]:
         """Shuffled anew each epoch, and shifted where that was asked for."""
@@ -179,7 +185,7 @@ def make_problem(name: str, mnist: Path | None = None) -> Problem:
     if name == "cnn":
         return Images(DigitCNN(), data.train_test_split(*data.load_digits()), shift=1)
     if name == "mlp":
-        return Images(DigitMLP(), _large_digits(mnist))
+        return Images(DigitMLP(), _large_digits(mnist), shift=1, epochs=50)
     if name == "gpt":
         return Text()
     known = ("mlp", "cnn", "gpt")

@@ -6,6 +6,7 @@ Enters: the command's options. Leaves: what is printed, and `report.html`, `mode
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from pellucid.graph.stats import graph_cost
 from pellucid.runtime.machine import MachineLimits, known_limits, machine_limits
 from pellucid.tensor.lowered import Lowered
 
-_LINES = 12  # of a long text that are printed; the report has all
+_LINES, _COLUMNS = 12, 96  # of a long text that are printed; the report has all
+_MEASURABLE_S = 5e-6  # kernels that take less are mostly overhead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,10 +126,15 @@ def _show_layers(findings: Findings) -> None:
     before, after = graph_cost(recorded), lowered.cost
     click.echo(
         f"graph as recorded: {len(recorded.nodes)} nodes, {before.flops:,} operations, "
-        f"{before.bytes:,} bytes if every node goes through memory"
+        f"{before.bytes:,} bytes"
     )
     _excerpt(str(recorded))
-    click.echo(lowered.passes.table())
+    click.echo("after each pass that changed it (bytes: if every node goes through memory):")
+    click.echo(f"  {'':<34}{'nodes':>6}{'operations':>18}{'bytes':>18}")
+    for s in lowered.passes.stats:
+        if s.changed:
+            sizes = f"{s.nodes_after:>6,}{s.cost_after.flops:>18,}{s.cost_after.bytes:>18,}"
+            click.echo(f"  {s.name:<34}{sizes}")
     click.echo(f"after the passes: {len(optimised.nodes)} nodes, {after.bytes:,} bytes\n")
     _show_kernel(lowered, profile.slowest)
     plan = lowered.memory
@@ -142,6 +149,11 @@ def _show_layers(findings: Findings) -> None:
         f"{limits.read['DRAM'][limits.threads] / 1e9:.0f} GB/s from memory "
         f"({limits.threads} threads)"
     )
+    if any((c.roof or 0.0) > 1.15 * c.seconds > _MEASURABLE_S for c in profile.calls):
+        click.echo(
+            "some kernels were faster than these limits: other work on the machine has made the "
+            "limits\ntoo small; measure again with `pellucid machine --again`"
+        )
 
 
 def _show_kernel(lowered: Lowered, number: int) -> None:
@@ -149,14 +161,14 @@ def _show_kernel(lowered: Lowered, number: int) -> None:
     click.echo(f"the slowest kernel, {compiled.kernel.name}, as lowered:")
     _excerpt(str(compiled.kernel))
     names = [step.name for step in compiled.steps[1:]]
-    click.echo(f"after {len(names)} schedule steps ({', '.join(dict.fromkeys(names))}):")
+    click.echo(f"after {len(names)} steps ({', '.join(dict.fromkeys(names))}):")
     _excerpt(str(compiled.scheduled))
 
 
 def _excerpt(text: str) -> None:
     lines = text.rstrip().splitlines()
     for line in lines[:_LINES]:
-        click.echo("  " + line[:110])
+        click.echo("  " + (line if len(line) <= _COLUMNS else line[: _COLUMNS - 3] + "..."))
     if len(lines) > _LINES:
         click.echo(f"  ... {len(lines) - _LINES} more lines in the report")
     click.echo()
@@ -175,16 +187,18 @@ def _export(problem: Problem, logits: Array, folder: Path) -> str:
         f"{export.weight_bytes:,} B, arena {export.arena_bytes:,} B) and {export.header.name}"
     )
     if find_compiler() is None:
-        said += "; there is no C compiler here to try them with (install gcc or clang, or set CC)"
+        said += ";\nthere is no C compiler here to try them with (install gcc or clang, or set CC)"
         click.echo(said)
         return said
     program = compile_c(export)
     start = time.perf_counter()
     rows = np.concatenate([program.run(x[None])[0] for x in problem.x_test])
     each = (time.perf_counter() - start) / len(rows)
+    with contextlib.suppress(OSError):  # it was only for trying; some systems hold loaded files
+        program.library.unlink()
     equal = int((rows.argmax(axis=1) == logits.argmax(axis=1)).sum())
     said += (
-        f", compiled with {Path(program.command[0]).name}: {equal} of {len(rows)} predictions "
+        f",\ncompiled with {Path(program.command[0]).name}: {equal} of {len(rows)} predictions "
         f"equal Python's, {each * 1e6:,.0f} us each"
     )
     click.echo(said)
