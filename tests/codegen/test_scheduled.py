@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from pellucid.core.dtype import float32
 from pellucid.core.target import Target
 from pellucid.graph.ir import GraphBuilder, TensorType, Value
 from pellucid.loop.interpreter import run_kernel
-from pellucid.loop.ir import Kernel
+from pellucid.loop.ir import Const, Kernel
+from pellucid.loop.rewrite import loops
+from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.passes import group_fusion
 from pellucid.schedule.recipes import schedule_kernel
 from tests.codegen.native import run
 from tests.codegen.targets import TARGETS, poison
@@ -64,3 +68,29 @@ def test_compiled_schedule_equals_the_naive_kernel(name: str, target: Target) ->
         run(steps[-1].kernel if steps else kernel, target, *inputs, *got)
         for a, b in zip(wanted, got, strict=True):
             np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-5, err_msg=kernel.name)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("turned", ["", "left", "right"])
+def test_products_that_outgrow_the_caches_are_blocked(target: Target, turned: str) -> None:
+    width = 2 * target.lanes(float32)
+    small = replace(target, l2_bytes=8 * width * 4 * 64, cores=2)
+    m, k, n = 150, 192, 32 * width
+    left, right = ((k, m) if turned == "left" else (m, k), (n, k) if turned == "right" else (k, n))
+
+    def make(a: Value, b: Value, c: Value) -> Value:
+        a = ops.transpose(a, (1, 0)) if turned == "left" else a
+        b = ops.transpose(b, (1, 0)) if turned == "right" else b
+        return ops.maximum(ops.add(ops.matmul(a, b), c), 0.0)
+
+    with GraphBuilder("blocked") as builder:
+        out = make(*(builder.input(TensorType(s, float32)) for s in (left, right, (n,))))
+    (call,) = lower_graph(group_fusion.run(builder.finish((out,)))).calls
+    kernel = schedule_kernel(call.kernel, small)[-1].kernel
+    assert any(x.var == "ko" and x.extent == Const(3) for x in loops(kernel.body))
+    verify_kernel(kernel)
+    inputs, got = inputs_of(call.kernel), poison((m, n), float32)
+    run(kernel, small, *inputs, got)
+    a, b, c = (x.astype(np.float64) for x in inputs)
+    want = np.maximum((a.T if turned == "left" else a) @ (b.T if turned == "right" else b) + c, 0)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)

@@ -1,7 +1,7 @@
 """Lanes a few elements apart, read and written as whole vectors and shuffles.
 
-`x[2*i]` for lanes `i = 0 .. 7` lies in two vectors of eight elements. Reading both and picking every
-second element is several times faster than a gather, writing both under a mask faster than a
+`x[2*i]` for lanes `i = 0 .. 7` lies in two vectors of eight elements. Reading both and picking
+every second element is several times faster than a gather, writing both under a mask faster than a
 scatter. A vector here is a *chunk*: elements `[chunk * width, (chunk + 1) * width)` counted from
 lane 0's.
 """

@@ -21,6 +21,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
 from pellucid.loop.ir import Call, Expr, For, Load, Store
 from pellucid.loop.rewrite import Block, free_vars, stores, walk_expr
@@ -30,6 +31,7 @@ from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.pack import pack
 from pellucid.schedule.parallelize import parallelize
+from pellucid.schedule.recipes.blocked import PANELS, Blocks, block_depth, schedule_blocked
 from pellucid.schedule.recipes.elementwise import parallel_outer
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt
 from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, stride, work
@@ -116,6 +118,8 @@ def schedule_contraction(
     if tiling is None or total < LEAST_WORK:
         _small(schedule, nest, found)
         return
+    if _blocked(schedule, nest, found, tiling, target):
+        return
     others = [x for x in nest.loops if x not in (tiling.lane, tiling.row, *tiling.more)]
     reduced = [x.var for x in found.reduced]
     outer = _tile(schedule, tiling, others, target)
@@ -127,6 +131,33 @@ def schedule_contraction(
         attempt(schedule, specialize, var)
     _innermost(schedule, tiling, found)
     attempt(schedule, simplify)
+
+
+def _blocked(
+    schedule: Schedule, nest: Nest, found: Contraction, tiling: Tiling, target: Target
+) -> bool:
+    """Schedule a matrix product whose operands outgrow the caches in blocks; whether it was one."""
+    row, size = tiling.row, tiling.wide.dtype.itemsize
+    if row is None or len(nest.loops) != 2 or len(found.reduced) != 1:
+        return False
+    columns = PANELS * tiling.width
+    if extent_of(tiling.lane) % (columns * target.cores) or extent_of(row) < PANELS * tiling.height:
+        return False
+    depth = block_depth(extent_of(found.reduced[0]), tiling.width, size, target)
+    if not depth or tiling.narrow.buffer.nbytes <= target.l2_bytes // 2:
+        return False
+    blocks = Blocks(
+        lane=tiling.lane.var, row=row.var, reduced=found.reduced[0].var,
+        width=tiling.width, height=tiling.height, depth=depth,
+        wide=tiling.wide, narrow=tiling.narrow, accumulator=found.update.buffer.name,
+    )  # fmt: skip
+    before = schedule.steps
+    try:
+        schedule_blocked(schedule, blocks)
+    except ScheduleError:
+        schedule.steps = before
+        return False
+    return True
 
 
 def _small(schedule: Schedule, nest: Nest, found: Contraction) -> None:
