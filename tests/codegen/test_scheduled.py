@@ -85,12 +85,14 @@ def test_products_that_outgrow_the_caches_are_blocked(target: Target, turned: st
 
     with GraphBuilder("blocked") as builder:
         out = make(*(builder.input(TensorType(s, float32)) for s in (left, right, (n,))))
-    (call,) = lower_graph(group_fusion.run(builder.finish((out,)))).calls
+    program = lower_graph(group_fusion.run(builder.finish((out,))))
+    (call,) = program.calls
     kernel = schedule_kernel(call.kernel, small)[-1].kernel
     assert any(x.var == "ko" and x.extent == Const(3) for x in loops(kernel.body))
     verify_kernel(kernel)
     inputs, got = inputs_of(call.kernel), poison((m, n), float32)
     run(kernel, small, *inputs, got)
-    a, b, c = (x.astype(np.float64) for x in inputs)
+    given = dict(zip(call.args, inputs, strict=False))
+    a, b, c = (given[slot].astype(np.float64) for slot in program.inputs)
     want = np.maximum((a.T if turned == "left" else a) @ (b.T if turned == "right" else b) + c, 0)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
