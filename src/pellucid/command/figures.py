@@ -221,7 +221,7 @@ def roofline(profile: Profile, limits: MachineLimits) -> str:
     for call in profile.calls:
         if call.flops and call.nbytes:
             size = 3 + 9 * math.sqrt(call.seconds / max(profile.seconds, 1e-12))
-            rate = max(call.flops_per_second / 1e9, 0.1)
+            rate = min(max(call.flops_per_second / 1e9, 0.1), peak * 2)
             at = min(max(call.flops / call.nbytes, 0.03), 300)
             axes.dot(at, rate, _describe(call), size)
     return axes.svg("roofline: kernels under the machine's limits")
