@@ -87,7 +87,7 @@ def test_arrays_convert_as_astype_does() -> None:
         ([1j], DTypeError, "Tensor: has no such elements, got data list and dtype complex128"),
         (["a"], DTypeError, "Tensor: has no such elements"),
         (None, DTypeError, "got data NoneType and dtype object"),
-        (object(), DTypeError, "has no such elements"),
+        pytest.param(object(), DTypeError, "has no such elements", id="object"),
         ([2**70], DTypeError, "has no such elements"),
         (np.array(["2020"], "M8[D]"), DTypeError, "datetime64"),
         ([[1, 2], [3]], ArgumentError, "Tensor: cannot be made of this"),

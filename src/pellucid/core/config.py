@@ -9,7 +9,7 @@ documented here.
 | `PELLUCID_LOG` | log level: `debug`, `info`, `warning`, `error` | `warning` |
 | `PELLUCID_DISABLE_PASSES` | comma-separated names of graph passes to leave out | none |
 | `PELLUCID_UNSAFE_MATH` | `1` allows float rewrites that can change the last bits | `0` |
-| `PELLUCID_EAGER_COMPILE_BYTES` | from this many bytes on, eager ops run compiled | `262144` |
+| `PELLUCID_EAGER_COMPILE_BYTES` | from this many bytes on, eager ops compile at once | `16777216` |
 | `PELLUCID_DUMP` | folder for every program's graphs, loops and LLVM IR | none |
 """
 
@@ -49,7 +49,7 @@ class Config:
     log: str = "warning"
     disable_passes: tuple[str, ...] = ()
     unsafe_math: bool = False
-    eager_compile_bytes: int = 262144
+    eager_compile_bytes: int = 1 << 24
     dump: Path | None = None
 
 
@@ -112,7 +112,7 @@ def read_config(env: Mapping[str, str] | None = None) -> Config:
         log=log,
         disable_passes=tuple(filter(None, env.get("PELLUCID_DISABLE_PASSES", "").split(","))),
         unsafe_math=_switch(env, "PELLUCID_UNSAFE_MATH", False),
-        eager_compile_bytes=_integer(env, "PELLUCID_EAGER_COMPILE_BYTES", 262144, 0),
+        eager_compile_bytes=_integer(env, "PELLUCID_EAGER_COMPILE_BYTES", 1 << 24, 0),
         dump=Path(env["PELLUCID_DUMP"]) if env.get("PELLUCID_DUMP") else None,
     )
 
