@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
-from pellucid.loop.ir import Call, Expr, For, Load, Store
+from pellucid.loop.ir import Alloc, Call, Expr, For, Load, Store
 from pellucid.loop.rewrite import Block, free_vars, stores, walk_expr
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.dependence import update_of
@@ -49,6 +49,8 @@ PAGE_BYTES = 4096  # rows a multiple of this apart fight for the same cache line
 LINE_BYTES = 64
 FEWEST_USES = 4  # of a copy, for it to pay
 LEAST_WORK = 1 << 11
+BRIEF = 64  # steps of a reduction that take no longer than what stands around it
+LIGHT = 8  # operations of an epilogue that need few registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class Tiling:
 
     `wide` is read along the lanes, `narrow` is one element for all of them. `panels` tiles side by
     side share each stretch of `narrow` while it is near. `more` are short loops that, like `row`,
-    only `narrow` knows, whole inside the tile.
+    only `narrow` knows, whole inside the tile. Where rows are few, `lines` iterations of `line`,
+    which like `lane` only `wide` knows (rows of an image), share each element of `narrow`.
     """
 
     lane: For
@@ -78,6 +81,8 @@ class Tiling:
     narrow: Load
     panels: int = 1
     more: tuple[For, ...] = ()
+    line: For | None = None
+    lines: int = 1
 
 
 def find_contraction(nest: Nest) -> Contraction | None:
@@ -120,7 +125,8 @@ def schedule_contraction(
         return
     if _blocked(schedule, nest, found, tiling, target):
         return
-    others = [x for x in nest.loops if x not in (tiling.lane, tiling.row, *tiling.more)]
+    inside = (tiling.lane, tiling.row, *tiling.more, tiling.line)
+    others = [x for x in nest.loops if x not in inside]
     reduced = [x.var for x in found.reduced]
     outer = _tile(schedule, tiling, others, target)
     _pack_wide(schedule, tiling, reduced, outer, others)
@@ -129,7 +135,7 @@ def schedule_contraction(
     _registers(schedule, tiling, found, reduced)
     for var in outer:
         attempt(schedule, specialize, var)
-    _innermost(schedule, tiling, found)
+    _innermost(schedule, nest, tiling, found)
     attempt(schedule, simplify)
 
 
@@ -197,7 +203,25 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
     panels = (
         _panels(found, lane, width, wide, narrow, target) if row and len(nest.loops) == 2 else 1
     )
-    return Tiling(lane, row, width, height, wide, narrow, panels, more)
+    tiling = Tiling(lane, row, width, height, wide, narrow, panels, more)
+    return _with_lines(tiling, nest, vectors, target)
+
+
+def _with_lines(tiling: Tiling, nest: Nest, vectors: int, target: Target) -> Tiling:
+    """More accumulators where the rows are too few to hide the latency of each sum's additions."""
+    rows = tiling.height * math.prod(extent_of(x) for x in tiling.more)
+    most = (target.vector_registers - 1) // (vectors * (rows + 1))
+    inside = (tiling.lane, tiling.row, *tiling.more)
+    lines = [
+        x for x in nest.loops
+        if x not in inside and x.var in _vars(tiling.wide) and x.var not in _vars(tiling.narrow)
+        and stride(tiling.wide, x.var) is not None
+    ]  # fmt: skip
+    if most < 2 or len(lines) < 2 or stride(tiling.wide, tiling.lane.var) != 1:
+        return tiling
+    line = min(lines, key=lambda x: abs(stride(tiling.wide, x.var) or 0))
+    fitting = [n for n in range(2, most + 1) if extent_of(line) % n == 0]
+    return replace(tiling, line=line, lines=max(fitting)) if fitting else tiling
 
 
 def _rows(rows: Sequence[For], most: int) -> tuple[For | None, tuple[For, ...]]:
@@ -274,6 +298,11 @@ def _tile(schedule: Schedule, tiling: Tiling, others: Sequence[For], target: Tar
         outer.append(f"{row}o")
     outer = _outer_order(tiling, outer, target)
     inner = [*(x.var for x in tiling.more), *inner]
+    if tiling.line is not None:
+        line = tiling.line.var
+        schedule.apply(split, line, tiling.lines, f"{line}o", f"{line}i")
+        inner.insert(0, f"{line}i")
+        outer.insert(0, f"{line}o")
     attempt(schedule, reorder, *(x.var for x in others), *outer, *inner)
     return outer
 
@@ -394,19 +423,31 @@ def _registers(schedule: Schedule, tiling: Tiling, found: Contraction, reduced: 
     attempt(schedule, stage, found.update.buffer.name, inner, "ko")
 
 
-def _innermost(schedule: Schedule, tiling: Tiling, found: Contraction) -> None:
+def _innermost(schedule: Schedule, nest: Nest, tiling: Tiling, found: Contraction) -> None:
     """Lanes for the tile's columns; its rows written out, so that accumulators are registers."""
     name = found.update.buffer.name
     *rows, last = _inside(tiling)
     for var in (*last, f"{last[1]}_{name}"):
         attempt(schedule, lanes, var)
-    for _, register in rows:
+    steps = math.prod(extent_of(x) for x in found.reduced)
+    brief = steps <= (BRIEF if _epilogue(nest) > LIGHT else 4 * BRIEF)
+    for var, register in rows:
         attempt(schedule, unroll, register)
         attempt(schedule, unroll, f"{register}_{name}")
+        if brief:  # what comes before and after counts too: no way through memory
+            attempt(schedule, unroll, var)
+
+
+def _epilogue(nest: Nest) -> int:
+    """About how many operations a nest does per element beside its reduction."""
+    body = nest.body
+    while len(body) == 1 and isinstance(body[0], Alloc):
+        body = body[0].body
+    return work(tuple(s for s in body if not isinstance(s, For)))
 
 
 def _inside(tiling: Tiling) -> list[tuple[str, str]]:
     """The loops of a tile, the lanes last, and what they are called around the accumulators."""
-    split_loops = [x.var for x in (tiling.row, tiling.lane) if x is not None]
+    split_loops = [x.var for x in (tiling.line, tiling.row, tiling.lane) if x is not None]
     whole = [(x.var, f"{x.var}r") for x in tiling.more]
     return [*whole, *((f"{v}i", f"{v}r") for v in split_loops)]
