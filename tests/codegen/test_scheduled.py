@@ -34,6 +34,14 @@ CASES: dict[str, tuple[Callable[..., Value], list[tuple[int, ...]]]] = {
         lambda x, w: ops.conv2d(x, w, padding=((1, 1), (1, 1))),
         [(2, 3, 9, 9), (5, 3, 3, 3)],
     ),
+    "few_dot_products": (
+        lambda a, b: ops.relu(ops.matmul(a, ops.transpose(b, (1, 0)))),
+        [(6, 96), (3, 96)],
+    ),
+    "few_dot_products_of_images": (
+        lambda a, b: ops.einsum("nixy,njxy->ij", a, b),
+        [(2, 3, 4, 48), (2, 2, 4, 48)],
+    ),
     "argmax": (lambda x: ops.argmax(x, axis=1), [(7, 40)]),
 }
 

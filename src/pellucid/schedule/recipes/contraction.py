@@ -32,6 +32,7 @@ from pellucid.schedule.lanes import lanes
 from pellucid.schedule.pack import pack
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.blocked import PANELS, Blocks, block_depth, schedule_blocked
+from pellucid.schedule.recipes.dots import choose_dots, schedule_dots
 from pellucid.schedule.recipes.elementwise import parallel_outer
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt
 from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, stride, work
@@ -125,6 +126,8 @@ def schedule_contraction(
         return
     if _blocked(schedule, nest, found, tiling, target):
         return
+    if _dots(schedule, nest, found, tiling, target):
+        return
     inside = (tiling.lane, tiling.row, *tiling.more, tiling.line)
     others = [x for x in nest.loops if x not in inside]
     reduced = [x.var for x in found.reduced]
@@ -164,6 +167,26 @@ def _blocked(
         schedule.steps = before
         return False
     return True
+
+
+def _dots(
+    schedule: Schedule, nest: Nest, found: Contraction, tiling: Tiling, target: Target
+) -> bool:
+    """Schedule a contraction whose results do not fill vectors along its reduction; whether so."""
+    last = found.reduced[-1].var
+    unit = all(stride(x, last) == 1 for x in (found.a, found.b))
+    if not unit or 2 * extent_of(tiling.lane) >= target.lanes(found.update.buffer.dtype):
+        return False
+    operands = _vars(found.a), _vars(found.b)
+    update = Load(found.update.buffer, found.update.indices)
+    dots = choose_dots(nest.loops, found.reduced, operands, update, target)
+    before = schedule.steps
+    try:
+        if dots is not None:
+            schedule_dots(schedule, dots, target)
+    except ScheduleError:
+        schedule.steps = before
+    return schedule.steps != before
 
 
 def _small(schedule: Schedule, nest: Nest, found: Contraction) -> None:
