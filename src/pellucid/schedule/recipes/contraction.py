@@ -49,6 +49,8 @@ FAR_BYTES = 1024  # rows this far apart miss the prefetcher and the translation 
 PAGE_BYTES = 4096  # rows a multiple of this apart fight for the same cache lines
 LINE_BYTES = 64
 FEWEST_USES = 4  # of a copy, for it to pay
+LONG = 512  # steps of a reduction, beside which adding up a vector's lanes is little
+FEWEST_TURNED = 24  # of a copy that turns its operand round
 LEAST_WORK = 1 << 11
 BRIEF = 64  # steps of a reduction that take no longer than what stands around it
 LIGHT = 8  # operations of an epilogue that need few registers
@@ -175,7 +177,12 @@ def _dots(
     """Schedule a contraction whose results do not fill vectors along its reduction; whether so."""
     last = found.reduced[-1].var
     unit = all(stride(x, last) == 1 for x in (found.a, found.b))
-    if not unit or 2 * extent_of(tiling.lane) >= target.lanes(found.update.buffer.dtype):
+    rows = 1 if tiling.row is None else extent_of(tiling.row)
+    long = math.prod(extent_of(x) for x in found.reduced) >= LONG
+    turned = stride(tiling.wide, tiling.lane.var) != 1 and (long or rows < FEWEST_USES)
+    few = 2 * extent_of(tiling.lane) < target.lanes(found.update.buffer.dtype)
+    few |= turned and min(rows, extent_of(tiling.lane)) < FEWEST_TURNED
+    if not unit or not few:
         return False
     operands = _vars(found.a), _vars(found.b)
     update = Load(found.update.buffer, found.update.indices)

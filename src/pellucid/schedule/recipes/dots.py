@@ -26,8 +26,8 @@ from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.privatize import privatize
-from pellucid.schedule.recipes.plan import attempt
-from pellucid.schedule.recipes.shape import extent_of
+from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt
+from pellucid.schedule.recipes.shape import extent_of, work
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.split import split
 from pellucid.schedule.stage import stage
@@ -35,7 +35,7 @@ from pellucid.schedule.trace import Schedule
 from pellucid.schedule.unroll import unroll
 
 FEWEST = 8  # sums side by side that hide the latency of an addition
-MOST_RESULTS = 1 << 12  # partial sums of all results stay in the first-level cache
+MOST_SUMS = 1 << 13  # that stay in the first-level cache while the reduction goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,12 @@ def choose_dots(
     most = target.lanes(update.buffer.dtype)
     extent = extent_of(reduced[-1])
     width = max((n for n in range(1, most + 1) if extent % n == 0), default=1)
-    if 4 * width < 3 * most or math.prod(map(extent_of, results)) * most > MOST_RESULTS:
-        return None
     tile = _tile(results, operands, target)
-    return Dots(tuple(results), tile, tuple(reduced), width, update.buffer.name) if tile else None
+    if 4 * width < 3 * most or not tile:
+        return None
+    dots = Dots(tuple(results), tile, tuple(reduced), width, update.buffer.name)
+    kept = math.prod(n for n, _ in _ordered(dots, target)[1:]) * math.prod(n for _, n in tile)
+    return dots if kept * width <= MOST_SUMS else None
 
 
 def _tile(
@@ -82,18 +84,20 @@ def _tile(
            for mine, other in (operands, operands[::-1])]  # fmt: skip
     best: float = 0.0
     found: tuple[tuple[str, int], ...] = ()
-    for a, b in itertools.product(*own):
+    mine, other = ((*x, None) if not x else (*x,) for x in own)
+    for a, b in itertools.product(mine, other):
         for n, m in itertools.product(_parts(a), _parts(b)):
             if n * m + min(n, m) + 2 > target.vector_registers:
                 continue
             worth = min(n * m / (n + m), 2.0) * min(n * m / FEWEST, 1.0) + 0.01 * n * m
             if worth > best:
-                best, found = worth, ((a.var, n), (b.var, m))
+                best = worth
+                found = tuple((x.var, size) for x, size in ((a, n), (b, m)) if x is not None)
     return found
 
 
-def _parts(loop: For) -> list[int]:
-    extent = extent_of(loop)
+def _parts(loop: For | None) -> list[int]:
+    extent = 1 if loop is None else extent_of(loop)
     return [n for n in range(1, min(extent, 16) + 1) if extent % n == 0]
 
 
@@ -139,16 +143,23 @@ def _results(schedule: Schedule, dots: Dots, target: Target) -> tuple[list[str],
     """Tile the results: loops over tiles, the most even one outermost; loops of a tile; whether
     threads pay.
     """
-    tiled = dict(dots.tile)
     for var, size in dots.tile:
         schedule.apply(split, var, size, f"{var}o", f"{var}i")
-    sizes = [(extent_of(x) // tiled.get(x.var, 1), x.var) for x in dots.results]
-    most = max(sizes, key=lambda s: _balance(s[0], target.cores))
-    ordered = [most, *(s for s in sizes if s is not most)]
-    outer = [f"{v}o" if v in tiled else v for _, v in ordered]
+    ordered = _ordered(dots, target)
+    outer = [f"{v}o" if v in dict(dots.tile) else v for _, v in ordered]
     inner = [f"{var}i" for var, _ in dots.tile]
+    total = work(schedule.kernel.body)
     schedule.apply(reorder, *outer, *inner)
-    return outer, inner, target.cores > 1 and most[0] > 1
+    pays = target.cores > 1 and total >= 2 * PARALLEL_WORK
+    return outer, inner, pays and ordered[0][0] > 1
+
+
+def _ordered(dots: Dots, target: Target) -> list[tuple[int, str]]:
+    """How many tiles each loop over results has, and its variable; the most even one first."""
+    tiled = dict(dots.tile)
+    sizes = [(extent_of(x) // tiled.get(x.var, 1), x.var) for x in dots.results]
+    most = max(sizes, key=lambda s: (_balance(s[0], target.cores), s[0] >= target.cores, s[0]))
+    return [most, *(s for s in sizes if s is not most)]
 
 
 def _balance(tiles: int, cores: int) -> float:
