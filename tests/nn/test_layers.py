@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pellucid import nn
-from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.errors import ArgumentError, IndexRangeError, ShapeError
 from pellucid.tensor.random import manual_seed
 from pellucid.tensor.tensor import Tensor
 from tests.nn.peer import compare, draw, torch
@@ -73,3 +73,14 @@ def test_dropout_at_its_ends(p: float) -> None:
 def test_dropout_refuses_other_probabilities() -> None:
     with pytest.raises(ArgumentError, match=r"Dropout: p must be in \[0, 1\], got p 1.5"):
         nn.Dropout(1.5)
+
+
+def test_an_index_outside_the_table_is_refused_eagerly() -> None:
+    table = nn.Embedding(3, 2)
+    with pytest.raises(IndexRangeError, match=r"indices must be in \[-3, 3\), got it 3"):
+        table(Tensor([0, 3]))
+
+
+def test_a_width_that_does_not_fit_says_what_to_do() -> None:
+    with pytest.raises(ShapeError, match=r"takes a last axis of 64.*Fix: use x.flatten\(1\)"):
+        nn.Linear(64, 10)(Tensor(np.ones((3, 8, 8), np.float32)))

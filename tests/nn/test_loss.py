@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pellucid import nn
-from pellucid.core.errors import ShapeError
+from pellucid.core.errors import DTypeError, IndexRangeError, ShapeError
+from pellucid.tensor.jit import jit
 from pellucid.tensor.tensor import Tensor
 from tests.nn.peer import Array, close, draw, torch
 
@@ -87,3 +88,23 @@ def test_kl_div(reduction: str) -> None:
 def test_shapes_that_would_broadcast_are_refused() -> None:
     with pytest.raises(ShapeError, match="prediction and target must have one shape"):
         nn.MSELoss()(Tensor(draw(3, 1)), Tensor(draw(3)))
+
+
+def test_labels_that_are_no_class_are_refused_eagerly_and_give_nan_when_compiled() -> None:
+    logits, labels = Tensor(draw(3, 4)), Tensor(np.array([0, 4, -100]))
+    for loss in (nn.CrossEntropyLoss(), nn.NLLLoss()):
+        with pytest.raises(IndexRangeError, match=r"labels must be in \[0, 4\), got it 4"):
+            loss(logits, labels)
+        assert np.isnan(jit(loss)(logits, labels).item())
+
+
+def test_float_labels_are_told_to_become_integers() -> None:
+    with pytest.raises(DTypeError, match=r"class labels must be integers.*astype\('int64'\)"):
+        nn.CrossEntropyLoss()(Tensor(draw(3, 4)), Tensor(draw(3)))
+
+
+def test_arrays_are_taken_as_tensors() -> None:
+    x, labels = draw(3, 4), np.array([0, 1, 3])
+    expected = nn.CrossEntropyLoss()(Tensor(x), Tensor(labels)).item()
+    assert nn.CrossEntropyLoss()(x, labels).item() == expected
+    assert nn.Linear(4, 2)(x).shape == (3, 2)

@@ -74,11 +74,20 @@ def test_cross_entropy_over_channels_is_pytorchs() -> None:
 def test_labels_may_be_narrow() -> None:
     labels = np.array([0, 6, 3, 255, 2], np.uint8)
     expected = run1(ops.cross_entropy, LOGITS, LABELS)
-    np.testing.assert_array_equal(run1(ops.cross_entropy, LOGITS, labels), expected)
+    got = run1(lambda x, y: ops.cross_entropy(x, y, ignore_index=255), LOGITS, labels)
+    np.testing.assert_array_equal(got, expected)
     wide = np.zeros((1, 300))
     wide[0, 256] = 50.0  # must not be taken for label 0
     loss = run1(ops.cross_entropy, wide, np.zeros(1, np.uint8))
     np.testing.assert_allclose(loss, 50.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [-1, 7, 2**32])
+def test_a_label_that_is_no_class_makes_the_loss_nan(wrong: int) -> None:
+    labels = np.where(LABELS == 3, wrong, LABELS)
+    assert np.isnan(run1(ops.cross_entropy, LOGITS, labels))
+    rows = run1(lambda x, y: ops.nll_loss(x, y, reduction="none"), LOGITS, labels)
+    np.testing.assert_array_equal(np.isnan(rows), labels == wrong)
 
 
 def test_cross_entropy_survives_extreme_logits() -> None:

@@ -14,20 +14,42 @@ import numpy as np
 
 from pellucid import ops
 from pellucid.core.dtype import DType
-from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.errors import ArgumentError, IndexRangeError, ShapeError
 from pellucid.graph.ir import Value
 from pellucid.ops.convolution import Padding
 from pellucid.tensor.dispatch import apply
 from pellucid.tensor.random import Generator, default_generator
 from pellucid.tensor.tensor import Tensor
+from pellucid.tensor.transforms import is_tracing
 
 Size = int | Sequence[int]
 Reduction = Literal["mean", "sum", "none"]
 
 
 def call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
-    """Run or record a function of graph values that gives one tensor."""
-    return cast("Tensor", apply(fn, *args, **kwargs))
+    """Run or record a function of graph values that gives one tensor; arrays become tensors."""
+    return cast("Tensor", apply(fn, *(_tensor(a) for a in args), **kwargs))
+
+
+def _tensor(value: Any) -> Any:
+    return Tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def _check_numbers(
+    op: str, what: str, numbers: Any, least: int, end: int, skip: int | None = None
+) -> None:
+    """Refuse integers outside `[least, end)`, other than `skip`, where they can be looked at.
+
+    Recorded programs cannot refuse; there, what depends on such a number is NaN.
+    """
+    if is_tracing() or not _tensor(numbers).dtype.is_integer:
+        return
+    values = np.asarray(numbers)
+    outside = (values < least) | (values >= end)
+    wrong = values[outside if skip is None else outside & (values != skip)]
+    if wrong.size:
+        operands: dict[str, object] = {"it": int(wrong[0])}
+        raise IndexRangeError(op, f"{what} must be in [{least}, {end})", operands=operands)
 
 
 def _pair(size: Size) -> tuple[int, int]:
@@ -57,13 +79,20 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ShapeError: the inner sizes differ.
     """
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
-        operands = {"x": x.shape, "weight": weight.shape}
-        raise ShapeError("linear", "the last axis of x must be weight's", operands=operands)
+        width = weight.shape[-1]
+        flat = x.ndim > 1 and math.prod(x.shape[1:]) == width
+        raise ShapeError(
+            "linear", f"takes a last axis of {width}",
+            operands={"x": x.shape, "weight": weight.shape},
+            fix="use x.flatten(1) first" if flat else "",
+        )  # fmt: skip
     return call(_linear, x, weight, bias)
 
 
 def embedding(indices: Tensor, weight: Tensor) -> Tensor:
     """Rows of `weight` `[rows, width]` by number: `[*indices.shape, width]`."""
+    rows = weight.shape[0]
+    _check_numbers("embedding", "indices", indices, -rows, rows)
     return call(ops.embedding, weight, indices)
 
 
@@ -446,8 +475,13 @@ def cross_entropy(
         ignore_index: label of rows that do not count.
         reduction: `mean` over the rows that count, `sum`, or `none`.
         label_smoothing: share of the target spread evenly over all classes.
+
+    Raises:
+        IndexRangeError: a label is no class; inside a jitted function, the loss is NaN instead.
+        DTypeError: the target is float and has no axis of classes.
     """
     axis = 1 if logits.ndim > 1 else 0
+    _check_numbers("cross_entropy", "labels", target, 0, logits.shape[axis], ignore_index)
     how = {"label_smoothing": label_smoothing, "ignore_index": ignore_index}
     return call(ops.cross_entropy, logits, target, axis, reduction=reduction, **how)
 
@@ -457,6 +491,7 @@ def nll_loss(
 ) -> Tensor:
     """`-log_probs[target]` over axis 1 (axis 0 of a vector)."""
     axis = 1 if log_probs.ndim > 1 else 0
+    _check_numbers("nll_loss", "labels", target, 0, log_probs.shape[axis], ignore_index)
     return call(
         ops.nll_loss, log_probs, target, axis, ignore_index=ignore_index, reduction=reduction
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pellucid.core.dtype import int32, int64
@@ -50,18 +51,22 @@ def cross_entropy(
             probabilities, the shape of `logits`.
         axis: the classes' axis (PyTorch's is 1).
         label_smoothing: share of the target spread evenly over all classes.
-        ignore_index: label of rows that do not count; labels that are no class do not count either.
+        ignore_index: label of rows that do not count; any other label that is no class gives NaN.
         reduction: `mean` over the rows that count, `sum`, or `none`.
 
     Raises:
         ShapeError: the shapes do not fit.
-        DTypeError: the labels are bools.
+        DTypeError: the labels are bools, or floats without the classes' axis.
     """
     value = floating("cross_entropy", logits)
     wide = astype(value, accumulator(value.dtype))
     at = normalize_axis("cross_entropy", axis, wide.rank)
     normalizer = logsumexp(wide, at)
     if labels.dtype.is_float:
+        if labels.rank < value.rank:
+            operands: dict[str, object] = {"logits": logits.type, "labels": labels.type}
+            rule, fix = "class labels must be integers", "cast them with .astype('int64')"
+            raise DTypeError("cross_entropy", rule, operands=operands, fix=fix)
         return _soft_cross_entropy(value, wide, labels, at, label_smoothing, reduction)
     chosen, counts = _pick(wide, labels, at, ignore_index, "cross_entropy")
     if label_smoothing:
@@ -168,7 +173,7 @@ def _check_same_shape(name: str, prediction: Value, target: Value) -> None:
 
 
 def _pick(x: Value, labels: Value, axis: int, ignore_index: int, name: str) -> tuple[Value, Value]:
-    """Per row, the entry its label names (0 if none), and whether the row counts.
+    """Per row, the entry its label names (NaN if it is no class), and whether the row counts.
 
     A comparison and a sum instead of a gather: both fuse with the softmax around them.
     """
@@ -179,14 +184,12 @@ def _pick(x: Value, labels: Value, axis: int, ignore_index: int, name: str) -> t
     if labels.shape != x.shape[:axis] + x.shape[axis + 1 :]:
         rule = f"labels must have the logits' shape without axis {axis}"
         raise ShapeError(name, rule, operands=operands)
-    # 32-bit positions keep pace with float32 lanes; wrapped labels are no class and do not count
+    # 32-bit positions keep pace with float32 lanes; wrapped labels are no class
     mine = equal(iota(x.shape, axis, int32), expand_dims(astype(labels, int32), axis))
     chosen = sum(where(mine, x, 0), axis)
     number = astype(labels, int64)
     real = logical_and(greater_equal(number, 0), less(number, x.shape[axis]))
-    if 0 <= ignore_index < x.shape[axis]:
-        real = logical_and(real, not_equal(number, ignore_index))
-    return chosen, real
+    return where(real, chosen, math.nan), not_equal(number, ignore_index)
 
 
 def _soft_cross_entropy(  # one caller, which has them at hand
