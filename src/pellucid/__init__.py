@@ -5,6 +5,8 @@ Tensors, their functions, gradients and `jit` here; `nn`, `optim` and `data` bes
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from pellucid import data, nn, optim
 from pellucid.core.dtype import (
     DType,
@@ -31,6 +33,7 @@ from pellucid.nn.checkpoint import save_tensors as save
 from pellucid.runtime.pool import get_num_threads, set_num_threads
 from pellucid.tensor import functions
 from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
+from pellucid.tensor.hints import missing_name
 from pellucid.tensor.jit import JitFunction, jit
 from pellucid.tensor.lowered import Lowered
 from pellucid.tensor.random import (
@@ -117,3 +120,9 @@ __all__ = [
     "vmap",
 ]
 __all__ += functions.__all__
+
+if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
+
+    def __getattr__(name: str) -> Any:
+        hint = "" if name.startswith("_") else missing_name(name, __all__)
+        raise AttributeError(hint or name, name=name)

@@ -34,7 +34,7 @@ def main() -> None:
     """Pellucid: a complete machine-learning system in Python, clear all the way down."""
 
 
-@main.command()
+@main.command(short_help="Train a model, see every layer, take it away as C.")
 @click.option("--model", type=click.Choice(["mlp", "cnn", "gpt"]), default="cnn", show_default=True)
 @click.option(
     "--output",
@@ -58,7 +58,7 @@ def tour(model: str, output: Path, steps: int | None, seed: int, mnist: Path | N
     take_tour(Tour(model=model, folder=output, steps=steps, seed=seed, mnist=mnist))
 
 
-@main.command()
+@main.command(short_help="Measure what this machine can do at best.")
 @click.option("--again", is_flag=True, help="Measure anew, even if the limits are known.")
 def machine(again: bool) -> None:
     """Measure what this machine can do at best: arithmetic, memory at each level, threads.

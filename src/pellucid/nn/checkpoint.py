@@ -57,7 +57,15 @@ def save_tensors(
         path: the file; replaced only once the new one is complete.
         tensors: what to write.
         metadata: text to keep beside them.
+
+    Raises:
+        ArgumentError: `tensors` is no mapping.
     """
+    if not isinstance(tensors, Mapping):
+        raise ArgumentError(
+            "save", "takes the file, then a mapping of names to tensors",
+            operands={"tensors": type(tensors).__name__}, fix="use save(path, model.state_dict())",
+        )  # fmt: skip
     arrays = {
         name: np.ascontiguousarray(t.numpy() if isinstance(t, Tensor) else t).reshape(t.shape)
         for name, t in tensors.items()

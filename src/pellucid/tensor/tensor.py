@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -23,11 +23,13 @@ from pellucid.graph.ir import GraphBuilder
 from pellucid.tensor.arithmetic import Arithmetic
 from pellucid.tensor.box import STATE, Array, Box, as_array
 from pellucid.tensor.dispatch import apply, as_operand, elementwise, run_program
+from pellucid.tensor.hints import missing_method
 from pellucid.tensor.indexing import known_key
 from pellucid.tensor.program import Program
 from pellucid.tensor.shaping import Shaping
 from pellucid.tensor.tape import gradients
 from pellucid.tensor.trace import read_grad, write_grad
+from pellucid.tensor.tree import tree_map
 
 
 class Tensor(Arithmetic, Shaping):
@@ -190,6 +192,19 @@ class Tensor(Arithmetic, Shaping):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __array_function__(
+        self, fn: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """NumPy's functions (`np.mean(x)`) work on the elements, and give NumPy's results."""
+        arrays = tree_map(lambda v: np.asarray(v) if isinstance(v, Tensor) else v, (args, kwargs))
+        return fn(*arrays[0], **arrays[1])
+
+    if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
+
+        def __getattr__(self, name: str) -> Any:
+            hint = "" if name.startswith("_") else missing_method(name, ops.__all__)
+            raise AttributeError(hint or name, name=name, obj=self)
 
     def item(self) -> bool | int | float:
         """The only element as a Python scalar.

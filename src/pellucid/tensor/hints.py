@@ -1,0 +1,76 @@
+"""What to write instead of names from other libraries: answers for attributes that do not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pellucid.core.errors import did_you_mean
+
+_METHODS = {
+    "numel": "x.size",
+    "dim": "x.ndim",
+    "element_size": "x.dtype.itemsize",
+    "float": "x.astype('float32')",
+    "double": "x.astype('float64')",
+    "half": "x.astype('float16')",
+    "bfloat16": "x.astype('bfloat16')",
+    "long": "x.astype('int64')",
+    "int": "x.astype('int32')",
+    "bool": "x.astype('bool')",
+    "type_as": "x.astype(other.dtype)",
+    "cpu": "x itself: tensors are in the CPU's memory",
+    "cuda": "x itself: there is no GPU target yet",
+    "contiguous": "x itself: tensors are always contiguous",
+    "data": "x.detach()",
+    "clamp": "x.clip(low, high)",
+    "t": "x.T",
+    "mm": "x @ y",
+    "matmul": "x @ y",
+    "dot": "x @ y",
+    "masked_fill": "pellucid.where(mask, value, x)",
+    "topk": "pellucid.top_k(x, k)",
+    "chunk": "pellucid.split(x, sections, axis)",
+    "norm": "(x * x).sum().sqrt()",
+    "copy_": "assign_, of a Buffer or Parameter",
+    "fill_": "assign_, of a Buffer or Parameter",
+    "zero_": "assign_, of a Buffer or Parameter",
+    "add_": "x += y",
+    "mul_": "x *= y",
+}
+_MODULE = {
+    "array": "pellucid.Tensor(data)",
+    "from_numpy": "pellucid.Tensor(array)",
+    "as_tensor": "pellucid.asarray(data)",
+    "cat": "pellucid.concatenate(tensors, axis)",
+    "empty": "pellucid.zeros(shape)",
+    "topk": "pellucid.top_k(x, k)",
+    "clamp": "pellucid.clip(x, low, high)",
+    "DataLoader": "pellucid.data.batches(x, y, batch_size)",
+    "Module": "pellucid.nn.Module",
+    "compile": "pellucid.jit(fn)",
+    "allclose": "numpy.allclose(x, y)",
+    "cuda": "nothing: tensors are in the CPU's memory",
+}
+
+
+def missing_method(name: str, functions: Iterable[str]) -> str:
+    """The message for an attribute that no tensor has."""
+    return _message("a Tensor", name, _METHODS, functions, "pellucid.{}(x)")
+
+
+def missing_name(name: str, names: Iterable[str]) -> str:
+    """The message for a name that the package does not have."""
+    return _message("pellucid", name, _MODULE, names, "pellucid.{}")
+
+
+def _message(
+    owner: str, name: str, answers: dict[str, str], known: Iterable[str], form: str
+) -> str:
+    choices = list(known)
+    text = f"{owner} has no attribute {name!r}"
+    if name in answers:
+        return f"{text}. Fix: use {answers[name]}"
+    if name in choices:
+        return f"{text}. Fix: use {form.format(name)}"
+    hint = did_you_mean(name, choices)
+    return f"{text}. Fix: {hint}" if hint else text
