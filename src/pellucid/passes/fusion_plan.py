@@ -73,12 +73,17 @@ class Planner:
                 self.classes[node] = "solid"
         self.successors = {n: tuple(self._successors(n)) for n in graph.nodes if self._stands(n)}
         self.unit: dict[Node, frozenset[Node]] = {n: frozenset((n,)) for n in self.successors}
+        self.remade: set[Node] = set()  # solid nodes that other groups compute again
+        self.kept: set[Value] = set()  # what they compute them from
 
-    def groups(self) -> list[Group]:
-        """Every group of solid nodes, in the order of their first node."""
+    def grow(self) -> None:
+        """Let every node join the groups of its producers, in graph order."""
         for node in self.graph.nodes:
             if self.classes[node] == "solid":
                 self._grow(node)
+
+    def groups(self) -> list[Group]:
+        """Every group of solid nodes, in the order of their first node."""
         solids = [self.unit[n] for n in self.graph.nodes if self.classes[n] == "solid"]
         return [self.expand(unit) for unit in dict.fromkeys(solids)]
 
@@ -105,11 +110,11 @@ class Planner:
 
     def _must_exist(self, node: Node) -> bool:
         """A free node whose own value is asked for: returned, or read by a fixed node."""
-        if self.classes[node] != "free" or self._views(node):
+        if self.classes[node] != "free" or self.is_view(node):
             return False
         value = node.outputs[0]
         return value in self.returned or any(
-            self.classes[n] == "fixed" or (self._views(n) and self._is_wanted(n))
+            self.classes[n] == "fixed" or (self.is_view(n) and self._is_wanted(n))
             for n in self.readers.get(value, ())
         )
 
@@ -117,11 +122,12 @@ class Planner:
         """A view that has to be there as itself."""
         value = node.outputs[0]
         return value in self.returned or any(
-            self.classes[n] == "fixed" or (self._views(n) and self._is_wanted(n))
+            self.classes[n] == "fixed" or (self.is_view(n) and self._is_wanted(n))
             for n in self.readers.get(value, ())
         )
 
-    def _views(self, node: Node) -> bool:
+    def is_view(self, node: Node) -> bool:
+        """Whether a node is its input's memory, as it is."""
         made = self.templates.get(node)
         if made is None:
             return False
@@ -179,6 +185,10 @@ class Planner:
             return False
         if self._leaves_and_returns(solids):
             return False
+        return self.is_one_kernel(solids)
+
+    def is_one_kernel(self, solids: frozenset[Node]) -> bool:
+        """Whether these nodes and the free ones they read through are one nest over shared rows."""
         group = self.expand(solids)
         if not group.outputs or len(group.outputs) > MOST_OUTPUTS:
             return False
@@ -242,16 +252,20 @@ class Planner:
     def _copied(self, node: Node, solids: frozenset[Node]) -> bool:
         if self.classes[node] == "constant":
             return node.outputs[0].type.size == 1
+        if node in self.remade:
+            return True
         if self.classes[node] != "free":
             return False
-        if not self._views(node):
+        if not self.is_view(node):
             return True
         source = node.inputs[0].node  # a view of memory that exists anyway is memory, not work
-        while source is not None and self._views(source) and self.classes[source] == "free":
+        while source is not None and self.is_view(source) and self.classes[source] == "free":
             source = source.inputs[0].node
         return source is not None and (source in solids or self.classes[source] == "free")
 
     def _needed(self, value: Value, solids: frozenset[Node]) -> bool:
+        if value in self.kept or value.node in self.remade:
+            return value in self.kept
         stack = [value]
         while stack:
             seen = stack.pop()

@@ -22,6 +22,7 @@ from pellucid.graph.prune import prune
 from pellucid.graph.stats import node_cost
 from pellucid.loop.compute import Lowering
 from pellucid.passes.fusion_plan import Group, Planner
+from pellucid.passes.fusion_remake import remake_cheap_values
 from pellucid.passes.rewrite import copy_node
 
 _NAME_PARTS = 3
@@ -75,6 +76,8 @@ def run(graph: Graph) -> Graph:
     they were written and read.
     """
     planner = Planner(prune(graph))
+    planner.grow()
+    remake_cheap_values(planner)
     groups = [g for g in planner.groups() if _is_worth_it(g)]
     return _Rebuild(planner, groups).graph() if groups else graph
 
