@@ -19,7 +19,7 @@ from pellucid.loop.rewrite import allocated, loops
 from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.passes import group_fusion
-from pellucid.schedule.recipes import contraction, plan, schedule_kernel
+from pellucid.schedule.recipes import contraction, plan, rows, schedule_kernel
 from tests.lower.execution import agree, build, random_arrays, run_program
 from tests.random_graphs import assert_same_results, random_graph, random_inputs
 
@@ -42,8 +42,9 @@ def f(*shape: int) -> TensorType:
 @pytest.fixture
 def everything_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads, copies and tiles for the small shapes a test can afford."""
-    for module in (plan, contraction):
+    for module in (plan, contraction, rows):
         monkeypatch.setattr(module, "PARALLEL_WORK", 8)
+    monkeypatch.setattr(rows, "LONG_ROW", 1)
     for name, value in (
         ("LEAST_WORK", 8), ("FAR_BYTES", 16), ("PAGE_BYTES", 16), ("FEWEST_USES", 1),
     ):  # fmt: skip
@@ -108,7 +109,7 @@ def test_convolutions(stride: int) -> None:
 
 
 @pytest.mark.usefixtures("everything_pays")
-@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (3, 64), (40, 3), (17, 130)])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (3, 64), (40, 3), (4, 96), (17, 130)])
 @pytest.mark.parametrize("axis", [0, 1, None])
 def test_reductions(shape: tuple[int, ...], axis: int | None) -> None:
     for reduce in (ops.sum, ops.max, ops.prod):
@@ -146,9 +147,9 @@ def test_register_tiles_fill_the_registers(machine: Target, tile: tuple[int, int
     shapes = {b.shape for b in allocated(made.body) if b.scope == "local"}
     lanes = machine.lanes(float32)
     assert shapes  # the accumulators
-    for rows, columns in shapes:
+    for height, columns in shapes:
         assert columns == tile[1]
-        assert rows * columns // lanes + columns // lanes + 1 <= machine.vector_registers
+        assert height * columns // lanes + columns // lanes + 1 <= machine.vector_registers
 
 
 def test_large_strides_are_packed() -> None:
@@ -158,6 +159,21 @@ def test_large_strides_are_packed() -> None:
     assert "parallelize" in steps
     direct = only_kernel(ops.matmul, f(64, 64), f(64, 64))
     assert "pack" not in [s.name for s in schedule_kernel(direct, AVX512)]
+
+
+def test_a_reduction_to_one_element_is_shared_in_parts_of_its_extent_alone() -> None:
+    kernel = only_kernel(ops.sum, f(640, 1024))
+    made = scheduled(kernel, AVX2)
+    assert kinds(made)["parallel"] == 1
+    (parts,) = [x for x in loops(made.body) if x.kind == "parallel"]
+    many = [x for x in loops(scheduled(kernel, target(256, 16, cores=64)).body)]
+    assert [x.extent for x in many if x.kind == "parallel"] == [parts.extent]
+
+
+def test_long_rows_have_sums_that_do_not_wait_for_each_other() -> None:
+    kernel = only_kernel(lambda x: ops.max(x, axis=1), f(300, 1024))
+    made = scheduled(kernel, AVX512)
+    assert (rows.SUMS_AT_ONCE * AVX512.lanes(float32),) in {b.shape for b in allocated(made.body)}
 
 
 def test_one_core_means_no_threads() -> None:

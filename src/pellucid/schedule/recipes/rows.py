@@ -16,19 +16,26 @@ from __future__ import annotations
 
 import math
 
+from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
-from pellucid.loop.ir import For
-from pellucid.loop.rewrite import Block, constant, loops
+from pellucid.loop.ir import For, Store
+from pellucid.loop.rewrite import Block, constant, free_vars, loops
+from pellucid.schedule.dependence import update_of
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
+from pellucid.schedule.privatize import privatize
 from pellucid.schedule.recipes.elementwise import parallel_outer
-from pellucid.schedule.recipes.plan import attempt, chunk_extent
+from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, chunk_extent
 from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, inner_loops, stride, work
+from pellucid.schedule.reorder import reorder
 from pellucid.schedule.split import split
 from pellucid.schedule.trace import Schedule
 from pellucid.schedule.unroll import unroll
 
 SHORT = 16  # iterations inside a row (a pooling window) too few for lanes of their own
+PARTS = (16, 12, 10, 8, 15, 14, 9, 6, 5, 4, 7, 3, 2)  # of a reduction that threads share
+SUMS_AT_ONCE = 4  # vectors of one long reduction
+LONG_ROW = 4  # steps of so many vectors, beside which adding them up is little
 LANES_AT_ONCE = 2  # vectors of columns per step: independent sums that hide the adder's latency
 
 
@@ -55,7 +62,9 @@ def _lanes_and_threads(schedule: Schedule, nest: Nest, target: Target) -> None:
     total = work(schedule.kernel.body)
     if not nest.loops:
         for loop in innermost(nest.body):
-            attempt(schedule, lanes, loop.var)
+            _share_reduction(schedule, loop, target)
+        for loop in innermost(schedule.kernel.body):
+            _lanes_inside(schedule, loop, target)
         return
     last = nest.loops[-1]
     if _columns_are_contiguous(nest):
@@ -64,9 +73,59 @@ def _lanes_and_threads(schedule: Schedule, nest: Nest, target: Target) -> None:
     if extent_of(nest.loops[0]) > 1:
         parallel_outer(schedule, nest.loops[0], total, target)
     for loop in innermost(nest.body):
-        attempt(schedule, lanes, loop.var)
+        _lanes_inside(schedule, loop, target)
     if not inner_loops(nest.body):
         attempt(schedule, lanes, last.var)
+
+
+def _lanes_inside(schedule: Schedule, loop: For, target: Target) -> None:
+    """Lanes for a loop of a row; a long reduction gets several vectors of sums, which do not wait
+    for each other.
+    """
+    var, update = loop.var, loop.body[0]
+    if len(loop.body) == 1 and isinstance(update, Store) and update_of(update) is not None:
+        width = SUMS_AT_ONCE * target.lanes(update.buffer.dtype)
+        fits = not free_vars_of(update) & {var} and extent_of(loop) % width == 0
+        if fits and extent_of(loop) >= LONG_ROW * width:
+            before, step, inside = schedule.steps, f"{var}s", f"{var}v"
+            try:
+                schedule.apply(split, var, width, step, inside)
+                schedule.apply(privatize, step, inside)
+                for name in (inside, f"{inside}z", f"{inside}c"):
+                    schedule.apply(lanes, name)
+            except ScheduleError:
+                schedule.steps = before
+            else:
+                return
+    attempt(schedule, lanes, var)
+
+
+def free_vars_of(store: Store) -> set[str]:
+    """The variables of a store's index."""
+    return {v for i in store.indices for v in free_vars(i)}
+
+
+def _share_reduction(schedule: Schedule, loop: For, target: Target) -> None:
+    """A long reduction to one element in parts for threads, added up in order.
+
+    The parts depend on the extent alone, so results are the same for any number of threads.
+    """
+    extent, var = extent_of(loop), loop.var
+    if target.cores < 2 or work(loop.body, extent) < 4 * PARALLEL_WORK:
+        return
+    parts = next((n for n in PARTS if extent % n == 0), 0)
+    update = loop.body[0]
+    if not parts or len(loop.body) != 1 or not isinstance(update, Store):
+        return
+    before, part, inside = schedule.steps, f"{var}p", f"{var}i"
+    try:
+        schedule.apply(split, var, extent // parts, part, inside)
+        schedule.apply(reorder, inside, part)
+        schedule.apply(privatize, inside, part)
+        schedule.apply(reorder, part, inside)
+        schedule.apply(parallelize, part)
+    except ScheduleError:
+        schedule.steps = before
 
 
 def innermost(block: Block) -> list[For]:
