@@ -284,7 +284,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_fails_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(kernel: Any, target: Any, symbol: str) -> str:
+    def fail(*arguments: Any) -> str:
         raise ValueError("no registers left")
 
     monkeypatch.setattr("pellucid.codegen.kernel.render_kernel", fail)
