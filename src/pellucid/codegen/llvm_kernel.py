@@ -185,9 +185,9 @@ class Writer(Stores):
         if width == 1:
             self._bound(loop.var, base, loop.body)
             return
-        self.width, self.mask = width, mask
+        self.width, self.mask, self.loop_mask = width, mask, mask
         self._bound(loop.var, added(base, Affine(lane=1)), loop.body)
-        self.width, self.mask = 1, ""
+        self.width, self.mask, self.loop_mask = 1, "", ""
 
     def _touches_stack(self, loop: For) -> bool:
         names = {s.buffer.name for s in loop.body if isinstance(s, Store)}

@@ -53,6 +53,7 @@ class Stores(Expressions):
     """Writes stores; `accumulators` are the sums over lanes of the vector loop being written."""
 
     accumulators: dict[Store, Storage] = field(default_factory=dict)
+    loop_mask: str = ""  # the lanes within the loop's extent; `mask` may leave out more
 
     # --- reductions over lanes -------------------------------------------------------------------
 
@@ -138,7 +139,7 @@ class Stores(Expressions):
     def _store_uniform(self, place: Storage, form: Affine, value: Value) -> None:
         pointer = self.pointer(place, form)
         value = splat(self.function, value, place.lanes)
-        if place.lanes > 1 and self.mask:
+        if place.lanes > 1 and self.mask != self.loop_mask:
             value = self._blend(value, self._load_lanes(place, pointer, place.lanes, ""))
         self._write_plain(place, pointer, value)
 
