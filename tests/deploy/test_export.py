@@ -189,7 +189,7 @@ def test_equal_kernels_are_printed_once(tmp_path: Path) -> None:
 def test_plain_loops_need_no_more_memory(tmp_path: Path) -> None:
     fast = export_c(CNN(), images(1), name="fast", folder=tmp_path)
     plain = export_c(CNN(), images(1), name="plain", folder=tmp_path, schedule=False)
-    assert plain.arena_bytes < fast.arena_bytes
+    assert plain.arena_bytes <= fast.arena_bytes
 
 
 MAIN = """\
