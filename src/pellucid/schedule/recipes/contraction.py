@@ -51,6 +51,9 @@ LINE_BYTES = 64
 FEWEST_USES = 4  # of a copy, for it to pay
 LONG = 512  # steps of a reduction, beside which adding up a vector's lanes is little
 FEWEST_TURNED = 24  # of a copy that turns its operand round
+STEPS = range(1, 5)  # elements between neighbours in one cache line
+FEWEST_ROWS = 8  # neighbours that make a tile
+FEW_ROWS = 16  # rows that leave room for lines
 LEAST_WORK = 1 << 11
 BRIEF = 64  # steps of a reduction that take no longer than what stands around it
 LIGHT = 8  # operations of an epilogue that need few registers
@@ -72,8 +75,9 @@ class Tiling:
 
     `wide` is read along the lanes, `narrow` is one element for all of them. `panels` tiles side by
     side share each stretch of `narrow` while it is near. `more` are short loops that, like `row`,
-    only `narrow` knows, whole inside the tile. Where rows are few, `lines` iterations of `line`,
-    which like `lane` only `wide` knows (rows of an image), share each element of `narrow`.
+    only `narrow` knows, whole inside the tile. Where rows are few, `lines` iterations of `line`
+    (rows of an image) join them, which only one of the operands knows: they share each element of
+    the other.
     """
 
     lane: For
@@ -227,7 +231,7 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
     vectors = 1 if extent_of(lane) <= per_vector else 2
     most = (target.vector_registers - 2 - vectors) // vectors
     most = min(most, 12 if vectors == 2 else 25)
-    row, more = _rows(rows, most)
+    row, more = _rows(rows, most, narrow)
     height = 1 if row is None else tile_height(extent_of(row), most)
     width = min(extent_of(lane), vectors * per_vector)
     panels = (
@@ -240,23 +244,41 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
 def _with_lines(tiling: Tiling, nest: Nest, vectors: int, target: Target) -> Tiling:
     """More accumulators where the rows are too few to hide the latency of each sum's additions."""
     rows = tiling.height * math.prod(extent_of(x) for x in tiling.more)
-    most = (target.vector_registers - 1) // (vectors * (rows + 1))
-    inside = (tiling.lane, tiling.row, *tiling.more)
-    lines = [
-        x for x in nest.loops
-        if x not in inside and x.var in _vars(tiling.wide) and x.var not in _vars(tiling.narrow)
-        and stride(tiling.wide, x.var) is not None
-    ]  # fmt: skip
-    if most < 2 or len(lines) < 2 or stride(tiling.wide, tiling.lane.var) != 1:
+    narrow, wide = tiling.narrow, tiling.wide
+    spare = target.vector_registers - 1
+    near = _lines(tiling, nest, narrow, wide)
+    if rows < FEW_ROWS and near and abs(stride(narrow, near[0].var) or 0) < FAR_BYTES // 8:
+        made = _tall(tiling, near[0], (spare - vectors) // (vectors * rows))
+        if made is not None:
+            return made
+    lines = _lines(tiling, nest, wide, narrow)
+    if len(lines) < 2 or stride(wide, tiling.lane.var) != 1:
         return tiling
-    line = min(lines, key=lambda x: abs(stride(tiling.wide, x.var) or 0))
+    return _tall(tiling, lines[0], spare // (vectors * (rows + 1))) or tiling
+
+
+def _lines(tiling: Tiling, nest: Nest, own: Load, other: Load) -> list[For]:
+    """Loops outside the tile that only one operand knows, neighbours in memory first."""
+    inside = (tiling.lane, tiling.row, *tiling.more)
+    found = [
+        x for x in nest.loops
+        if x not in inside and x.var in _vars(own) - _vars(other) and stride(own, x.var) is not None
+    ]  # fmt: skip
+    return sorted(found, key=lambda x: abs(stride(own, x.var) or 0))
+
+
+def _tall(tiling: Tiling, line: For, most: int) -> Tiling | None:
+    """The tile with as many of a loop's iterations as divide it evenly, at most `most`."""
     fitting = [n for n in range(2, most + 1) if extent_of(line) % n == 0]
-    return replace(tiling, line=line, lines=max(fitting)) if fitting else tiling
+    return replace(tiling, line=line, lines=max(fitting)) if fitting else None
 
 
-def _rows(rows: Sequence[For], most: int) -> tuple[For | None, tuple[For, ...]]:
+def _rows(rows: Sequence[For], most: int, narrow: Load) -> tuple[For | None, tuple[For, ...]]:
     """The loop to tile, and another one that fits in the tile whole where the first is short."""
     longest = max(rows, key=extent_of, default=None)
+    near = [x for x in rows if stride(narrow, x.var) in STEPS and extent_of(x) >= FEWEST_ROWS]
+    if len(rows) > 1 and near and longest not in near:
+        return max(near, key=extent_of), ()  # a tile of neighbours lies in few cache lines
     if longest is None or extent_of(longest) > most // 2:
         return longest, ()
     pairs = [
