@@ -426,3 +426,18 @@ def test_integer_state_and_several_parameters_of_one_memory() -> None:
     for k in range(3):
         assert step(pl.Tensor([2.0])).tolist() == [3.0]
         assert count.tolist() == [k + 1]
+
+
+def test_programs_of_old_constants_are_let_go() -> None:
+    offset = pl.Tensor([0.0])
+
+    @pl.jit
+    def shifted(x: pl.Tensor) -> pl.Tensor:
+        return x + offset
+
+    for i in range(20):
+        with pl.no_grad():
+            offset[0] = float(i)
+        assert shifted(pl.Tensor([1.0])).item() == i + 1
+    assert max(len(forms) for forms in shifted._compiled.values()) <= 16
+    assert shifted.explain().count("because") == 20

@@ -31,6 +31,7 @@ from pellucid.tensor.tree import TreeDef, flatten, leaf_names, unflatten
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_MOST_FORMS = 16  # of one signature that are kept: those of state that changed lately
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,6 @@ class Specialisation:
     executable: Executable
     tape: Program | None
     grads_seen: tuple[tuple[Box, bool], ...]
-    reason: str
 
     def mismatch(self) -> str:
         """Why this program no longer fits the Python state it was made from; empty if it does."""
@@ -107,6 +107,15 @@ class Specialisation:
                 change = "set -> None" if seen else "None -> set"
                 return f"gradient of {name}: {change}"
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What `explain` says of one compilation; the program itself may be gone."""
+
+    signature: Signature
+    reason: str
+    lines: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,7 @@ class JitFunction(Generic[P, R]):
             )
         self._lock = threading.RLock()
         self._compiled: dict[Any, list[Specialisation]] = {}
-        self._history: list[Specialisation] = []
+        self._history: list[_Made] = []
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The function's result; compiles first where no program fits these arguments."""
@@ -173,9 +182,9 @@ class JitFunction(Generic[P, R]):
         if not self._history:
             return f"{self.__name__}: not compiled yet"
         lines = [f"{self.__name__}: compiled {len(self._history)} time(s)"]
-        for i, spec in enumerate(self._history):
-            lines.append(f"[{i}] because {spec.reason}")
-            lines += _explain_one(spec)
+        for i, made in enumerate(self._history):
+            lines.append(f"[{i}] because {made.reason}")
+            lines += made.lines
         return "\n".join(lines)
 
     def _read(self, args: Any, kwargs: Any) -> tuple[list[Tensor], Any, tuple[Any, ...]]:
@@ -246,10 +255,11 @@ class JitFunction(Generic[P, R]):
             Executable(compiled),
             tape,
             grads_seen,
-            reason,
         )
-        self._compiled.setdefault(key, []).append(spec)
-        self._history.append(spec)
+        forms = self._compiled.setdefault(key, [])
+        forms.append(spec)
+        del forms[:-_MOST_FORMS]
+        self._history.append(_Made(signature, reason, _explain_one(spec)))
         return spec
 
     def _reason(self, signature: Signature, key: Any) -> str:
