@@ -31,7 +31,8 @@ def softmax(x: Value, axis: int | Sequence[int] = -1) -> Value:
         return value
     wide = astype(value, accumulator(value.dtype))
     raised = exp(subtract(wide, stop_gradient(max(wide, axis, keepdims=True))))
-    return astype(divide(raised, sum(raised, axis, keepdims=True)), value.dtype)
+    share = divide(1.0, sum(raised, axis, keepdims=True))  # one division a row, none an element
+    return astype(multiply(raised, share), value.dtype)
 
 
 def log_softmax(x: Value, axis: int | Sequence[int] = -1) -> Value:
