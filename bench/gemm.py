@@ -1,4 +1,4 @@
-"""fp32 matrix products as a share of the FMA peak, which is measured in the same rounds."""
+"""fp32 matrix products as a share of the FMA peak, the most seen before and between them."""
 
 from __future__ import annotations
 
@@ -43,11 +43,12 @@ def main(threads: int, out: Path) -> None:
     pl.set_num_threads(threads)
     peak_call, peak_flops = arithmetic_call(this_machine(), threads)
     rows: list[dict[str, object]] = []
+    peak = peak_flops / race({"peak": peak_call}, rounds=30, slot=0.02)["peak"].best
     print(f"{'fp32 matrix product':20} {'who':10} {'GFLOP/s':>9} {'% of peak':>10} {'best %':>7}")
     for n in SIZES:
         steps, error = _candidates(n, torch)
         times = race({"peak": peak_call, **steps}, slot=0.03)
-        peak = peak_flops / times.pop("peak").best
+        peak = max(peak, peak_flops / times.pop("peak").best)
         for who, timing in times.items():
             rate, best = 2 * n**3 / timing.median, 2 * n**3 / timing.best
             share, most = 100 * rate / peak, 100 * best / peak
