@@ -36,6 +36,7 @@ SHORT = 16  # iterations inside a row (a pooling window) too few for lanes of th
 PARTS = (16, 12, 10, 8, 15, 14, 9, 6, 5, 4, 7, 3, 2)  # of a reduction that threads share
 SUMS_AT_ONCE = 4  # vectors of one long reduction
 LONG_ROW = 4  # steps of so many vectors, beside which adding them up is little
+FEWEST_PARTS = 4  # that even out threads of unequal speed
 LANES_AT_ONCE = 2  # vectors of columns per step: independent sums that hide the adder's latency
 
 
@@ -113,10 +114,12 @@ def _share_reduction(schedule: Schedule, loop: For, target: Target) -> None:
     extent, var = extent_of(loop), loop.var
     if target.cores < 2 or work(loop.body, extent) < 4 * PARALLEL_WORK:
         return
-    parts = next((n for n in PARTS if extent % n == 0), 0)
     update = loop.body[0]
-    if not parts or len(loop.body) != 1 or not isinstance(update, Store):
+    even = [n for n in PARTS if extent % n == 0]
+    if not even or len(loop.body) != 1 or not isinstance(update, Store):
         return
+    width = SUMS_AT_ONCE * target.lanes(update.buffer.dtype)
+    parts = next((n for n in even if n >= FEWEST_PARTS and extent // n % width == 0), even[0])
     before, part, inside = schedule.steps, f"{var}p", f"{var}i"
     try:
         schedule.apply(split, var, extent // parts, part, inside)
