@@ -48,6 +48,7 @@ COPY = 0.2  # cycles to copy one element that is
 FAR_BYTES = 1024  # rows this far apart miss the prefetcher and the translation cache
 PAGE_BYTES = 4096  # rows a multiple of this apart fight for the same cache lines
 LINE_BYTES = 64
+ROWS_AT_ONCE = 16  # of an operand being turned: they stay in the first-level cache
 FEWEST_USES = 4  # of a copy, for it to pay
 LONG = 512  # steps of a reduction, beside which adding up a vector's lanes is little
 FEWEST_TURNED = 24  # of a copy that turns its operand round
@@ -450,8 +451,14 @@ def _pack_narrow(
     else:
         return reduced
     if attempt(schedule, pack, name, order):
+        first = f"{row}o_{name}"
+        if along == f"{row}i" and attempt(
+            schedule, split, f"{last}_{name}", ROWS_AT_ONCE, "kb", "kr"
+        ):
+            # a few rows of the source at a time: each line is read once, in the order of memory
+            first = "kb" if attempt(schedule, reorder, "kb", first, "kr") else first
         attempt(schedule, lanes, f"{along}_{name}")
-        attempt(schedule, parallelize, f"{row}o_{name}")
+        attempt(schedule, parallelize, first)
     return reduced
 
 
