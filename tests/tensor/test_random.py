@@ -145,6 +145,12 @@ def test_bad_seeds(seed: Any) -> None:
         pl.Generator(seed)
 
 
+def test_numpy_integer_as_seed() -> None:
+    seed: Any = np.int64(3)
+    want = pl.Generator(3).uniform((4,)).numpy()
+    np.testing.assert_array_equal(pl.Generator(seed).uniform((4,)).numpy(), want)
+
+
 def test_largest_seed() -> None:
     assert (pl.Generator(2**64 - 1).uniform((4,)).numpy() != pl.rand(4).numpy()).any()
 
@@ -153,6 +159,16 @@ def test_largest_seed() -> None:
 def test_bad_probability(p: float) -> None:
     with pytest.raises(ArgumentError, match=r"bernoulli: p must be in \[0, 1\]"):
         pl.Generator(0).bernoulli((2,), p)
+
+
+@pytest.mark.parametrize("std", [-1.0, float("nan")])
+def test_bad_deviation(std: float) -> None:
+    with pytest.raises(ArgumentError, match="normal: std must be >= 0, got std"):
+        pl.Generator(0).normal((2,), 0.0, std)
+
+
+def test_no_deviation() -> None:
+    assert pl.Generator(0).normal((2,), 4.0, 0.0).numpy().tolist() == [4.0, 4.0]
 
 
 def test_empty_integer_range_is_refused() -> None:

@@ -128,6 +128,13 @@ def test_gradient_keeps_nested_containers() -> None:
     near(got["unused"], np.zeros_like(Y))
 
 
+def test_gradient_for_nothing() -> None:
+    value, gradient = pl.value_and_grad(lambda nothing, x: x.sum())({"a": []}, pl.Tensor(X))
+    np.testing.assert_allclose(value.item(), X.sum())
+    assert gradient == {"a": []}
+    assert pl.grad(loss, ())(*tensors()) == ()
+
+
 def test_captured_parameter_is_read_anew() -> None:
     p = pl.Parameter(W)
 
@@ -305,6 +312,8 @@ WORD: Any = "x"
         (lambda: pl.grad(lambda x: x.sum(), 1)(V), ArgumentError, "there are 1, got argnums 1"),
         (lambda: pl.grad(lambda x: x.sum(), -2)(V), ArgumentError, "argnums -2"),
         (lambda: pl.grad(lambda x: x.sum(), WORD)(V), ArgumentError, "argnums"),
+        (lambda: pl.grad(add, (0, 0))(V, V), ArgumentError, r"each argument once.*\(0, 0\)"),
+        (lambda: pl.grad(add, (0, -2))(V, V), ArgumentError, "each argument once"),
         (lambda: pl.jacrev(lambda x: (x, x))(V), GradientError, "jacrev.*one tensor.*tuple"),
         (lambda: pl.jacfwd(lambda n: n)(N), GradientError, r"jacfwd.*i64"),
         (lambda: pl.hessian(lambda x: x)(V), GradientError, "one floating-point element"),

@@ -49,7 +49,13 @@ class Generator:
     def normal(
         self, shape: Sequence[int], mean: float = 0.0, std: float = 1.0, dtype: DTypeLike = float32
     ) -> Tensor:
-        """Floats of `shape`, normal with this mean and standard deviation."""
+        """Floats of `shape`, normal with this mean and standard deviation.
+
+        Raises:
+            ArgumentError: `std` is negative or NaN.
+        """
+        if not std >= 0.0:
+            raise ArgumentError("normal", "std must be >= 0", operands={"std": std})
         return self._draw(ops.normal, tuple(shape), mean=mean, std=std, dtype=as_dtype(dtype))
 
     def bernoulli(self, shape: Sequence[int], p: float = 0.5) -> Tensor:
@@ -74,8 +80,10 @@ class Generator:
 
 
 def _state(seed: int) -> np.ndarray[Any, Any]:
-    if not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise ArgumentError("manual_seed", "seed must be in [0, 2**64)", operands={"seed": seed})
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+        raise ArgumentError(
+            "manual_seed", "seed must be in [0, 2**64)", operands={"seed": repr(seed)}
+        )
     return np.array([seed, 0], dtype=np.uint64)
 
 

@@ -114,7 +114,11 @@ def _positions(op: str, argnums: int | Sequence[int], count: int) -> tuple[int, 
                 f"argnums must name positional arguments, and there are {count}",
                 operands={"argnums": repr(argnums)},
             )
-    return tuple(n % count for n in numbers)
+    positions = tuple(n % count for n in numbers)
+    if len(set(positions)) < len(positions):
+        rule = "argnums must name each argument once"
+        raise ArgumentError(op, rule, operands={"argnums": repr(argnums)})
+    return positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +186,10 @@ def value_and_grad(fn: Fn, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
         _check_scalar(recorded, has_aux)
         graph = _gradient_graph(recorded.traced.graph, len(selected.leaves))
         outputs = _run_graph(graph, recorded.inputs)
-        results, grads = outputs[: recorded.traced.results], outputs[-len(selected.leaves) :]
-        _commit(recorded.traced, outputs[recorded.traced.results : len(outputs) - len(grads)])
+        results, rest = outputs[: recorded.traced.results], outputs[recorded.traced.results :]
+        written = len(recorded.traced.writes)
+        _commit(recorded.traced, rest[:written])
+        grads = rest[written:]
         return recorded.build(results), unflatten(selected.treedef, grads)
 
     return wrapped
