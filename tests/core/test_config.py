@@ -47,6 +47,8 @@ def test_every_variable_is_read() -> None:
         ),
         ("PELLUCID_THREADS", "0", "must be an integer >= 1, got PELLUCID_THREADS '0'"),
         ("PELLUCID_THREADS", "two", "must be an integer"),
+        ("PELLUCID_THREADS", "--5", "must be an integer"),
+        ("PELLUCID_THREADS", "\u00b2", "must be an integer"),  # a digit to str.isdigit
         ("PELLUCID_EAGER_COMPILE_BYTES", "-1", "integer >= 0"),
         ("PELLUCID_CACHE", "yes", "must be 0 or 1"),
         ("PELLUCID_LOG", "loud", "must be one of debug"),

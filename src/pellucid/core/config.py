@@ -16,6 +16,7 @@ documented here.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def _integer(env: Mapping[str, str], name: str, default: int, least: int) -> int
     text = env.get(name, "")
     if not text:
         return default
-    if not text.lstrip("-").isdigit() or int(text) < least:
+    if not re.fullmatch("-?[0-9]+", text) or int(text) < least:
         raise ArgumentError(
             "config", f"{name} must be an integer >= {least}", operands={name: repr(text)}
         )
