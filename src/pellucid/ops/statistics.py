@@ -87,7 +87,7 @@ def _position(
     flat = reshape(x, (x.type.size,)) if axis is None else x
     (at,) = normalize_axes(name, 0 if axis is None else axis, flat.rank)
     if flat.shape[at] == 0:
-        raise nothing_to_choose(name, x.type, (at,))
+        raise nothing_to_choose(name, x.type, normalize_axes(name, axis, x.rank))
     if flat.dtype == bool_:
         flat = astype(flat, uint8)
     best = extremum(flat, at, keepdims=True)
