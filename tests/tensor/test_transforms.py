@@ -74,7 +74,9 @@ def tensors() -> tuple[pl.Tensor, pl.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("argnums", "want"), [(0, of_x), (1, of_w), (-1, of_w), (-2, of_x)], ids=str
+    ("argnums", "want"),
+    [(0, of_x), (1, of_w), (-1, of_w), (-2, of_x)],
+    ids=["0", "1", "-1", "-2"],
 )
 def test_gradient_for_one_argument(argnums: int, want: Callable[[Array], Any]) -> None:
     near(pl.grad(loss, argnums)(*tensors()), numeric_jacobian(want, (X, W)[argnums]))
