@@ -241,7 +241,11 @@ def test_absent_device(device: str) -> None:
     assert A.to("cpu") is A
 
 
-@pytest.mark.parametrize("data", [[[1.0], [1.0, 2.0]], "abc", None, object(), [1 + 2j]], ids=str)
+@pytest.mark.parametrize(
+    "data",
+    [[[1.0], [1.0, 2.0]], "abc", None, object(), [1 + 2j]],
+    ids=["ragged", "text", "none", "object", "complex"],
+)
 def test_data_that_is_no_tensor(data: Any) -> None:
     with pytest.raises((ArgumentError, DTypeError), match="Tensor: "):
         pl.Tensor(data)
