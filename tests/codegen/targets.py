@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from pellucid.codegen.llvm import host_target
@@ -33,7 +34,14 @@ def runnable_targets() -> list[Target]:
     return targets
 
 
-TARGETS = runnable_targets()
+# The quick lane compiles for the host only; the whole suite for the narrower machines as well.
+each_target = pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(target, id=target.name, marks=() if target is HOST else pytest.mark.slow)
+        for target in runnable_targets()
+    ],
+)
 
 
 def poison(shape: tuple[int, ...], dtype: DType) -> NDArray[Any]:

@@ -46,7 +46,7 @@ from pellucid.loop.ir import (
     select,
 )
 from tests.codegen.native import run
-from tests.codegen.targets import HOST, TARGETS, poison, samples
+from tests.codegen.targets import HOST, each_target, poison, samples
 
 I, J, K = Var("i"), Var("j"), Var("k")  # noqa: E741 the loop variables, as in formulas
 SIZES = [0, 1, 2, 3, 5, 7, 13, 16, 17, 31, 64, 100, 131]
@@ -91,7 +91,7 @@ def nest(kind: LoopKind, extent: int | Expr, *body: Stmt, var: str = "i") -> For
     return For(var, Const(extent) if isinstance(extent, int) else extent, body, kind)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("n", SIZES)
 def test_vector_loops_of_every_size(n: int, target: Target) -> None:
     a, b = Buffer("a", (n,), float32), Buffer("b", (n,), float32)
@@ -103,7 +103,7 @@ def test_vector_loops_of_every_size(n: int, target: Target) -> None:
     check(Kernel("k", (a, b, o, w), 2, (nest("vector", n, *body),)), target)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("dtype", [float16, float64, int8, int32, int64, bool_], ids=str)
 def test_vector_loops_of_every_width(dtype: DType, target: Target) -> None:
     a, b, o = (Buffer(x, (71,), dtype) for x in "abo")
@@ -111,7 +111,7 @@ def test_vector_loops_of_every_width(dtype: DType, target: Target) -> None:
     check(Kernel("k", (a, b, o), 1, (nest("vector", 71, body),)), target)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("n", [1, 3, 16, 37])
 def test_strided_reversed_and_indirect_access(n: int, target: Target) -> None:
     a, idx = Buffer("a", (n, 5), float32), Buffer("idx", (n,), int64)
@@ -132,7 +132,7 @@ def test_strided_reversed_and_indirect_access(n: int, target: Target) -> None:
     check_on(kernel, target, inputs)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("n", [1, 5, 16, 37, 200])
 def test_reversed_contiguous(n: int, target: Target) -> None:
     a, o = Buffer("a", (n,), uint8), Buffer("o", (n,), uint8)
@@ -144,7 +144,7 @@ def test_reversed_contiguous(n: int, target: Target) -> None:
     check(Kernel("k", (a, o, p), 2, (nest("vector", n, *body),)), target)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("n", [1, 4, 16, 33, 400])
 @pytest.mark.parametrize(
     ("name", "dtype"),
@@ -171,7 +171,7 @@ def test_reduction_over_lanes(name: str, dtype: DType, n: int, target: Target) -
         assert got == wanted
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("n", [1, 16, 45, 333])
 def test_softmax_rows(n: int, target: Target) -> None:
     a, o = Buffer("a", (5, n), float32), Buffer("o", (5, n), float32)
@@ -191,7 +191,7 @@ def test_softmax_rows(n: int, target: Target) -> None:
     np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("n", [1, 16, 45])
 def test_split_loop_with_a_dynamic_tail(n: int, target: Target) -> None:
     a, o, s = Buffer("a", (n,), float32), Buffer("o", (n,), float32), Buffer("s", (1,), int32)
@@ -222,7 +222,7 @@ def test_maximum_with_a_nan_constant_is_nan() -> None:
     assert np.isnan(got).all()
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_predicated_lanes_do_not_touch_memory_out_of_bounds(target: Target) -> None:
     n, m = 40, 7
     a, o, p = Buffer("a", (m,), float32), Buffer("o", (n,), float32), Buffer("p", (n,), int32)
@@ -236,7 +236,7 @@ def test_predicated_lanes_do_not_touch_memory_out_of_bounds(target: Target) -> N
     check(Kernel("k", (a, o, p), 2, (nest("vector", n, *body),)), target)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_serial_loops_and_private_buffers_inside_a_vector_loop(target: Target) -> None:
     n, m = 21, 6
     a, o = Buffer("a", (m, n), float32), Buffer("o", (n,), float32)
@@ -251,7 +251,7 @@ def test_serial_loops_and_private_buffers_inside_a_vector_loop(target: Target) -
     check(Kernel("k", (a, o), 1, (nest("vector", n, body),)), target)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_vector_loops_without_simd_form_run_as_scalar_loops(target: Target) -> None:
     n = 19
     a, idx = Buffer("a", (n,), float32), Buffer("idx", (n,), int64)
@@ -278,7 +278,7 @@ def tile_kernel(m: int, n: int, k: int) -> Kernel:
     return Kernel("tile", (a, b, c), 1, (Alloc(acc, body),))
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("shape", [(4, 8, 9), (6, 5, 3), (1, 1, 1), (2, 37, 5), (3, 28, 0)])
 def test_register_tile(shape: tuple[int, int, int], target: Target) -> None:
     check(tile_kernel(*shape), target, exact=False)
@@ -293,7 +293,7 @@ def test_register_tile_keeps_its_accumulators_in_registers() -> None:
         assert "rsp" not in text
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_local_buffer_indexed_by_a_serial_loop(target: Target) -> None:
     n = 11
     a, o = Buffer("a", (n,), int32), Buffer("o", (n,), int32)
@@ -305,7 +305,7 @@ def test_local_buffer_indexed_by_a_serial_loop(target: Target) -> None:
     check(Kernel("k", (a, o), 1, (Alloc(t, body),)), target)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("kind", ["serial", "vector"])
 def test_reshape_indices(kind: LoopKind, target: Target) -> None:
     a, o = Buffer("a", (5, 6, 7), int32), Buffer("o", (7, 30), int32)
@@ -325,7 +325,7 @@ def test_aligned_reshape_indices_need_no_division() -> None:
     assert "gather" not in text
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_padding_by_select(target: Target) -> None:
     n = 10
     a, o = Buffer("a", (n,), float32), Buffer("o", (n + 4,), float32)
@@ -335,7 +335,7 @@ def test_padding_by_select(target: Target) -> None:
     check(Kernel("k", (a, o), 1, (nest("vector", n + 4, Store(o, (I,), value)),)), target)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("n", [1, 2, 37])
 def test_parallel_loops_with_temporaries(n: int, target: Target) -> None:
     m = 19

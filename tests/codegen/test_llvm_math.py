@@ -14,7 +14,7 @@ from pellucid.core.dtype import float32
 from pellucid.core.target import Target
 from pellucid.loop.ir import Buffer, Call, Const, For, Kernel, Load, Store, Var
 from tests.codegen.native import run
-from tests.codegen.targets import TARGETS
+from tests.codegen.targets import each_target
 
 Array = NDArray[Any]
 REFERENCES: dict[str, Callable[[Array], Array]] = {
@@ -56,7 +56,7 @@ def unary(name: str, n: int) -> Kernel:
     return Kernel("k", (x, y), 1, (For("i", Const(n), (store,), "vector"),))
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("name", REFERENCES)
 def test_at_most_two_units_in_the_last_place(name: str, target: Target) -> None:
     x = arguments()
@@ -68,7 +68,7 @@ def test_at_most_two_units_in_the_last_place(name: str, target: Target) -> None:
     assert errors[worst] <= LIMIT, f"{name}({x[worst]!r}) = {got[worst]!r}: {errors[worst]} ulp"
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_pow_of_ordinary_and_special_numbers(target: Target) -> None:
     rng = np.random.default_rng(0)
     edges = np.array(

@@ -19,11 +19,11 @@ from tests.codegen.functions import (
     wrong_functions,
 )
 from tests.codegen.native import run
-from tests.codegen.targets import HOST, TARGETS
+from tests.codegen.targets import HOST, each_target
 
 
 @pytest.mark.parametrize("kind", ["serial", "vector"])
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("dtype", ALL, ids=str)
 def test_functions_equal_the_interpreter(dtype: DType, target: Target, kind: LoopKind) -> None:
     kernel = function_kernel(dtype, kind)

@@ -11,7 +11,7 @@ from pellucid.core.target import Target
 from pellucid.loop.interpreter import run_kernel
 from pellucid.loop.ir import Buffer, Const, For, If, Kernel, Load, Store, Var, compare, iadd, imul
 from tests.codegen.native import run
-from tests.codegen.targets import HOST, TARGETS, poison, samples
+from tests.codegen.targets import HOST, each_target, poison, samples
 
 I = Var("i")  # noqa: E741 the loop variable, as in formulas
 
@@ -36,7 +36,7 @@ def _check(kernel: Kernel, target: Target) -> None:
     np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("dtype", [float32, float64, int8, int64, float16, bool_], ids=str)
 @pytest.mark.parametrize("step", [2, 3, 4, 5])
 @pytest.mark.parametrize("store", [False, True])
@@ -45,7 +45,7 @@ def test_any_step_and_length(target: Target, dtype: DType, step: int, store: boo
         _check(_strided(n, step, n % 3, dtype, store=store), target)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 def test_lanes_switched_off_by_data(target: Target) -> None:
     n = 37
     x, y = Buffer("x", (2 * n,), float32), Buffer("y", (2 * n,), float32)

@@ -21,7 +21,7 @@ from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.passes import group_fusion
 from pellucid.schedule.recipes import schedule_kernel
 from tests.codegen.native import run
-from tests.codegen.targets import TARGETS, poison
+from tests.codegen.targets import each_target, poison
 
 CASES: dict[str, tuple[Callable[..., Value], list[tuple[int, ...]]]] = {
     "matmul": (ops.matmul, [(37, 53), (53, 29)]),
@@ -64,7 +64,7 @@ def inputs_of(kernel: Kernel) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("name", CASES)
 def test_compiled_schedule_equals_the_naive_kernel(name: str, target: Target) -> None:
     for kernel in kernels(name):
@@ -78,7 +78,7 @@ def test_compiled_schedule_equals_the_naive_kernel(name: str, target: Target) ->
             np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-5, err_msg=kernel.name)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@each_target
 @pytest.mark.parametrize("turned", ["", "left", "right"])
 def test_products_that_outgrow_the_caches_are_blocked(target: Target, turned: str) -> None:
     width = 2 * target.lanes(float32)

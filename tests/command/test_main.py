@@ -52,7 +52,9 @@ def _check_report(text: str) -> None:
     assert "$" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)  # all filled in
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn", pytest.param("gpt", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "model", ["mlp", *(pytest.param(m, marks=pytest.mark.slow) for m in ("cnn", "gpt"))]
+)
 def test_a_short_tour_shows_every_layer(model: str, tmp_path: Path) -> None:
     done = _run("tour", "--model", model, "--steps", "3", "--output", str(tmp_path))
     assert done.exit_code == 0, done.output
@@ -142,6 +144,7 @@ def test_machine_and_cache_print() -> None:
     assert re.search(r"\d+ entries, [\d.,]+ MB", _run("cache", "info").output)
 
 
+@pytest.mark.slow
 def test_cache_clear_empties_it(tmp_path: Path) -> None:
     env = {**os.environ, "PELLUCID_CACHE_DIR": str(tmp_path)}
     code = "import pellucid as pl; pl.jit(lambda x: x + 1)(pl.ones(3))"

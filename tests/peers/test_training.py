@@ -44,6 +44,7 @@ def test_gradients_agree(work: Work, jitted: bool) -> None:
         assert distance <= 1e-5 * np.linalg.norm(expected[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", WORKS, ids=lambda w: w.name.split()[0])
 def test_first_50_losses_agree(work: Work) -> None:
     ours, theirs = _pair(work)

@@ -28,7 +28,10 @@ from pellucid.schedule.unroll import expand_unrolled, unroll
 from pellucid.schedule.vectorize import vectorize
 from tests.loop.kernels import check_same, matmul, moments, pointwise
 
-SIZES = [(1, 1, 1), (6, 8, 16), (7, 1, 17), (13, 5, 31), (37, 10, 53), (12, 4, 32)]
+SIZES = [
+    *[(1, 1, 1), (6, 8, 16), (7, 1, 17), (13, 5, 31), (12, 4, 32)],
+    pytest.param((37, 10, 53), marks=pytest.mark.slow),
+]
 
 
 def body(text: str) -> Kernel:

@@ -351,6 +351,7 @@ def test_interrupt_during_training(tmp_path: Path) -> None:
     assert (code, "done" in out, err) == (0, True, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0.0, 0.1])
 def test_interrupt_during_compilation(after: float, tmp_path: Path) -> None:
     code, out, err = interrupt(start(COMPILING, PELLUCID_CACHE_DIR=tmp_path), after)
