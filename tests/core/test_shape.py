@@ -34,10 +34,10 @@ def test_the_axis_and_the_shapes_are_named() -> None:
 
 
 def test_axes_are_made_sorted_and_positive() -> None:
-    assert normalize_axes("sum", None, 3) == (0, 1, 2)
-    assert normalize_axes("sum", (-1, 0), 3) == (0, 2)
-    assert normalize_axes("sum", -2, 3) == (1,)
-    assert normalize_axis("sum", -3, 3) == 0
+    assert normalize_axes("sum", None, (2, 3, 4)) == (0, 1, 2)
+    assert normalize_axes("sum", (-1, 0), (2, 3, 4)) == (0, 2)
+    assert normalize_axes("sum", -2, (2, 3, 4)) == (1,)
+    assert normalize_axis("sum", -3, (2, 3, 4)) == 0
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_axes_are_made_sorted_and_positive() -> None:
 )
 def test_wrong_axes_are_refused(axes: int | tuple[int, ...], message: str) -> None:
     with pytest.raises(ShapeError, match=message):
-        normalize_axes("sum", axes, 3)
+        normalize_axes("sum", axes, (2, 3, 4))
 
 
 def test_sizes() -> None:

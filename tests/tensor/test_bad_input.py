@@ -212,7 +212,15 @@ CALLS: list[tuple[Fn, type[Exception], str]] = [
     (lambda a: pl.stack([a, B]), ShapeError, r"stack: .*\(2, 3\).*\(4, 5\)"),
     (lambda a: pl.einsum("ij,jk->ik", a, B), ShapeError, "einsum: label 'j'.*3 and 4"),
     (lambda a: pl.permute_dims(a, (0, 0)), ShapeError, r"transpose: .*\(2, 3\).*\(0, 0\)"),
-    (lambda a: a.sum(5), ShapeError, r"sum: axis must be in \[-2, 2\), got axis 5"),
+    (lambda a: a.sum(5), ShapeError, r"sum: axis must be in \[-2, 2\), got axis 5.*\(2, 3\)"),
+    (lambda a: a.sum("rows"), ShapeError, "sum: axis must be an integer"),
+    (lambda a: pl.max(a[:, :0]), ShapeError, r"max: there is no element.*f32\[2, 0\]"),
+    (lambda a: pl.arange(float("nan")), ArgumentError, "arange: .*finite.*stop nan"),
+    (lambda a: pl.arange(1, 2, 0), ArgumentError, "arange: .*step not 0"),
+    (lambda a: pl.full(3, 300, "int8"), DTypeError, "full: .*does not fit.*300.*i8"),
+    (lambda a: pl.full(3, a), DTypeError, "must be a bool, int or float, got value Tensor"),
+    (lambda a: pl.zeros(2.5), ArgumentError, "full: sizes must be integers"),
+    (lambda a: pl.zeros((2, -1)), ArgumentError, r"full: sizes must be >= 0.*\(2, -1\)"),
     (lambda a: pl.take(a, pl.asarray([1]), axis=3), ShapeError, "take: axis"),
     (lambda a: pl.squeeze(a, 0), ShapeError, r"squeeze: .*\(2, 3\)"),
     (lambda a: pl.split(a, 5), ShapeError, r"split: .*\(2, 3\).*sections 5"),
@@ -239,6 +247,21 @@ def test_absent_device(device: str) -> None:
     with pytest.raises(DeviceError, match=f"no device '{device}' here. Fix: use 'cpu'"):
         A.to(device)
     assert A.to("cpu") is A
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda device: pl.Tensor([1.0], device=device),
+        lambda device: pl.asarray([1.0], device=device),
+        lambda device: pl.zeros(3, device=device),
+        lambda device: pl.arange(3, device=device),
+    ],
+)
+def test_absent_device_of_a_new_tensor(make: Callable[[str], pl.Tensor]) -> None:
+    with pytest.raises(DeviceError, match="no device 'cuda' here. Fix: use 'cpu'"):
+        make("cuda")
+    assert make("cpu").device == "cpu"
 
 
 @pytest.mark.parametrize(

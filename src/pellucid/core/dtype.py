@@ -108,12 +108,21 @@ def as_dtype(spec: DTypeLike) -> DType:
         raise DTypeError("dtype", f"unknown dtype {spec!r}", fix=hint) from None
 
 
-_PYTHON_DEFAULT: dict[object, DType] = {bool: bool_, int: int64, float: float32}
+_PYTHON = ((bool, bool_), (int, int64), (float, float32))
+_PYTHON_DEFAULT: dict[object, DType] = dict(_PYTHON)
 
 
 def default_dtype(value: Scalar) -> DType:
-    """The dtype a bare Python scalar gets when nothing else decides: bool, int64 or float32."""
-    return _PYTHON_DEFAULT[type(value)]
+    """The dtype a bare Python scalar gets when nothing else decides: bool, int64 or float32.
+
+    Raises:
+        DTypeError: the value is no bool, int or float.
+    """
+    for kind, dtype in _PYTHON:
+        if isinstance(value, kind):
+            return dtype
+    operands: dict[str, object] = {"value": type(value).__name__}
+    raise DTypeError("scalar", "must be a bool, int or float", operands=operands)
 
 
 def promote(a: DType, b: DType, op: str = "promote") -> DType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
 from pellucid.core.errors import ArgumentError, ShapeError
@@ -36,39 +36,46 @@ def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
     return tuple(result)
 
 
-def normalize_axis(op: str, axis: int, rank: int) -> int:
-    """A non-negative axis.
+def normalize_axis(op: str, axis: int, shape: Sequence[int], new: int = 0) -> int:
+    """A non-negative axis of `shape`, which is to have `new` axes more.
 
     Raises:
-        ShapeError: `axis` is outside `[-rank, rank)`.
+        ShapeError: `axis` is no integer, or there is no such axis.
     """
-    if not -rank <= axis < rank:
-        raise ShapeError(op, f"axis must be in [{-rank}, {rank})", operands={"axis": axis})
-    return axis % rank
+    rank = len(shape) + new
+    if not isinstance(axis, SupportsIndex):
+        raise ShapeError(op, "axis must be an integer", operands={"axis": repr(axis)})
+    at = operator.index(axis)
+    if not -rank <= at < rank:
+        legal = f"must be in [{-rank}, {rank})" if rank else "must not be given: there is none"
+        raise ShapeError(op, f"axis {legal}", operands={"axis": axis, "shape": tuple(shape)})
+    return at % rank
 
 
-def normalize_axes(op: str, axes: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    """Sorted non-negative axes; `None` means all of them.
+def normalize_axes(
+    op: str, axes: int | Sequence[int] | None, shape: Sequence[int], new: int = 0
+) -> tuple[int, ...]:
+    """Sorted non-negative axes of `shape`, which is to have `new` axes more; `None` means all.
 
     Raises:
-        ShapeError: an axis is out of range or named twice.
+        ShapeError: an axis is no integer, out of range or named twice.
     """
     if axes is None:
-        return tuple(range(rank))
-    given = (axes,) if isinstance(axes, int) else tuple(axes)
-    result = tuple(sorted(normalize_axis(op, a, rank) for a in given))
+        return tuple(range(len(shape) + new))
+    given = tuple(axes) if isinstance(axes, Sequence) else (axes,)
+    result = tuple(sorted(normalize_axis(op, a, shape, new) for a in given))
     if len(set(result)) != len(result):
         raise ShapeError(op, "an axis is named twice", operands={"axes": given})
     return result
 
 
-def check_shape(op: str, shape: Sequence[int]) -> Shape:
+def check_shape(op: str, shape: SupportsIndex | Sequence[int]) -> Shape:
     """`shape` as a tuple of ints.
 
     Raises:
         ArgumentError: a size is negative, or no integer that is known now.
     """
-    result = as_sizes(op, shape)
+    result = as_sizes(op, shape if isinstance(shape, Iterable) else (shape,))
     if any(n < 0 for n in result):
         raise ArgumentError(op, "sizes must be >= 0", operands={"shape": result})
     return result
@@ -86,6 +93,6 @@ def as_sizes(op: str, sizes: Sequence[SupportsIndex]) -> Shape:
         raise ArgumentError(
             op,
             "sizes must be integers",
-            operands={"shape": tuple(sizes)},
+            operands={"shape": sizes},
             fix="while recording, make the argument static with static_argnames",
         ) from None

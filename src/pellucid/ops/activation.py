@@ -136,7 +136,7 @@ def glu(x: Value, axis: int = -1) -> Value:
     Raises:
         ShapeError: the axis has an odd size.
     """
-    at = normalize_axis("glu", axis, x.rank)
+    at = normalize_axis("glu", axis, x.shape)
     if x.shape[at] % 2:
         raise ShapeError(
             "glu", "the axis must have an even size", operands={"x": x.type, "axis": axis}

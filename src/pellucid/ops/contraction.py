@@ -94,8 +94,8 @@ def tensordot(a: Value, b: Value, axes: int | Sequence[Sequence[int]] = 2) -> Va
             raise ShapeError("tensordot", "axes must be in [0, smaller rank]", operands=operands)
         left, right = tuple(range(a.rank - axes, a.rank)), tuple(range(axes))
     else:
-        left = tuple(normalize_axis("tensordot", i, a.rank) for i in axes[0])
-        right = tuple(normalize_axis("tensordot", i, b.rank) for i in axes[1])
+        left = tuple(normalize_axis("tensordot", i, a.shape) for i in axes[0])
+        right = tuple(normalize_axis("tensordot", i, b.shape) for i in axes[1])
     return dot_general(a, b, (left, right))
 
 

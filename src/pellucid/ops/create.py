@@ -41,6 +41,15 @@ def scalar(value: Scalar, dtype: DType, op: str = "constant") -> Value:
     Raises:
         DTypeError: an int outside the integer dtype's range.
     """
+    return constant(scalar_array(value, dtype, op))
+
+
+def scalar_array(value: Scalar, dtype: DType, op: str) -> NDArray[Any]:
+    """A rank-0 array.
+
+    Raises:
+        DTypeError: an int outside the integer dtype's range.
+    """
     if dtype.is_integer:
         info = np.iinfo(dtype.name)
         if not info.min <= value <= info.max:
@@ -50,7 +59,7 @@ def scalar(value: Scalar, dtype: DType, op: str = "constant") -> Value:
                 op, "the Python int does not fit the dtype", operands=operands, fix=fix
             )
     with np.errstate(all="ignore"):
-        return constant(np.array(value).astype(dtype.numpy))
+        return np.array(value).astype(dtype.numpy)
 
 
 def iota(shape: Sequence[int], axis: int = 0, dtype: DTypeLike = int64) -> Value:
@@ -61,15 +70,13 @@ def iota(shape: Sequence[int], axis: int = 0, dtype: DTypeLike = int64) -> Value
         DTypeError: the dtype is bool.
     """
     sizes = check_shape("iota", shape)
-    return emit(
-        IOTA, shape=sizes, axis=normalize_axis("iota", axis, len(sizes)), dtype=as_dtype(dtype)
-    )
+    return emit(IOTA, shape=sizes, axis=normalize_axis("iota", axis, sizes), dtype=as_dtype(dtype))
 
 
 def full(shape: int | Sequence[int], value: Scalar, dtype: DTypeLike | None = None) -> Value:
     """An array of one value, of `dtype` or what the scalar's type implies: bool, int64, float32."""
     target = default_dtype(value) if dtype is None else as_dtype(dtype)
-    sizes = check_shape("full", (shape,) if isinstance(shape, int) else shape)
+    sizes = check_shape("full", shape)
     literal = scalar(value, target, op="full")
     return broadcast_to(literal, sizes)
 

@@ -64,8 +64,8 @@ def diagonal(x: Value, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Val
     Raises:
         ShapeError: the axes are the same or out of range.
     """
-    first = normalize_axis("diagonal", axis1, x.rank)
-    second = normalize_axis("diagonal", axis2, x.rank)
+    first = normalize_axis("diagonal", axis1, x.shape)
+    second = normalize_axis("diagonal", axis2, x.shape)
     if first == second:
         operands: dict[str, object] = {"x": x.type, "axes": (axis1, axis2)}
         raise ShapeError("diagonal", "takes two different axes", operands=operands)

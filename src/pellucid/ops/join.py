@@ -140,7 +140,7 @@ def concatenate(xs: Sequence[Value], axis: int | None = 0) -> Value:
     parts = [astype(x, dtype) for x in xs]
     if axis is None:
         parts, axis = [reshape(x, (-1,) if x.type.size else (0,)) for x in parts], 0
-    axis = normalize_axis("concatenate", axis, parts[0].rank)
+    axis = normalize_axis("concatenate", axis, parts[0].shape)
     return parts[0] if len(parts) == 1 else emit(CONCATENATE, *parts, axis=axis)
 
 
@@ -154,13 +154,13 @@ def stack(xs: Sequence[Value], axis: int = 0) -> Value:
     if len(shapes) != 1:
         names: dict[str, object] = {f"x{i}": x.shape for i, x in enumerate(xs)}
         raise ShapeError("stack", "needs at least one array, all of one shape", operands=names)
-    axis = normalize_axis("stack", axis, xs[0].rank + 1)
+    axis = normalize_axis("stack", axis, xs[0].shape, new=1)
     return concatenate([expand_dims(x, axis) for x in xs], axis)
 
 
 def unstack(x: Value, axis: int = 0) -> tuple[Value, ...]:
     """The parts of `x` along an axis, which they drop."""
-    axis = normalize_axis("unstack", axis, x.rank)
+    axis = normalize_axis("unstack", axis, x.shape)
     return tuple(squeeze(part, axis) for part in split(x, (1,) * x.shape[axis], axis))
 
 
@@ -183,7 +183,7 @@ def repeat(x: Value, repeats: int, axis: int | None = None) -> Value:
         raise ArgumentError("repeat", "repeats must be >= 0", operands={"repeats": repeats})
     if axis is None:
         x, axis = reshape(x, (x.type.size,)), 0
-    axis = normalize_axis("repeat", axis, x.rank)
+    axis = normalize_axis("repeat", axis, x.shape)
     shape = list(x.shape)
     apart = expand_dims(x, axis + 1)
     wide = broadcast_to(apart, (*shape[: axis + 1], repeats, *shape[axis + 1 :]))
@@ -203,7 +203,7 @@ def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int] | None 
         operands: dict[str, object] = {"shift": shifts, "axis": axes}
         raise ShapeError("roll", "one shift per axis is needed", operands=operands)
     for a, s in zip(axes, shifts, strict=True):
-        x = _roll_axis(x, s, normalize_axis("roll", a, x.rank))
+        x = _roll_axis(x, s, normalize_axis("roll", a, x.shape))
     return x
 
 

@@ -195,7 +195,7 @@ def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
         ShapeError: `axes` is not a permutation of the axes.
     """
     order = range(x.rank)[::-1] if axes is None else axes
-    permutation = tuple(normalize_axis("transpose", a, x.rank) for a in order)
+    permutation = tuple(normalize_axis("transpose", a, x.shape) for a in order)
     return x if permutation == tuple(range(x.rank)) else emit(TRANSPOSE, x, permutation=permutation)
 
 
@@ -205,7 +205,7 @@ permute_dims = transpose
 def swapaxes(x: Value, axis1: int, axis2: int) -> Value:
     """`x` with two axes exchanged."""
     order = list(range(x.rank))
-    a, b = (normalize_axis("swapaxes", axis, x.rank) for axis in (axis1, axis2))
+    a, b = (normalize_axis("swapaxes", axis, x.shape) for axis in (axis1, axis2))
     order[a], order[b] = b, a
     return transpose(x, order)
 
@@ -227,8 +227,8 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
             "as many destinations as sources are needed",
             operands={"source": src, "destination": dst},
         )
-    src = tuple(normalize_axis("moveaxis", a, x.rank) for a in src)
-    dst = tuple(normalize_axis("moveaxis", a, x.rank) for a in dst)
+    src = tuple(normalize_axis("moveaxis", a, x.shape) for a in src)
+    dst = tuple(normalize_axis("moveaxis", a, x.shape) for a in dst)
     order = [a for a in range(x.rank) if a not in src]
     for d, s in sorted(zip(dst, src, strict=True)):
         order.insert(d, s)
@@ -244,7 +244,7 @@ def squeeze(x: Value, axis: int | Sequence[int] | None = None) -> Value:
     if axis is None:
         axes = tuple(a for a, n in enumerate(x.shape) if n == 1)
     else:
-        axes = normalize_axes("squeeze", axis, x.rank)
+        axes = normalize_axes("squeeze", axis, x.shape)
     if any(x.shape[a] != 1 for a in axes):
         raise ShapeError("squeeze", "axes must have size 1", operands={"x": x.shape, "axis": axes})
     return reshape(x, [n for a, n in enumerate(x.shape) if a not in axes])
@@ -253,7 +253,7 @@ def squeeze(x: Value, axis: int | Sequence[int] | None = None) -> Value:
 def expand_dims(x: Value, axis: int | Sequence[int] = 0) -> Value:
     """`x` with new axes of size 1, at these positions of the result."""
     given = (axis,) if isinstance(axis, int) else tuple(axis)
-    axes = normalize_axes("expand_dims", given, x.rank + len(given))
+    axes = normalize_axes("expand_dims", given, x.shape, new=len(given))
     shape = list(x.shape)
     for a in axes:
         shape.insert(a, 1)

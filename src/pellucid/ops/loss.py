@@ -60,7 +60,7 @@ def cross_entropy(
     """
     value = floating("cross_entropy", logits)
     wide = astype(value, accumulator(value.dtype))
-    at = normalize_axis("cross_entropy", axis, wide.rank)
+    at = normalize_axis("cross_entropy", axis, wide.shape)
     normalizer = logsumexp(wide, at)
     if labels.dtype.is_float:
         if labels.rank < value.rank:
@@ -91,7 +91,7 @@ def nll_loss(
         DTypeError: the labels are not integers.
     """
     value = floating("nll_loss", log_probs)
-    at = normalize_axis("nll_loss", axis, value.rank)
+    at = normalize_axis("nll_loss", axis, value.shape)
     chosen, counts = _pick(value, labels, at, ignore_index, "nll_loss")
     return _reduced(where(counts, negative(chosen), 0), reduction, counts)
 

@@ -190,7 +190,7 @@ def slice_axis(x: Value, axis: int, start: int, stop: int) -> Value:
 
 def flip(x: Value, axis: int | Sequence[int] | None = None) -> Value:
     """`x` in reverse order along the axes given, all by default."""
-    axes = [a for a in normalize_axes("flip", axis, x.rank) if x.shape[a] > 1]
+    axes = [a for a in normalize_axes("flip", axis, x.shape) if x.shape[a] > 1]
     if not axes:
         return x
     bounds = [(n - 1, -1, -1) if a in axes else (0, n, 1) for a, n in enumerate(x.shape)]
@@ -204,7 +204,7 @@ def split(x: Value, sections: int | Sequence[int], axis: int = 0) -> tuple[Value
     Raises:
         ShapeError: the sections do not add up to the axis.
     """
-    axis = normalize_axis("split", axis, x.rank)
+    axis = normalize_axis("split", axis, x.shape)
     n = x.shape[axis]
     if isinstance(sections, int):
         if sections < 1 or n % sections:

@@ -138,7 +138,7 @@ def batch_norm(  # noqa: PLR0913  # the statistics, the affine part, and how
         eps: added to the variance.
     """
     value = floating("batch_norm", x)
-    at = normalize_axis("batch_norm", axis, value.rank)
+    at = normalize_axis("batch_norm", axis, value.shape)
     wide = astype(value, accumulator(value.dtype))
     parts = (mean, add(var, eps), weight, bias)
     center, spread, scale, shift = (_per_channel(v, value, at) for v in parts)
@@ -151,7 +151,7 @@ def batch_norm(  # noqa: PLR0913  # the statistics, the affine part, and how
 def batch_moments(x: Value, axis: int = 1) -> tuple[Value, Value]:
     """The mean and biased variance of each channel over all other axes, `[C]` each."""
     value = floating("batch_moments", x)
-    at = normalize_axis("batch_moments", axis, value.rank)
+    at = normalize_axis("batch_moments", axis, value.shape)
     others = tuple(a for a in range(value.rank) if a != at)
     wide = astype(value, accumulator(value.dtype))
     center = mean(wide, others, keepdims=True)

@@ -26,11 +26,13 @@ def arange(
     """`start, start + step, …` below `stop`; int64 if all three are ints, else float32.
 
     Raises:
-        ArgumentError: `step` is 0.
+        ArgumentError: `step` is 0, or a number is infinite or NaN.
     """
     first, last = (0, start) if stop is None else (start, stop)
-    if step == 0:
-        raise ArgumentError("arange", "step must not be 0", operands={"step": step})
+    given: dict[str, object] = {"start": first, "stop": last, "step": step}
+    if step == 0 or not all(map(math.isfinite, (first, last, step))):
+        rule = "start, stop and step must be finite, and step not 0"
+        raise ArgumentError("arange", rule, operands=given)
     whole = all(isinstance(v, int) for v in (first, last, step))
     target = as_dtype(dtype) if dtype is not None else (int64 if whole else float32)
     count = max(0, math.ceil((last - first) / step))

@@ -56,7 +56,7 @@ def sum(
     Gradient: the cotangent, broadcast.
     """
     value = _widened("sum", x, dtype)
-    axes = normalize_axes("sum", axis, value.rank)
+    axes = normalize_axes("sum", axis, value.shape)
     return restore(sum_axes(value, axes), value, axes, keepdims)
 
 
@@ -111,7 +111,7 @@ def _widened(name: str, x: Operand, dtype: DTypeLike | None) -> Value:
 
 
 def _reduce(op: Op, name: str, x: Value, axis: Axis, keepdims: bool) -> Value:
-    axes = normalize_axes(name, axis, x.rank)
+    axes = normalize_axes(name, axis, x.shape)
     result = emit(op, x, axes=axes) if axes else x
     return restore(result, x, axes, keepdims)
 
@@ -144,7 +144,7 @@ def _axes_rule(name: str, refused: str, *, empty: bool) -> Callable[..., TensorT
             raise ShapeError(name, rule, operands={"x": x, "axes": axes})
         result = TensorType(tuple(n for a, n in enumerate(x.shape) if a not in axes), x.dtype)
         if not empty and x.size == 0 and result.size > 0:
-            raise nothing_to_choose(name, x, axes)
+            raise nothing_to_choose(name.removeprefix("reduce_"), x, axes)
         return result
 
     return infer

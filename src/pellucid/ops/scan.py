@@ -87,7 +87,7 @@ def linear_recurrence(a: Operand, b: Operand, axis: int = -1, reverse: bool = Fa
         DTypeError: the operands are bools.
     """
     x, y = unify("linear_recurrence", a, b)
-    at = normalize_axis("linear_recurrence", axis, x.rank)
+    at = normalize_axis("linear_recurrence", axis, x.shape)
     return emit(LINEAR_RECURRENCE, x, y, axis=at, reverse=reverse)
 
 
@@ -106,7 +106,7 @@ def _running(
     value = astype(value, wide if dtype is None else dtype)
     if axis is None:
         value, axis = reshape(value, (value.type.size,)), 0
-    at = normalize_axis(name, axis, value.rank)
+    at = normalize_axis(name, axis, value.shape)
     return emit(CUMULATIVE, value, axis=at, combine=combine, reverse=False)
 
 

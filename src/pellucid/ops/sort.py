@@ -220,7 +220,7 @@ def argsort(x: Value, axis: int = -1, *, descending: bool = False, stable: bool 
     Raises:
         ShapeError: there is no such axis.
     """
-    return emit(ARGSORT, x, axis=normalize_axis("argsort", axis, x.rank), descending=descending)
+    return emit(ARGSORT, x, axis=normalize_axis("argsort", axis, x.shape), descending=descending)
 
 
 def sort(x: Value, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Value:
@@ -245,7 +245,7 @@ def top_k(x: Value, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Va
     Raises:
         ArgumentError: `k` is not in `[0, size of the axis]`.
     """
-    axis = normalize_axis("top_k", axis, x.rank)
+    axis = normalize_axis("top_k", axis, x.shape)
     if not 0 <= k <= x.shape[axis]:
         raise ArgumentError("top_k", "k must be in the axis", operands={"k": k, "x": x.shape})
     order = slice_axis(argsort(x, axis, descending=largest), axis, 0, k)

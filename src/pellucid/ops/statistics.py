@@ -31,7 +31,7 @@ def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
     Narrow floats are averaged in float32, so the sum cannot overflow, and rounded once.
     """
     (value,) = unify("mean", x, to_float=True)
-    axes = normalize_axes("mean", axis, value.rank)
+    axes = normalize_axes("mean", axis, value.shape)
     wide = astype(value, accumulator(value.dtype))
     return astype(_mean(wide, axes, keepdims), value.dtype)
 
@@ -43,7 +43,7 @@ def var(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool =
     `correction=1` is the unbiased estimate (PyTorch's default, where the array API's is 0).
     """
     (value,) = unify("var", x, to_float=True)
-    axes = normalize_axes("var", axis, value.rank)
+    axes = normalize_axes("var", axis, value.shape)
     wide = astype(value, accumulator(value.dtype))
     return astype(_variance(wide, axes, correction, keepdims), value.dtype)
 
@@ -51,7 +51,7 @@ def var(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool =
 def std(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
     """The standard deviation over `axis`, the root of `var`. Gradient: 0 where it is 0."""
     (value,) = unify("std", x, to_float=True)
-    axes = normalize_axes("std", axis, value.rank)
+    axes = normalize_axes("std", axis, value.shape)
     wide = astype(value, accumulator(value.dtype))
     variance = _variance(wide, axes, correction, keepdims)
     flat = equal(variance, 0)  # there the root's slope is infinite; PyTorch's gradient is 0
@@ -85,9 +85,9 @@ def _position(
     name: str, extremum: Callable[..., Value], x: Value, axis: int | None, keepdims: bool
 ) -> Value:
     flat = reshape(x, (x.type.size,)) if axis is None else x
-    (at,) = normalize_axes(name, 0 if axis is None else axis, flat.rank)
+    (at,) = normalize_axes(name, 0 if axis is None else axis, flat.shape)
     if flat.shape[at] == 0:
-        raise nothing_to_choose(name, x.type, normalize_axes(name, axis, x.rank))
+        raise nothing_to_choose(name, x.type, normalize_axes(name, axis, x.shape))
     if flat.dtype == bool_:
         flat = astype(flat, uint8)
     best = extremum(flat, at, keepdims=True)

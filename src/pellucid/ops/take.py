@@ -61,7 +61,7 @@ def take(x: Value, indices: Indices, axis: int | None = None) -> Value:
     """
     if axis is None:
         x, axis = reshape(x, (x.type.size,)), 0
-    axis = normalize_axis("take", axis, x.rank)
+    axis = normalize_axis("take", axis, x.shape)
     return gather(x, wrapped_indices("take", indices, x.shape[axis]), axis=axis)
 
 
@@ -71,7 +71,7 @@ def take_along_axis(x: Value, indices: Value, axis: int = -1) -> Value:
     Raises:
         ShapeError: the other axes are not equal or 1.
     """
-    axis = normalize_axis("take_along_axis", axis, x.rank)
+    axis = normalize_axis("take_along_axis", axis, x.shape)
     if indices.rank != x.rank:
         operands: dict[str, object] = {"x": x.shape, "indices": indices.shape}
         raise ShapeError("take_along_axis", "ranks must be equal", operands=operands)

@@ -13,20 +13,22 @@ from typing import Any
 import numpy as np
 
 from pellucid import ops
-from pellucid.core.dtype import DTypeLike
+from pellucid.core.dtype import DTypeLike, float32
 from pellucid.tensor.box import as_array
 from pellucid.tensor.dispatch import apply, elementwise
-from pellucid.tensor.tensor import Tensor, create, full
+from pellucid.tensor.tensor import Tensor, check_device, create, full
 
 Function = Callable[..., Any]
 
 
-def asarray(data: Any, dtype: DTypeLike | None = None) -> Tensor:
+def asarray(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """A tensor as it is, if it has this dtype; anything else as a new tensor.
 
     Raises:
         DTypeError: the data's type has no Pellucid twin.
+        DeviceError: `device` is not "cpu".
     """
+    check_device("asarray", device)
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtype)
     return Tensor(data, dtype)
@@ -74,20 +76,21 @@ def _lift_creation(fn: Function) -> Function:
     """`fn`, which takes no tensor."""
 
     @functools.wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Tensor:
+    def call(*args: Any, device: str | None = None, **kwargs: Any) -> Tensor:
+        check_device(fn.__name__, device)
         return create(fn, *args, **kwargs)
 
     return call
 
 
-def zeros(shape: Any, dtype: DTypeLike | None = None) -> Tensor:
+def zeros(shape: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """Zeros of `shape`, float32 by default."""
-    return full(shape, 0.0, dtype)
+    return full(shape, 0, dtype or float32, device)
 
 
-def ones(shape: Any, dtype: DTypeLike | None = None) -> Tensor:
+def ones(shape: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """Ones of `shape`, float32 by default."""
-    return full(shape, 1.0, dtype)
+    return full(shape, 1, dtype or float32, device)
 
 
 abs = _lift(ops.abs)

@@ -15,6 +15,7 @@ import numpy as np
 from pellucid import ops
 from pellucid.core.dtype import DTypeLike, as_dtype, float32, int64
 from pellucid.core.errors import ArgumentError
+from pellucid.core.shape import check_shape
 from pellucid.tensor.dispatch import apply
 from pellucid.tensor.tensor import Buffer, Tensor, no_grad
 
@@ -41,13 +42,23 @@ class Generator:
         return values
 
     def uniform(
-        self, shape: Sequence[int], low: float = 0.0, high: float = 1.0, dtype: DTypeLike = float32
+        self,
+        shape: int | Sequence[int],
+        low: float = 0.0,
+        high: float = 1.0,
+        dtype: DTypeLike = float32,
     ) -> Tensor:
         """Floats of `shape`, uniform in `[low, high)`."""
-        return self._draw(ops.uniform, tuple(shape), low=low, high=high, dtype=as_dtype(dtype))
+        return self._draw(
+            ops.uniform, check_shape("uniform", shape), low=low, high=high, dtype=as_dtype(dtype)
+        )
 
     def normal(
-        self, shape: Sequence[int], mean: float = 0.0, std: float = 1.0, dtype: DTypeLike = float32
+        self,
+        shape: int | Sequence[int],
+        mean: float = 0.0,
+        std: float = 1.0,
+        dtype: DTypeLike = float32,
     ) -> Tensor:
         """Floats of `shape`, normal with this mean and standard deviation.
 
@@ -56,9 +67,11 @@ class Generator:
         """
         if not std >= 0.0:
             raise ArgumentError("normal", "std must be >= 0", operands={"std": std})
-        return self._draw(ops.normal, tuple(shape), mean=mean, std=std, dtype=as_dtype(dtype))
+        return self._draw(
+            ops.normal, check_shape("normal", shape), mean=mean, std=std, dtype=as_dtype(dtype)
+        )
 
-    def bernoulli(self, shape: Sequence[int], p: float = 0.5) -> Tensor:
+    def bernoulli(self, shape: int | Sequence[int], p: float = 0.5) -> Tensor:
         """Bools of `shape`, true with probability `p`.
 
         Raises:
@@ -66,13 +79,15 @@ class Generator:
         """
         if not 0.0 <= p <= 1.0:
             raise ArgumentError("bernoulli", "p must be in [0, 1]", operands={"p": p})
-        return self._draw(ops.bernoulli, p=p, shape=tuple(shape))
+        return self._draw(ops.bernoulli, p=p, shape=check_shape("bernoulli", shape))
 
     def randint(
-        self, shape: Sequence[int], low: int, high: int, dtype: DTypeLike = int64
+        self, shape: int | Sequence[int], low: int, high: int, dtype: DTypeLike = int64
     ) -> Tensor:
         """Integers of `shape`, uniform in `[low, high)`."""
-        return self._draw(ops.randint, tuple(shape), low=low, high=high, dtype=as_dtype(dtype))
+        return self._draw(
+            ops.randint, check_shape("randint", shape), low=low, high=high, dtype=as_dtype(dtype)
+        )
 
     def permutation(self, n: int) -> Tensor:
         """The numbers 0 … n-1 in random order (int64)."""
@@ -110,7 +125,7 @@ def randn(*shape: Any, dtype: DTypeLike = float32, generator: Generator | None =
 
 
 def randint(
-    low: int, high: int, shape: Sequence[int], generator: Generator | None = None
+    low: int, high: int, shape: int | Sequence[int], generator: Generator | None = None
 ) -> Tensor:
     """Integers uniform in `[low, high)` (int64)."""
     return (generator or default_generator).randint(shape, low, high)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pellucid import ops
-from pellucid.core.dtype import DType, DTypeLike, as_dtype
+from pellucid.core.dtype import DTypeLike, as_dtype, default_dtype
 from pellucid.core.errors import (
     ArgumentError,
     DeviceError,
@@ -18,8 +18,10 @@ from pellucid.core.errors import (
     ShapeError,
     TraceError,
 )
+from pellucid.core.shape import check_shape
 from pellucid.core.source import user_line
 from pellucid.graph.ir import GraphBuilder
+from pellucid.ops.create import scalar_array
 from pellucid.tensor.arithmetic import Arithmetic
 from pellucid.tensor.box import STATE, Array, Box, as_array
 from pellucid.tensor.dispatch import apply, as_operand, elementwise, run_program
@@ -39,17 +41,24 @@ class Tensor(Arithmetic, Shaping):
         data: anything NumPy understands, or another tensor; copied. Python floats become float32.
         dtype: element type; the data's own by default.
         requires_grad: whether `backward` leaves a gradient in `.grad`; floats only.
+        device: "cpu"; there is no other yet.
 
     Raises:
         DTypeError: the data's type has no Pellucid twin, or an integer tensor is to have gradients.
+        DeviceError: another device was named.
     """
 
     __slots__ = ()
     device: ClassVar[str] = "cpu"
 
     def __init__(
-        self, data: Any, dtype: DTypeLike | None = None, requires_grad: bool = False
+        self,
+        data: Any,
+        dtype: DTypeLike | None = None,
+        requires_grad: bool = False,
+        device: str | None = None,
     ) -> None:
+        check_device("Tensor", device)
         wanted = None if dtype is None else as_dtype(dtype)
         array = data.numpy() if isinstance(data, Tensor) else data
         super().__init__(np.array(as_array(array, wanted), order="C"), False)
@@ -285,7 +294,7 @@ class Tensor(Arithmetic, Shaping):
         if target == "cpu":
             return self
         if isinstance(target, str) and target.split(":")[0] in ("cuda", "gpu", "mps", "tpu"):
-            raise DeviceError("to", f"no device {target!r} here", fix="use 'cpu'")
+            check_device("to", target)
         return self.astype(target)
 
     # in place
@@ -477,25 +486,33 @@ def _graph_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
 
 
 def full(
-    shape: int | Sequence[int], value: bool | int | float, dtype: DTypeLike | None = None
+    shape: int | Sequence[int],
+    value: bool | int | float | np.generic,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
 ) -> Tensor:
-    """A tensor of one value.
+    """A tensor of one value; bool, int64 or float32 as the value is, unless a dtype is given.
 
     Raises:
-        ArgumentError: a size is negative.
+        ArgumentError: a size is negative or no integer.
+        DTypeError: the value is no number, or does not fit the dtype.
+        DeviceError: `device` is not "cpu".
     """
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    if any(n < 0 for n in sizes):
-        raise ArgumentError("full", "sizes must be >= 0", operands={"shape": sizes})
+    check_device("full", device)
+    if isinstance(value, np.generic):
+        return full(shape, value.item(), value.dtype if dtype is None else dtype)
     if STATE.trace is not None:
-        return create(ops.full, sizes, value, dtype=_dtype(dtype))
-    made = np.full(sizes, value, dtype=None if dtype is None else as_dtype(dtype).numpy)
-    return Tensor.plain(as_array(made if dtype is not None else made.astype(_default(value)), None))
+        return create(ops.full, shape, value, dtype=dtype)
+    own = default_dtype(value) if dtype is None else as_dtype(dtype)
+    filled: Array = np.full(check_shape("full", shape), scalar_array(value, own, "full"))
+    return Tensor.plain(filled)
 
 
-def _default(value: bool | int | float) -> Any:
-    return {bool: np.bool_, int: np.int64}.get(type(value), np.float32)
+def check_device(op: str, device: str | None) -> None:
+    """Refuse a device that is not here.
 
-
-def _dtype(dtype: DTypeLike | None) -> DType | None:
-    return None if dtype is None else as_dtype(dtype)
+    Raises:
+        DeviceError: `device` is neither "cpu" nor None.
+    """
+    if device not in (None, "cpu"):
+        raise DeviceError(op, f"no device {device!r} here", fix="use 'cpu', or leave it out")
