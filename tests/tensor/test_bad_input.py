@@ -218,7 +218,7 @@ CALLS: list[tuple[Fn, type[Exception], str]] = [
     (lambda a: pl.arange(float("nan")), ArgumentError, "arange: .*finite.*stop nan"),
     (lambda a: pl.arange(1, 2, 0), ArgumentError, "arange: .*step not 0"),
     (lambda a: pl.full(3, 300, "int8"), DTypeError, "full: .*does not fit.*300.*i8"),
-    (lambda a: pl.full(3, a), DTypeError, "must be a bool, int or float, got value Tensor"),
+    (lambda a: pl.full(3, a), DTypeError, "must be a bool, int or float"),
     (lambda a: pl.zeros(2.5), ArgumentError, "full: sizes must be integers"),
     (lambda a: pl.zeros((2, -1)), ArgumentError, r"full: sizes must be >= 0.*\(2, -1\)"),
     (lambda a: pl.take(a, pl.asarray([1]), axis=3), ShapeError, "take: axis"),
@@ -259,7 +259,7 @@ def test_absent_device(device: str) -> None:
     ],
 )
 def test_absent_device_of_a_new_tensor(make: Callable[[str], pl.Tensor]) -> None:
-    with pytest.raises(DeviceError, match="no device 'cuda' here. Fix: use 'cpu'"):
+    with pytest.raises(DeviceError, match=r"no device 'cuda' here. Fix: use 'cpu'"):
         make("cuda")
     assert make("cpu").device == "cpu"
 

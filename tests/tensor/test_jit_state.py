@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import pellucid as pl
 from pellucid import nn, optim
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
+from pellucid.tensor import jit as jit_module
 from pellucid.tensor.box import STATE
 
 X = np.random.default_rng(0).standard_normal((8, 3)).astype(np.float32)
@@ -441,3 +442,34 @@ def test_programs_of_old_constants_are_let_go() -> None:
         assert shifted(pl.Tensor([1.0])).item() == i + 1
     assert max(len(forms) for forms in shifted._compiled.values()) <= 16
     assert shifted.explain().count("because") == 20
+
+
+@pytest.mark.parametrize("when", ["native", "store"])
+def test_interrupted_step_is_whole(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, made = pl.Buffer([1.0, 2.0], name="kept"), pl.Buffer([0.0, 0.0], name="made")
+
+    @pl.jit
+    def step(x: pl.Tensor) -> None:
+        kept.assign_(kept + x)  # in its own memory
+        made.assign_(x * 3.0)  # in new memory
+
+    x = pl.Tensor([1.0, 1.0])
+    step(x)
+    (spec,) = [s for forms in step._compiled.values() for s in forms]
+    owner, name = (spec.executable, "_entry") if when == "native" else (jit_module, "_store")
+    original, calls = getattr(owner, name), []
+
+    def interrupted(*args: Any) -> None:
+        if when == "native":
+            original(*args)
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        if when == "store":
+            original(*args)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        step(2 * x)
+    np.testing.assert_array_equal(kept.numpy(), [4.0, 5.0])
+    np.testing.assert_array_equal(made.numpy(), [6.0, 6.0])

@@ -64,7 +64,12 @@ class Executable:
         ]
         self._place_memory()
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array] | None = None) -> list[Array]:
+    def run(
+        self,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array] | None = None,
+        keep: Callable[[list[Array]], object] | None = None,
+    ) -> list[Array]:
         """The program's outputs for these inputs.
 
         Args:
@@ -72,6 +77,8 @@ class Executable:
                 donated one is overwritten, and comes back as the output that took its memory.
             outputs: C-contiguous arrays to write into; fresh ones by default. At the place of a
                 donated output anything may stand.
+            keep: is given the outputs once the program has run, also where an exception from a
+                signal handler (Ctrl-C) comes between; it may then be called twice.
 
         Raises:
             ShapeError, DTypeError: an array does not have its port's type.
@@ -79,7 +86,16 @@ class Executable:
         """
         with self._lock:
             results = self._bind(inputs, outputs)
-            self._entry(self._address)
+            try:
+                # Python handles signals when the program has returned, so what is raised in here
+                # finds all outputs written
+                self._entry(self._address)
+                if keep is not None:
+                    keep(results)
+            except BaseException:
+                if keep is not None:
+                    keep(results)
+                raise
             return results
 
     def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], NDArray[np.int64]]:

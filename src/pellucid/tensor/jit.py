@@ -315,9 +315,9 @@ class JitFunction(Generic[P, R]):
         taped = spec.tape is not None and STATE.grad and any(b.requires_grad for b in inputs)
         # what the tape keeps must outlive the update of a cell in place
         arrays = [b.shared() for b in inputs] if taped else [b._array for b in inputs]
-        outputs = spec.executable.run(arrays)  # type: ignore[arg-type]  # concrete: no trace is open
+        keep = functools.partial(_store, traced)
+        outputs = spec.executable.run(arrays, keep=keep)  # type: ignore[arg-type]  # concrete: no trace is open
         results = [Tensor.plain(a) for a in outputs[: traced.results]]
-        _store(traced, outputs[traced.results :])
         if taped and spec.tape is not None:
             written = [Tensor.plain(c.box.shared()) for c in traced.writes]
             record(spec.tape, inputs, arrays, [*results, *written])  # type: ignore[arg-type]  # concrete
@@ -341,8 +341,9 @@ def _donations(traced: Traced) -> dict[int, int]:
     }
 
 
-def _store(traced: Traced, arrays: Sequence[Array]) -> None:
-    for capture, array in zip(traced.writes, arrays, strict=True):
+def _store(traced: Traced, outputs: Sequence[Array]) -> None:
+    """The new values of all cells: after an update in place, some without the others are wrong."""
+    for capture, array in zip(traced.writes, outputs[traced.results :], strict=True):
         if capture.slot == "grad":
             capture.box._grad = Tensor.plain(array)
         else:
