@@ -49,6 +49,12 @@ _MODULE = {
     "Module": "pellucid.nn.Module",
     "compile": "pellucid.jit(fn)",
     "allclose": "numpy.allclose(x, y)",
+    "bernoulli": "pellucid.default_generator.bernoulli(shape, p)",
+    "normal": "pellucid.randn(*shape)",
+    "uniform": "pellucid.rand(*shape)",
+    "random": "pellucid.rand(*shape), or a pellucid.Generator",
+    "scatter": "pellucid.scatter_set, or x[indices] = values",
+    "index_select": "pellucid.take(x, indices, axis)",
     "cuda": "nothing: tensors are in the CPU's memory",
 }
 
