@@ -16,12 +16,13 @@ _PROGRAMS = f"{_PACKAGE}command{os.sep}"
 def user_line() -> str:
     """`file.py:12` of the innermost caller outside Pellucid, or an empty string."""
     frame = sys._getframe(1)
-    while frame is not None and _is_ours(frame.f_code.co_filename):
+    while frame is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back  # type: ignore[assignment]  # the loop ends at None
     if frame is None:
         return ""
     return f"{frame.f_code.co_filename.rpartition(os.sep)[2]}:{frame.f_lineno}"
 
 
-def _is_ours(path: str) -> bool:
+def is_ours(path: str) -> bool:
+    """Whether code of this file belongs to the package and not to the user."""
     return path.startswith(_PACKAGE) and not path.startswith(_PROGRAMS)

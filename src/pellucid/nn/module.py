@@ -11,8 +11,9 @@ import numpy as np
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError, did_you_mean
 from pellucid.nn.checkpoint import Array, load_tensors, save_tensors
+from pellucid.tensor.box import STATE
+from pellucid.tensor.guards import note_call, note_edit, note_read, watched
 from pellucid.tensor.tensor import Buffer, Parameter, Tensor
-from pellucid.tensor.trace import note_read
 
 
 class LoadResult(NamedTuple):
@@ -22,6 +23,7 @@ class LoadResult(NamedTuple):
     unexpected_keys: list[str]
 
 
+@watched
 class Module:
     """Base of all layers and models.
 
@@ -45,6 +47,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`."""
+        if STATE.trace is not None:
+            note_call(type(self).forward)
         return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -58,19 +62,29 @@ class Module:
                 fix=f"use self.{name}.assign_(value), or assign a Parameter or Buffer",
             )
         object.__setattr__(self, name, value)
+        note_edit()
         _name_cells(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        note_edit()
 
     # what is registered
 
     @property
     def training(self) -> bool:
         """Whether the module is in training mode. A jitted function that reads it depends on it."""
-        note_read(self, "training", self._training)
         return self._training
+
+    @property
+    def _registered(self) -> tuple[tuple[str, Module | Buffer], ...]:
+        """The modules and cells that are attributes of this one, with the attributes' names."""
+        return tuple((n, v) for n, v in vars(self).items() if isinstance(v, (Module, Buffer)))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules that are attributes of this one, with the attributes' names."""
-        return ((n, v) for n, v in vars(self).items() if isinstance(v, Module))
+        note_read(self, "_registered")
+        return ((n, v) for n, v in self._registered if isinstance(v, Module))
 
     def children(self) -> Iterator[Module]:
         """The modules that are attributes of this one."""
@@ -96,7 +110,7 @@ class Module:
     def _cells(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
         """Every cell with its path; shared ones under each of their paths."""
         for path, module in self._walk(prefix):
-            for name, value in vars(module).items():
+            for name, value in module._registered:
                 if isinstance(value, Buffer):
                     yield _join(path, name), value
 
@@ -137,6 +151,7 @@ class Module:
         """Switch this module and all below it to training mode (or evaluation); returns itself."""
         for module in self.modules():
             object.__setattr__(module, "_training", bool(mode))
+        note_edit()
         return self
 
     def eval(self) -> Self:
@@ -169,7 +184,7 @@ class Module:
 
     def _kept(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
         for path, module in self._walk(prefix):
-            for name, value in vars(module).items():
+            for name, value in module._registered:
                 if isinstance(value, Buffer) and name not in module._transient:
                     yield _join(path, name), value
 

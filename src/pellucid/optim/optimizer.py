@@ -14,8 +14,8 @@ import numpy as np
 
 from pellucid.core.errors import ArgumentError, ShapeError, did_you_mean
 from pellucid.tensor.box import STATE
+from pellucid.tensor.guards import note_edit, note_read
 from pellucid.tensor.tensor import Buffer, Parameter, Tensor, no_grad
-from pellucid.tensor.trace import note_read
 
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]] | Iterable[tuple[str, Parameter]]
 
@@ -63,12 +63,12 @@ class ParamGroup:
                 fix="make a new optimizer",
             )
         object.__setattr__(self, name, value)
+        note_edit()
 
     def setting(self, name: str) -> Any:
         """A setting's value, on which a jitted step then depends."""
-        value = getattr(self, name)
-        note_read(self, name, value)
-        return value
+        note_read(self, name)
+        return getattr(self, name)
 
     def keys(self) -> list[str]:
         """Names of the settings, `params` included."""
@@ -145,6 +145,7 @@ class Optimizer:
         self.check(settings)
         made = ParamGroup(params, settings)
         self.param_groups.append(made)
+        note_edit()
         for p in params:
             self.state[p] = {
                 name: Buffer(array, name=f"{name}.{p.name}")
@@ -180,9 +181,10 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient by one step."""
+        note_read(self, "param_groups")
         with no_grad():
             for group in self.param_groups:
-                chosen = [(p, g) for p in group.params if (g := p.grad) is not None]
+                chosen = [(p, g) for p in group.setting("params") if (g := p.grad) is not None]
                 if not chosen:
                     continue
                 group.step_cell.assign_(group.step_cell + 1.0)

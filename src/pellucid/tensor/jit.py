@@ -12,26 +12,30 @@ import inspect
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from pellucid.compile import Compiled, compile_graph
 from pellucid.core.errors import ArgumentError, DTypeError
+from pellucid.core.log import get_logger
 from pellucid.runtime.executable import Executable
 from pellucid.tensor.box import STATE, Array, Box, leaked
 from pellucid.tensor.dispatch import settled
+from pellucid.tensor.guards import EDITS, Guard, attribute, names_read, watching
 from pellucid.tensor.lowered import Lowered
 from pellucid.tensor.program import Program, program_for
 from pellucid.tensor.tape import record
 from pellucid.tensor.tensor import Tensor
-from pellucid.tensor.trace import Guard, Traced, open_trace, read_grad
+from pellucid.tensor.trace import Traced, open_trace, read_grad
 from pellucid.tensor.tree import TreeDef, flatten, leaf_names, unflatten
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _MOST_FORMS = 16  # of one signature that are kept: those of state that changed lately
+_MANY = 32  # compilations of one function that are worth a warning
+_LOG = get_logger("tensor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,14 @@ def _describe(leaf: Any) -> str:
     return f"static {text}" if "\n" not in text else f"static {type(leaf[2]).__name__}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Specialisation:
-    """One compiled form of a jitted function."""
+    """One compiled form of a jitted function.
+
+    Attributes:
+        guards: what is looked at before every run.
+        edits: when the attributes in `traced.reads` were last found unchanged.
+    """
 
     signature: Signature
     traced: Traced
@@ -91,13 +100,20 @@ class Specialisation:
     executable: Executable
     tape: Program | None
     grads_seen: tuple[tuple[Box, bool], ...]
+    guards: tuple[Guard, ...]
+    edits: int
 
     def mismatch(self) -> str:
         """Why this program no longer fits the Python state it was made from; empty if it does."""
-        for guard in self.traced.guards:
-            if not guard.holds():
-                now = getattr(guard.owner, guard.name)
-                return f"{type(guard.owner).__name__}.{guard.name}: {guard.value!r} -> {now!r}"
+        for guard in self.guards:
+            if change := guard.changed():
+                return change
+        now = EDITS.count
+        if now != self.edits:
+            for guard in self.traced.reads:
+                if change := guard.changed():
+                    return change
+            self.edits = now
         for constant in self.traced.constants:
             if not constant.holds():
                 return f"constant {constant}: changed in place"
@@ -237,7 +253,8 @@ class JitFunction(Generic[P, R]):
         structure, described, grad = parts
         signature = Signature(structure, described, self._names(args, kwargs), grad)
         reason = self._reason(signature, key)
-        traced, result, leaves, grads_seen = self._trace(args, kwargs, boxes, signature)
+        edits = EDITS.count
+        traced, result, leaves, grads_seen, guards = self._trace(args, kwargs, boxes, signature)
         donate = _donations(traced)
         compiled = compile_graph(traced.graph, donate=donate)
         changes_leaves = any(c.slot == "grad" or c.box.requires_grad for c in traced.writes)
@@ -255,11 +272,18 @@ class JitFunction(Generic[P, R]):
             Executable(compiled),
             tape,
             grads_seen,
+            guards,
+            edits,
         )
         forms = self._compiled.setdefault(key, [])
         forms.append(spec)
         del forms[:-_MOST_FORMS]
         self._history.append(_Made(signature, reason, _explain_one(spec)))
+        if len(self._history) % _MANY == 0:
+            _LOG.warning(
+                "%s was compiled %d times, now because %s; .explain() tells all",
+                self.__name__, len(self._history), reason,
+            )  # fmt: skip
         return spec
 
     def _reason(self, signature: Signature, key: Any) -> str:
@@ -274,9 +298,9 @@ class JitFunction(Generic[P, R]):
 
     def _trace(
         self, args: Any, kwargs: Any, boxes: list[Tensor], signature: Signature
-    ) -> tuple[Traced, TreeDef, tuple[Any, ...], Any]:
+    ) -> tuple[Traced, TreeDef, tuple[Any, ...], Any, tuple[Guard, ...]]:
         name = self.__name__ if self.__name__.isidentifier() else "function"
-        with open_trace(name, "jit", Tensor.plain) as trace:
+        with open_trace(name, "jit", Tensor.plain) as trace, watching():
             symbols = []
             for box, name in zip(boxes, signature.tensor_names(), strict=True):
                 symbol = trace.argument(box.type, name)
@@ -291,8 +315,9 @@ class JitFunction(Generic[P, R]):
         index = iter(range(len(outputs)))
         described = tuple(_Result(next(index)) if isinstance(v, Tensor) else v for v in leaves)
         seen = tuple((b, had) for b, had in trace.grads_read.items() if b._trace is None)
-        guards = tuple(Guard(b, "requires_grad", b.requires_grad) for b in trace.current)
-        return replace(traced, guards=traced.guards + guards), result, described, seen
+        guards = [attribute(b, "requires_grad") for b in trace.current]
+        guards += names_read([self._fn, *trace.forwards])
+        return traced, result, described, seen, tuple(guards)
 
     def _substitute(self, args: Any, kwargs: Any, symbols: Sequence[Box]) -> tuple[Any, Any]:
         values = iter(symbols)
@@ -410,12 +435,9 @@ def _explain_one(spec: Specialisation) -> list[str]:
         written = " (written)" if capture in spec.traced.writes else ""
         lines.append(f"    state {capture.slot} of {name}: {capture.box.type}{written}")
     lines += [f"    constant {note}" for note in spec.traced.constants]
-    lines += [
-        f"    depends on {type(g.owner).__name__}.{g.name} = {g.value!r}"
-        for g in spec.traced.guards
-        if g.name != "requires_grad"
-    ]
-    return lines
+    guards = [g for g in (*spec.guards, *spec.traced.reads) if g.is_plain]
+    told = [f"    depends on {g}" for g in guards if not g.what.endswith(".requires_grad")]
+    return lines + list(dict.fromkeys(told))
 
 
 @overload

@@ -21,6 +21,7 @@ from pellucid.graph.ir import ArrayAttr, Graph, GraphBuilder, Node, TensorType, 
 from pellucid.ops.create import CONSTANT
 from pellucid.ops.identity import stop_gradient
 from pellucid.tensor.box import STATE, Array, Box, leaked
+from pellucid.tensor.guards import Guard
 
 Kind = Literal["jit", "transform"]
 
@@ -47,21 +48,6 @@ class Capture:
         if box is None:
             raise TraceError("capture", "a gradient that was there while tracing is gone")
         return box
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """A Python attribute the function read; a compiled program holds only while it keeps this
-    value.
-    """
-
-    owner: Any
-    name: str
-    value: Any
-
-    def holds(self) -> bool:
-        """Whether the attribute still has the value seen while tracing."""
-        return bool(getattr(self.owner, self.name) == self.value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +78,7 @@ class Traced:
     results: int
     writes: tuple[Capture, ...]
     cleared: tuple[Box, ...]
-    guards: tuple[Guard, ...]
+    reads: tuple[Guard, ...]
     constants: tuple[Constant, ...]
     aux: Any = None
 
@@ -114,7 +100,8 @@ class Trace:
     leaves: dict[Value, Box] = field(default_factory=dict)
     frozen: set[Node] = field(default_factory=set)
     arguments: set[Box] = field(default_factory=set)
-    guards: list[Guard] = field(default_factory=list)
+    reads: dict[tuple[int, str], Guard] = field(default_factory=dict)
+    forwards: dict[Callable[..., Any], None] = field(default_factory=dict)
     closed: bool = False
 
     def wrap(self, value: Value) -> Box:
@@ -284,7 +271,7 @@ class Trace:
             results=len(results),
             writes=tuple(c for c, _ in writes),
             cleared=tuple(cleared),
-            guards=tuple(self.guards),
+            reads=tuple(g for g in self.reads.values() if not g.changed()),
             constants=tuple(self.constants_read),
             aux=aux,
         )
@@ -302,18 +289,6 @@ def open_trace(name: str, kind: Kind, plain: Callable[[Any], Box]) -> Iterator[T
             yield trace
         finally:
             STATE.trace = parent
-
-
-def note_read(owner: Any, name: str, value: Any) -> None:
-    """Tell every open trace that Python state was read, so that compiled programs are tied to its
-    value.
-    """
-    trace = STATE.trace
-    while trace is not None:
-        guard = Guard(owner, name, value)
-        if not any(g.owner is owner and g.name == name for g in trace.guards):
-            trace.guards.append(guard)
-        trace = trace.parent
 
 
 def read_grad(box: Box) -> Box | None:
