@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from pellucid import ops
 from pellucid.autodiff.reverse import backward
 from pellucid.core.dtype import float32
 from pellucid.graph.interpreter import interpret
-from pellucid.graph.ir import Graph, GraphBuilder, TensorType
+from pellucid.graph.ir import Graph, GraphBuilder, TensorType, Value
 from pellucid.graph.verifier import verify
 from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.passes import eliminate_common_subexpressions, group_fusion
@@ -51,6 +55,20 @@ def test_a_large_gelu_is_stored_as_its_argument_and_its_result() -> None:
 
 def test_in_the_second_level_cache_dear_functions_are_stored() -> None:
     assert len(stored(checked(gradients(32)), shape=(32, 64))) > 3
+
+
+@pytest.mark.parametrize(
+    "first", [lambda t: ops.multiply(t, 2.0), lambda t: ops.pad(t, (1, 0), (2, 0))]
+)
+def test_a_choice_that_changes_nothing_ends_the_search(first: Callable[[Value], Value]) -> None:
+    with GraphBuilder("f") as builder:
+        t = builder.input(f(7, 3))
+        y = ops.min(ops.expand_dims(ops.add(first(t), 0.5), 0), axis=0)
+        out = ops.sum(ops.matmul(y, ops.matrix_transpose(y)))
+        (found,) = backward(builder.nodes, [out], [ops.ones((), float32)], [t])
+        assert found is not None
+        graph = builder.finish([found])
+    checked(eliminate_common_subexpressions.run(graph))
 
 
 def test_what_is_returned_stays_stored() -> None:

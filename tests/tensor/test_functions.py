@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import dis
 import inspect
+from typing import Any
 
 import numpy as np
 import pytest
 
 import pellucid as pl
 from pellucid import ops
-from pellucid.core.errors import ArgumentError, DTypeError
+from pellucid.core.errors import ArgumentError, DTypeError, IndexRangeError
 from pellucid.tensor import functions
 
 A = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
@@ -55,3 +56,25 @@ def test_a_traced_size_says_what_to_do(name: str) -> None:
     step = pl.jit(lambda x, n: getattr(pl, name)(x, (n,)))
     with pytest.raises(ArgumentError, match=f"{name}: sizes must be integers.*static_argnames"):
         step(pl.Tensor(A), 4)
+
+
+@pytest.mark.parametrize("fn", [pl.take, pl.take_along_axis])
+def test_an_index_tensor_outside_the_axis(fn: Any) -> None:
+    x = pl.Tensor(np.arange(12).reshape(3, 4))
+    inside, outside = pl.Tensor([[2, -3, 0, 1]]), pl.Tensor([[2, -4, 0, 1]])
+    np.testing.assert_array_equal(
+        pl.jit(lambda i: fn(x, i, axis=0))(inside).numpy(), fn(x, inside, axis=0).numpy()
+    )
+    with pytest.raises(IndexRangeError, match=rf"{fn.__name__}: .*\[-3, 3\), got index -4"):
+        fn(x, outside, axis=0)
+    with pytest.raises(IndexRangeError, match="got index 0 and size 0"):
+        pl.take(pl.zeros((0, 3)), pl.Tensor([0]), axis=0)
+
+
+def test_zeros_of_both_signs_are_two_static_values() -> None:
+    one = pl.Tensor([1.0])
+    for zero in (0.0, -0.0, 0.0):
+        want = [np.copysign(np.inf, zero)]
+        assert (1 / pl.full_like(one, zero)).tolist() == want
+        assert (1 / pl.where(one > 0, zero, one)).tolist() == want
+        assert (1 / pl.pad(one, (1,), (0,), value=zero)).tolist()[:1] == want

@@ -346,3 +346,41 @@ def test_lower_shows_every_layer_without_running() -> None:
     assert lowered.cost.flops > 0
     f(pl.Tensor(A))
     assert (count(f), counter.tolist()) == (1, [1.0])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((2,), (2.0,)), ((1,), (True,)), (0.0, -0.0), ((1, (0.0,)), (1, (-0.0,))), (1, True)],
+)
+def test_static_values_that_are_equal_but_not_the_same(first: Any, second: Any) -> None:
+    f = pl.jit(lambda x, s: x * len(repr(s)), static_argnames=["s"])
+    x = pl.ones(2)
+    for s in (first, second, first):
+        assert f(x, s).tolist() == [len(repr(s))] * 2
+    assert "compiled 2 time" in f.explain()
+
+
+def test_a_static_nan_is_one_value() -> None:
+    f = pl.jit(lambda x, s: x * s, static_argnames=["s"])
+    for _ in range(3):
+        assert np.isnan(f(pl.ones(1), float("nan")).item())
+    assert "compiled 1 time" in f.explain()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "number"), [("uint8", 300), ("uint8", -1), ("int8", 200), ("int32", 2**40)]
+)
+@pytest.mark.parametrize(
+    "fn",
+    [lambda a, n: a + n, lambda a, n: a < n, lambda a, n: pl.clip(a, 0, n), pl.maximum],
+    ids=["add", "less", "clip", "maximum"],
+)
+def test_an_int_that_does_not_fit_is_refused_as_eagerly(fn: Any, dtype: str, number: int) -> None:
+    a = pl.Tensor([1, 2], dtype)
+    f = pl.jit(fn)
+    np.testing.assert_array_equal(f(a, 100).numpy(), fn(a, 100).numpy())
+    with pytest.raises(DTypeError, match="does not fit"):
+        fn(a, number)
+    with pytest.raises(DTypeError, match=f"the int meets .* and does not fit, got .* {number}"):
+        f(a, number)
+    assert "compiled 1 time" in f.explain()

@@ -94,6 +94,8 @@ def _choice(
     if not gone:
         return None
     nodes = frozenset().union(*(needs[v.node] for v in gone if v.node))
+    if nodes <= planner.remade and base in planner.kept:
+        return None  # made already, and the values are stored for another reason
     readers = frozenset().union(*(_readers(planner, v, unit) or () for v in gone))
     saved = sum(v.type.nbytes * (1 + len(_readers(planner, v, unit) or ())) for v in gone)
     known = set(_readers(planner, base, unit) or ()) if base in stored else set()

@@ -7,6 +7,7 @@ mechanism.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -114,7 +115,12 @@ def _spec(arg: Any, boxes: list[Box]) -> Any:
         return (list if isinstance(arg, list) else tuple, tuple(_spec(a, boxes) for a in arg))
     if isinstance(arg, slice):
         return (slice, (_spec(arg.start, boxes), _spec(arg.stop, boxes), _spec(arg.step, boxes)))
+    if type(arg) is float and (arg == 0.0 or math.isnan(arg)):
+        return (_ODD, repr(arg))
     return (type(arg), arg)  # 1, 1.0 and True hash alike
+
+
+_ODD = object()  # marks a float that is not told apart by ==: 0.0, -0.0 or NaN
 
 
 def _restore(spec: Any, values: Any) -> Any:
@@ -125,7 +131,7 @@ def _restore(spec: Any, values: Any) -> Any:
         return kind(_restore(s, values) for s in content)
     if kind is slice:
         return slice(*(_restore(s, values) for s in content))
-    return content
+    return float(content) if kind is _ODD else content
 
 
 def _build(fn: Callable[..., Any], spec: Any, named: Any, boxes: Sequence[Box]) -> _Call:
@@ -230,7 +236,10 @@ def _beside(operand: Any, strong: Box) -> Any:
     """A weak number in the dtype that a Python scalar would take beside `strong`."""
     if not (isinstance(operand, Box) and operand.weak):
         return operand
-    return _cast(operand, dt.scalar_dtype(strong.dtype, _NUMBERS[operand.dtype]))
+    dtype = dt.scalar_dtype(strong.dtype, _NUMBERS[operand.dtype])
+    if dtype.is_integer and operand._trace is not None:
+        operand._trace.narrowed.append((operand, dtype))
+    return _cast(operand, dtype)
 
 
 def settled(value: Any) -> Any:

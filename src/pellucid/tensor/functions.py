@@ -16,6 +16,7 @@ from pellucid import ops
 from pellucid.core.dtype import DTypeLike, float32
 from pellucid.tensor.box import as_array
 from pellucid.tensor.dispatch import apply, elementwise
+from pellucid.tensor.indexing import check_indices
 from pellucid.tensor.tensor import Tensor, check_device, create, full
 
 Function = Callable[..., Any]
@@ -68,6 +69,18 @@ def _lift_elementwise(fn: Function) -> Function:
     @functools.wraps(fn)
     def call(*args: Any) -> Any:
         return elementwise(fn, *map(_tensor, args))
+
+    return call
+
+
+def _lift_reading(fn: Function, default: int | None) -> Function:
+    """`fn(x, indices, axis)`, where an index outside the axis is an error."""
+
+    @functools.wraps(fn)
+    def call(x: Any, indices: Any, axis: int | None = default) -> Any:
+        x, indices = _tensor(x), _tensor(indices)
+        check_indices(fn.__name__, indices, x.shape, axis)
+        return apply(fn, x, indices, axis)
 
     return call
 
@@ -209,8 +222,8 @@ stop_gradient = _lift(ops.stop_gradient)
 subtract = _lift_elementwise(ops.subtract)
 sum = _lift(ops.sum)
 swapaxes = _lift(ops.swapaxes)
-take = _lift(ops.take)
-take_along_axis = _lift(ops.take_along_axis)
+take = _lift_reading(ops.take, None)
+take_along_axis = _lift_reading(ops.take_along_axis, -1)
 tan = _lift(ops.tan)
 tanh = _lift(ops.tanh)
 tensordot = _lift(ops.tensordot)

@@ -58,6 +58,8 @@ def _same(a: Any, b: Any) -> bool:
         return False
     if type(a) is tuple:
         return len(a) == len(b) and all(map(_same, a, b))
+    if type(a) is float:
+        return a.hex() == b.hex()  # 0.0 is not -0.0, and NaN is NaN
     return isinstance(a, _VALUES) and bool(a == b)
 
 

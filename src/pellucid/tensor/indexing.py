@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.core.errors import IndexRangeError
-from pellucid.core.shape import Shape
+from pellucid.core.shape import Shape, normalize_axis, size_of
 from pellucid.tensor.box import STATE, Array, Box
 
 
@@ -76,10 +76,26 @@ def _positions(array: Array, sizes: Sequence[int]) -> tuple[Array, ...]:
             rule = "a mask must have the sizes of the axes it selects from"
             raise IndexRangeError("getitem", rule, operands=operands)
         return np.nonzero(array)
-    size = sizes[0]
+    _refuse_outside("getitem", array, sizes[0])
+    return (array,)
+
+
+def check_indices(op: str, indices: Any, shape: Shape, axis: int | None) -> None:
+    """Refuse indices outside an axis (of the flattened array: `None`) where they can be looked at.
+
+    Recorded programs cannot refuse; there, what is read outside is NaN, or 0.
+
+    Raises:
+        IndexRangeError: a tensor, not of a recording, holds such an index.
+    """
+    if STATE.trace is None and isinstance(indices, Box) and indices.dtype.is_integer:
+        size = size_of(shape) if axis is None else shape[normalize_axis(op, axis, shape)]
+        _refuse_outside(op, np.asarray(indices._array), size)
+
+
+def _refuse_outside(op: str, array: Array, size: int) -> None:
     if array.size and not (-size <= array.min() and array.max() < size):
         worst = array.max() if array.max() >= size else array.min()
-        found: dict[str, object] = {"index": int(worst), "size": size}
+        operands: dict[str, object] = {"index": int(worst), "size": size}
         rule = f"the index must be in [{-size}, {size})"
-        raise IndexRangeError("getitem", rule, operands=found)
-    return (array,)
+        raise IndexRangeError(op, rule, operands=operands)

@@ -18,6 +18,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 
 from pellucid.compile import Compiled, compile_graph
+from pellucid.core.dtype import DType
 from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.core.log import get_logger
 from pellucid.runtime.executable import Executable
@@ -83,41 +84,76 @@ def _describe(leaf: Any) -> str:
     return f"static {text}" if "\n" not in text else f"static {type(leaf[2]).__name__}"
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What running the Python function once left.
+
+    Attributes:
+        traced: the graph, and where its inputs and outputs live.
+        result: the structure of what the function returned.
+        leaves: what stands in it; tensors by their number.
+        grads_seen: tensors whose gradient was looked at, and whether there was one.
+        guards: Python values that are looked at before every run.
+        narrow: tensor arguments that are Python ints and met integers of this narrower dtype.
+    """
+
+    traced: Traced
+    result: TreeDef
+    leaves: tuple[Any, ...]
+    grads_seen: tuple[tuple[Box, bool], ...]
+    guards: tuple[Guard, ...]
+    narrow: tuple[tuple[int, DType], ...]
+
+
 @dataclass(slots=True)
 class Specialisation:
     """One compiled form of a jitted function.
 
     Attributes:
-        guards: what is looked at before every run.
-        edits: when the attributes in `traced.reads` were last found unchanged.
+        signature: the arguments it is for.
+        recorded: what it was made from.
+        compiled: the program's forms.
+        executable: the native program.
+        tape: the program that gradients follow, if they can reach it.
+        edits: when the attributes in `recorded.traced.reads` were last found unchanged.
     """
 
     signature: Signature
-    traced: Traced
-    result: TreeDef
-    result_leaves: tuple[Any, ...]
+    recorded: Recorded
     compiled: Compiled
     executable: Executable
     tape: Program | None
-    grads_seen: tuple[tuple[Box, bool], ...]
-    guards: tuple[Guard, ...]
     edits: int
+
+    def check_numbers(self, boxes: Sequence[Tensor]) -> None:
+        """Refuse Python ints that do not fit the integers they met, as the same line does eagerly.
+
+        Raises:
+            DTypeError: one does not.
+        """
+        for i, dtype in self.recorded.narrow:
+            info, value = np.iinfo(dtype.name), int(boxes[i].numpy())
+            if not info.min <= value <= info.max:
+                operands: dict[str, object] = {self.signature.tensor_names()[i]: value}
+                rule = f"the int meets {dtype} and does not fit"
+                fix = "cast the array to a wider dtype with .astype"
+                raise DTypeError(self.compiled.graph.name, rule, operands=operands, fix=fix)
 
     def mismatch(self) -> str:
         """Why this program no longer fits the Python state it was made from; empty if it does."""
-        for guard in self.guards:
+        for guard in self.recorded.guards:
             if change := guard.changed():
                 return change
         now = EDITS.count
         if now != self.edits:
-            for guard in self.traced.reads:
+            for guard in self.recorded.traced.reads:
                 if change := guard.changed():
                     return change
             self.edits = now
-        for constant in self.traced.constants:
+        for constant in self.recorded.traced.constants:
             if not constant.holds():
                 return f"constant {constant}: changed in place"
-        for box, seen in self.grads_seen:
+        for box, seen in self.recorded.grads_seen:
             if (read_grad(box) is not None) != seen:
                 name = getattr(box, "name", "") or str(box.type)
                 change = "set -> None" if seen else "None -> set"
@@ -189,7 +225,7 @@ class JitFunction(Generic[P, R]):
             chosen = fitting[0] if fitting else self._compile(args, kwargs, boxes, key, parts)
         compiled = chosen.compiled
         again = compile_graph(compiled.graph, keep_dumps=True, donate=compiled.donated)
-        return Lowered(again, [b.shared() for b in _inputs(chosen.traced, boxes)])
+        return Lowered(again, [b.shared() for b in _inputs(chosen.recorded.traced, boxes)])
 
     def explain(self) -> str:
         """What was compiled and why: signatures, captured state, constants, and what made each
@@ -209,7 +245,7 @@ class JitFunction(Generic[P, R]):
         leaves, structure = flatten(data)
         boxes: list[Tensor] = []
         described = [_leaf(leaf, boxes) for leaf in leaves]
-        described += [("static", type(v), _hashable(k, v)) for k, v in statics.items()]
+        described += [("static", type(v), _static(k, v)) for k, v in statics.items()]
         parts = (structure, tuple(described), STATE.grad)
         return boxes, parts, parts
 
@@ -254,7 +290,8 @@ class JitFunction(Generic[P, R]):
         signature = Signature(structure, described, self._names(args, kwargs), grad)
         reason = self._reason(signature, key)
         edits = EDITS.count
-        traced, result, leaves, grads_seen, guards = self._trace(args, kwargs, boxes, signature)
+        recorded = self._trace(args, kwargs, boxes, signature)
+        traced = recorded.traced
         donate = _donations(traced)
         compiled = compile_graph(traced.graph, donate=donate)
         changes_leaves = any(c.slot == "grad" or c.box.requires_grad for c in traced.writes)
@@ -263,18 +300,8 @@ class JitFunction(Generic[P, R]):
             if grad and not changes_leaves and not traced.cleared
             else None
         )
-        spec = Specialisation(
-            signature,
-            traced,
-            result,
-            leaves,
-            compiled,
-            Executable(compiled),
-            tape,
-            grads_seen,
-            guards,
-            edits,
-        )
+        executable = Executable(compiled)
+        spec = Specialisation(signature, recorded, compiled, executable, tape, edits)
         forms = self._compiled.setdefault(key, [])
         forms.append(spec)
         del forms[:-_MOST_FORMS]
@@ -296,9 +323,7 @@ class JitFunction(Generic[P, R]):
         nearest = min(latest_first, key=lambda s: len(signature.differences(s.signature)))
         return "arguments changed: " + "; ".join(signature.differences(nearest.signature))
 
-    def _trace(
-        self, args: Any, kwargs: Any, boxes: list[Tensor], signature: Signature
-    ) -> tuple[Traced, TreeDef, tuple[Any, ...], Any, tuple[Guard, ...]]:
+    def _trace(self, args: Any, kwargs: Any, boxes: list[Tensor], signature: Signature) -> Recorded:
         name = self.__name__ if self.__name__.isidentifier() else "function"
         with open_trace(name, "jit", Tensor.plain) as trace, watching():
             symbols = []
@@ -317,7 +342,9 @@ class JitFunction(Generic[P, R]):
         seen = tuple((b, had) for b, had in trace.grads_read.items() if b._trace is None)
         guards = [attribute(b, "requires_grad") for b in trace.current]
         guards += names_read([self._fn, *trace.forwards])
-        return traced, result, described, seen, tuple(guards)
+        places = {id(symbol): i for i, symbol in enumerate(symbols)}
+        narrow = {(places[id(b)], d): None for b, d in trace.narrowed if id(b) in places}
+        return Recorded(traced, result, described, seen, tuple(guards), tuple(narrow))
 
     def _substitute(self, args: Any, kwargs: Any, symbols: Sequence[Box]) -> tuple[Any, Any]:
         values = iter(symbols)
@@ -335,7 +362,8 @@ class JitFunction(Generic[P, R]):
         return bound.args, bound.kwargs
 
     def _run(self, spec: Specialisation, boxes: list[Tensor]) -> Any:
-        traced = spec.traced
+        traced = spec.recorded.traced
+        spec.check_numbers(boxes)
         inputs = _inputs(traced, boxes)
         taped = spec.tape is not None and STATE.grad and any(b.requires_grad for b in inputs)
         # what the tape keeps must outlive the update of a cell in place
@@ -346,8 +374,8 @@ class JitFunction(Generic[P, R]):
         if taped and spec.tape is not None:
             written = [Tensor.plain(c.box.shared()) for c in traced.writes]
             record(spec.tape, inputs, arrays, [*results, *written])  # type: ignore[arg-type]  # concrete
-        leaves = [results[v.index] if isinstance(v, _Result) else v for v in spec.result_leaves]
-        return unflatten(spec.result, leaves)
+        leaves = [results[v.index] if isinstance(v, _Result) else v for v in spec.recorded.leaves]
+        return unflatten(spec.recorded.result, leaves)
 
 
 def _inputs(traced: Traced, boxes: Sequence[Box]) -> list[Box]:
@@ -393,7 +421,7 @@ def _is_data(leaf: Any) -> bool:
 
 def _leaf(leaf: Any, boxes: list[Tensor]) -> Any:
     if not _is_data(leaf):
-        return ("static", type(leaf), _hashable("argument", leaf))
+        return ("static", type(leaf), _static("argument", leaf))
     if type(leaf) in (int, float):
         boxes.append(_number(leaf))
         return ("number", type(leaf))
@@ -414,7 +442,32 @@ def _number(value: float) -> Tensor:
     return box
 
 
-def _hashable(name: str, value: Any) -> Any:
+class _Told:
+    """A static value of which `==` does not tell enough: `-0.0 == 0.0`, and `(1,) == (1.0,)`."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value, self.key = value, _told(value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Told) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return (type(value), tuple(map(_told, value)))
+    return (type(value), repr(value) if isinstance(value, float) else value)
+
+
+def _static(name: str, value: Any) -> Any:
+    """A hashable stand-in for a static argument, equal only for values that act alike."""
     try:
         hash(value)
     except TypeError:
@@ -424,18 +477,18 @@ def _hashable(name: str, value: Any) -> Any:
             operands={name: type(value).__name__},
             fix="pass a tuple, or tensors",
         ) from None
-    return value
+    return _Told(value) if isinstance(value, (float, tuple)) else value
 
 
 def _explain_one(spec: Specialisation) -> list[str]:
     pairs = zip(spec.signature.names, spec.signature.leaves, strict=True)
     lines = [f"    argument {name}: {_describe(leaf)}" for name, leaf in pairs]
-    for capture in spec.traced.captures:
+    for capture in spec.recorded.traced.captures:
         name = getattr(capture.box, "name", "") or "unnamed"
-        written = " (written)" if capture in spec.traced.writes else ""
+        written = " (written)" if capture in spec.recorded.traced.writes else ""
         lines.append(f"    state {capture.slot} of {name}: {capture.box.type}{written}")
-    lines += [f"    constant {note}" for note in spec.traced.constants]
-    guards = [g for g in (*spec.guards, *spec.traced.reads) if g.is_plain]
+    lines += [f"    constant {note}" for note in spec.recorded.traced.constants]
+    guards = [g for g in (*spec.recorded.guards, *spec.recorded.traced.reads) if g.is_plain]
     told = [f"    depends on {g}" for g in guards if not g.what.endswith(".requires_grad")]
     return lines + list(dict.fromkeys(told))
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pellucid.autodiff.reverse import backward
+from pellucid.core.dtype import DType
 from pellucid.core.errors import DTypeError, ShapeError, TraceError
 from pellucid.core.source import user_line
 from pellucid.graph.ir import ArrayAttr, Graph, GraphBuilder, Node, TensorType, Value, emit
@@ -102,6 +103,7 @@ class Trace:
     arguments: set[Box] = field(default_factory=set)
     reads: dict[tuple[int, str], Guard] = field(default_factory=dict)
     forwards: dict[Callable[..., Any], None] = field(default_factory=dict)
+    narrowed: list[tuple[Box, DType]] = field(default_factory=list)
     closed: bool = False
 
     def wrap(self, value: Value) -> Box:
