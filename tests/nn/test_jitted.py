@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pytest
 
+import pellucid as pl
 from pellucid import nn, optim
+from pellucid.nn import functional as F
 from pellucid.tensor.jit import jit
 from pellucid.tensor.random import manual_seed
 from pellucid.tensor.tensor import Tensor
@@ -106,3 +110,23 @@ def test_gpt_steps_agree_with_eager() -> None:
         return [run(Tensor(x), Tensor(y)).item() for x, y in batches]
 
     np.testing.assert_allclose(losses(jitted=True), losses(jitted=False), rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 5, 16])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("conv", [F.conv2d, F.conv_transpose2d])
+def test_gradients_of_a_batch_of_none(conv: Any, kernel: int, channels: int) -> None:
+    x = pl.zeros((0, channels, 7, 9))
+    weight = pl.ones((channels, channels, kernel, kernel))
+    gradients = pl.grad(lambda x, w: (conv(x, w) ** 2).sum(), argnums=(0, 1))
+    for at_once, compiled in zip(gradients(x, weight), pl.jit(gradients)(x, weight), strict=True):
+        np.testing.assert_array_equal(compiled.numpy(), at_once.numpy())
+        assert not compiled.numpy().any()
+
+
+@pytest.mark.parametrize("sizes", [(0, 3, 4), (33, 0, 37), (3, 4, 0)], ids=str)
+def test_products_of_nothing(sizes: tuple[int, int, int]) -> None:
+    m, k, n = sizes
+    layer = pl.jit(lambda a, b, c: pl.relu(a @ b + c))
+    found = layer(pl.ones((m, k)), pl.ones((k, n)), pl.ones((n,)))
+    np.testing.assert_array_equal(found.numpy(), np.full((m, n), k + 1.0))

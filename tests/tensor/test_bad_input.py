@@ -197,7 +197,7 @@ def test_first_of_equal_infinities(mode: Callable[[Fn], Fn]) -> None:
 # ------------------------------------------------------------------------- names, devices, shapes
 
 A, B = pl.zeros((2, 3)), pl.zeros((4, 5))
-CALLS: list[tuple[Fn, type[Exception], str]] = [
+CALLS: list[tuple[Fn, Any, str]] = [
     (lambda a: pl.zeros((2,), dtype="flaot32"), DTypeError, "'flaot32'.*did you mean 'float32'"),
     (lambda a: a.astype("int23"), DTypeError, "'int23'.*did you mean 'int32'"),
     (lambda a: pl.Tensor([1.0], "bfloat61"), DTypeError, "did you mean 'bfloat16'"),
@@ -227,6 +227,18 @@ CALLS: list[tuple[Fn, type[Exception], str]] = [
     (lambda a: pl.top_k(a, 9), ArgumentError, r"top_k: .*k 9.*\(2, 3\)"),
     (lambda a: a[7], IndexRangeError, r"\[-2, 2\), got index 7"),
     (lambda a: a[0, 0, 0], IndexRangeError, r"\(2, 3\) and indices 3"),
+    (lambda a: pl.concat([a, 1.0]), ArgumentError, r"concatenate: .* list of f32\[2, 3\], 1.0"),
+    (pl.concat, ArgumentError, r"concatenate: does not take.*xs f32\[2, 3\]"),
+    (lambda a: pl.pad(a, 1, 1), ArgumentError, "pad: does not take.* low 1 and high 1"),
+    (lambda a: pl.top_k(a, 1.5), ArgumentError, "top_k: does not take.* k 1.5"),
+    (lambda a: pl.einsum(3, a), ArgumentError, "einsum: does not take.*subscripts 3"),
+    (lambda a: pl.arange("a"), ArgumentError, "arange: does not take.*start 'a'"),
+    (lambda a: a[::0], ArgumentError, "getitem: .*step cannot be zero.*Fix: index with ints"),
+    (lambda a: a[{}], (ArgumentError, IndexRangeError), "getitem: .*got .*{}"),
+    (lambda a: a.flatten(1, 0), ShapeError, "flatten: start must not come after end"),
+    (lambda a: a.flatten(0, 5), ShapeError, "flatten: axis must be in"),
+    (lambda a: pl.zeros((2**40, 2**40)), ArgumentError, "full: no memory holds"),
+    (lambda a: pl.arange(2**63 - 2, 2**63 + 5), ArgumentError, "arange: .*must fit int64"),
     (nn.Linear(4, 2), ShapeError, r"linear: .*4, got x \(2, 3\)"),
     (nn.Embedding(3, 2), DTypeError, r"indices must be integers.*f32\[2, 3\]"),
     (lambda a: functional.conv2d(a, B), ShapeError, r"conv2d: .*2, 3.*4, 5"),
@@ -240,6 +252,18 @@ def test_message_names_operation_and_operands(
 ) -> None:
     with pytest.raises(kind, match=text):
         mode(fn)(A)
+
+
+def test_a_wrong_signature_stays_pythons_error() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'axs'"):
+        pl.sum(A, axs=1)
+    with pytest.raises(TypeError, match="takes an array that speaks DLPack, got int"):
+        pl.from_dlpack(3)
+
+
+def test_none_is_no_dtype() -> None:
+    with pytest.raises(DTypeError, match="unknown dtype None"):
+        A.astype(None)  # type: ignore[arg-type]  # what the test is about
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps"])

@@ -78,3 +78,23 @@ def test_zeros_of_both_signs_are_two_static_values() -> None:
         assert (1 / pl.full_like(one, zero)).tolist() == want
         assert (1 / pl.where(one > 0, zero, one)).tolist() == want
         assert (1 / pl.pad(one, (1,), (0,), value=zero)).tolist()[:1] == want
+
+
+@pytest.mark.parametrize("low", [0.0, np.nan, [0.0, np.nan, 0.0, 0.0]], ids=str)
+@pytest.mark.parametrize("high", [2.0, np.nan, [2.0, 2.0, np.nan, 2.0]], ids=str)
+def test_clip_is_nan_where_a_bound_is(low: Any, high: Any) -> None:
+    x = np.array([-1.0, 1.0, 5.0, np.nan], np.float32)
+    low, high = (b if np.isscalar(b) else np.array(b, np.float32) for b in (low, high))
+    want = np.clip(x, low, high)
+    np.testing.assert_array_equal(pl.clip(pl.Tensor(x), low, high).numpy(), want)
+    np.testing.assert_array_equal(pl.jit(pl.clip)(pl.Tensor(x), low, high).numpy(), want)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize(("y", "x"), [(1.0, 1.0), (3.0, -4.0), (0.0, -1.0), (-2.0, 0.0)])
+def test_gradients_of_atan2_neither_overflow_nor_vanish(y: float, x: float, scale: float) -> None:
+    both = pl.grad(pl.atan2, argnums=(0, 1))
+    found = both(pl.Tensor(y * scale), pl.Tensor(x * scale))
+    want = np.array([x, -y]) / (x * x + y * y) / scale
+    np.testing.assert_allclose([g.item() for g in found], want, rtol=1e-5)
+    assert [g.item() for g in both(pl.zeros(()), pl.zeros(()))] == [0.0, 0.0]

@@ -100,6 +100,8 @@ def as_dtype(spec: DTypeLike) -> DType:
     if spec in _PYTHON_DEFAULT:
         return _PYTHON_DEFAULT[spec]
     try:
+        if spec is None:  # NumPy takes it for float64
+            raise TypeError
         return _BY_NUMPY[np.dtype(spec)]
     except (TypeError, KeyError):
         hint = did_you_mean(str(spec), _BY_NAME)

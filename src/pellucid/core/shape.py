@@ -10,6 +10,7 @@ from typing import SupportsIndex
 from pellucid.core.errors import ArgumentError, ShapeError
 
 Shape = tuple[int, ...]
+MOST_ELEMENTS = 2**48  # an address has so many bits
 
 
 def size_of(shape: Sequence[int]) -> int:
@@ -78,6 +79,9 @@ def check_shape(op: str, shape: SupportsIndex | Sequence[int]) -> Shape:
     result = as_sizes(op, shape if isinstance(shape, Iterable) else (shape,))
     if any(n < 0 for n in result):
         raise ArgumentError(op, "sizes must be >= 0", operands={"shape": result})
+    if size_of(result) > MOST_ELEMENTS:
+        rule = f"no memory holds more than {MOST_ELEMENTS} elements"
+        raise ArgumentError(op, rule, operands={"shape": result})
     return result
 
 

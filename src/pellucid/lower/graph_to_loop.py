@@ -15,6 +15,7 @@ from pellucid.core.errors import LoweringError
 from pellucid.graph.ir import ArrayAttr, Graph, Node, TensorType, Value
 from pellucid.graph.op import Cost
 from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, const
+from pellucid.loop.simplify import simplify
 from pellucid.lower.collapse import collapse_axes
 from pellucid.lower.inplace import inplace_params
 from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram, Role
@@ -105,6 +106,8 @@ class _Program:
             return
         lowered = lower_region(region, kernel_name(region.nodes))
         kernel = collapse_axes(lowered.kernel)
+        if any(p.size == 0 for p in kernel.params):
+            kernel = simplify(kernel)  # recipes count on loops that run
         args = (*(self._read_slot(outer[v]) for v in lowered.inputs), *written)
         self._add(kernel, args, tuple(v.name for v in node.outputs), region.nodes)
 

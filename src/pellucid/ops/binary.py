@@ -33,6 +33,7 @@ from pellucid.ops.comparison import (
     where,
 )
 from pellucid.ops.create import zeros_like
+from pellucid.ops.identity import stop_gradient
 from pellucid.ops.pointwise import elementwise_op
 from pellucid.ops.promotion import Operand, as_value, refuse_bool, unify
 from pellucid.ops.unary import abs, exp, log, log1p, rsqrt, sqrt
@@ -77,7 +78,8 @@ def minimum(x: Operand, y: Operand) -> Value:
 
 
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Value:
-    """`x` held between `low` and `high`; the upper bound wins where they cross; NaN stays NaN.
+    """`x` held between `low` and `high`; the upper bound wins where they cross. NaN where `x` or a
+    bound is.
 
     Bounds are cast to the dtype of `x`.
 
@@ -88,11 +90,19 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
     result = value
     if low is not None:
         bound = as_value("clip", low, value.dtype)
-        result = where(less(result, bound), bound, result)
+        result = where(_or_nan(less(result, bound), low, bound), bound, result)
     if high is not None:
         bound = as_value("clip", high, value.dtype)
-        result = where(greater(result, bound), bound, result)
+        result = where(_or_nan(greater(result, bound), high, bound), bound, result)
     return result
+
+
+def _or_nan(beyond: Value, given: Operand, bound: Value) -> Value:
+    """`beyond`, or the bound is NaN; a Python number is looked at now."""
+    sure = not isinstance(given, Value) and not math.isnan(given)
+    if sure or not bound.dtype.is_float:
+        return beyond
+    return logical_or(beyond, isnan(bound))
 
 
 def atan2(y: Operand, x: Operand) -> Value:
@@ -182,13 +192,24 @@ def _pow_exponent(site: Site, g: Value) -> Value:
 
 
 def _atan2_y(site: Site, g: Value) -> Value:
-    y, x = site.inputs
-    return divide(multiply(g, x), add(square(x), square(y)))
+    _, x, length = _direction(*site.inputs)
+    return divide(multiply(g, x), length)
 
 
 def _atan2_x(site: Site, g: Value) -> Value:
-    y, x = site.inputs
-    return negative(divide(multiply(g, y), add(square(x), square(y))))
+    y, _, length = _direction(*site.inputs)
+    return negative(divide(multiply(g, y), length))
+
+
+def _direction(y: Value, x: Value) -> tuple[Value, Value, Value]:
+    """`y`, `x` and `(x² + y²) / m` in units of `m`, the larger of both, so that no square overflows
+    or vanishes; 0, 0 and 1 at the origin, where the gradient is 0 as PyTorch's.
+    """
+    m = maximum(abs(x), abs(y))
+    nowhere = equal(m, 0)
+    m = stop_gradient(where(nowhere, 1, m))  # what follows is the same in any unit
+    y, x = divide(y, m), divide(x, m)
+    return y, x, where(nowhere, 1, multiply(add(square(x), square(y)), m))
 
 
 def _identity(site: Site, g: Value) -> Value:

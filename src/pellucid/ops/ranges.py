@@ -37,7 +37,10 @@ def arange(
     target = as_dtype(dtype) if dtype is not None else (int64 if whole else float32)
     count = max(0, math.ceil((last - first) / step))
     if whole:
-        count = len(range(int(first), int(last), int(step)))
+        values = range(int(first), int(last), int(step))
+        count = len(values)
+        if count and not all(-(2**63) <= v < 2**63 for v in (values[0], values[-1])):
+            raise ArgumentError("arange", "the numbers must fit int64", operands=given)
     work = int64 if whole else (float64 if target == float64 else float32)
     ramp = iota((count,), 0, work)
     if step != 1:

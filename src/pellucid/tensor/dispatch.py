@@ -19,6 +19,7 @@ from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.graph.ir import GraphBuilder, TensorType, Value, inline
 from pellucid.tensor.box import STATE, Array, Box, as_array, leaked
 from pellucid.tensor.program import Program, program_for
+from pellucid.tensor.refuse import RAW, refusal
 from pellucid.tensor.tape import record
 
 _HERE = object()  # stands in a call's static arguments where a tensor was
@@ -63,10 +64,7 @@ def apply(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         A tensor, or a tuple or list of tensors, as `fn` returns.
     """
     if STATE.trace is not None:
-        if fn is not ops.astype:  # a cast sees all digits of a weak number
-            args = _settle(_promoted(fn, args))
-            kwargs = dict(zip(kwargs, _settle(kwargs.values()), strict=True))
-        return STATE.trace.record(fn, args, kwargs)
+        return _record(fn, args, kwargs)
     boxes: list[Box] = []
     spec = tuple([_spec(a, boxes) for a in args])
     named = tuple([(k, _spec(v, boxes)) for k, v in sorted(kwargs.items())]) if kwargs else ()
@@ -76,11 +74,25 @@ def apply(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         )
     arrays = [_concrete(b) for b in boxes]
     key = (fn, spec, named, tuple([(a.shape, a.dtype) for a in arrays]))
-    call = _CALLS.get(key)
-    if call is None:
-        call = _CALLS.add(key, _build(fn, spec, named, boxes))
+    try:
+        call = _CALLS.get(key)
+        if call is None:
+            call = _CALLS.add(key, _build(fn, spec, named, boxes))
+    except RAW as error:
+        raise refusal(error, fn, args, kwargs) from error
     results = _run(call.program, boxes, arrays)
     return results[0] if call.kind is None else call.kind(results)
+
+
+def _record(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    given = args, kwargs
+    if fn is not ops.astype:  # a cast sees all digits of a weak number
+        args = _settle(_promoted(fn, args))
+        kwargs = dict(zip(kwargs, _settle(kwargs.values()), strict=True))
+    try:
+        return STATE.trace.record(fn, args, kwargs)  # type: ignore[union-attr]  # the caller looked
+    except RAW as error:
+        raise refusal(error, fn, *given) from error
 
 
 _PROMOTING = {ops.where: 1, ops.clip: 0, ops.pow: 0}  # the first argument that promotes

@@ -42,6 +42,8 @@ def from_dlpack(x: Any) -> Tensor:
     Raises:
         TypeError: `x` is no DLPack array, or is not in CPU memory.
     """
+    if not hasattr(x, "__dlpack__"):
+        raise TypeError(f"from_dlpack: takes an array that speaks DLPack, got {type(x).__name__}")
     return Tensor.plain(as_array(np.from_dlpack(x), None))
 
 

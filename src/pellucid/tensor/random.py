@@ -125,10 +125,14 @@ def randn(*shape: Any, dtype: DTypeLike = float32, generator: Generator | None =
 
 
 def randint(
-    low: int, high: int, shape: int | Sequence[int], generator: Generator | None = None
+    low: int,
+    high: int,
+    shape: int | Sequence[int],
+    dtype: DTypeLike = int64,
+    generator: Generator | None = None,
 ) -> Tensor:
-    """Integers uniform in `[low, high)` (int64)."""
-    return (generator or default_generator).randint(shape, low, high)
+    """Integers uniform in `[low, high)`."""
+    return (generator or default_generator).randint(shape, low, high, dtype)
 
 
 def randperm(n: int, generator: Generator | None = None) -> Tensor:

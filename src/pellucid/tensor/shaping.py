@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pellucid import ops
 from pellucid.core.errors import ShapeError
+from pellucid.core.shape import normalize_axis
 from pellucid.tensor.box import Box
 from pellucid.tensor.dispatch import apply
 from pellucid.tensor.indexing import known_key
@@ -126,10 +127,16 @@ class Shaping(Box):
     view = reshape
 
     def flatten(self, start: int = 0, end: int = -1) -> Tensor:
-        """Axes `start` to `end` (inclusive) made one."""
-        rank = max(self.ndim, 1)
+        """Axes `start` to `end` (inclusive) made one.
+
+        Raises:
+            ShapeError: there is no such axis, or `end` stands before `start`.
+        """
         shape = self.shape or (1,)
-        first, last = start % rank, end % rank
+        first, last = (normalize_axis("flatten", axis, shape) for axis in (start, end))
+        if first > last:
+            operands = {"start": start, "end": end, "shape": shape}
+            raise ShapeError("flatten", "start must not come after end", operands=operands)
         return self.reshape(*shape[:first], -1 if self.size else 0, *shape[last + 1 :])
 
     def permute(self, *axes: Any) -> Tensor:

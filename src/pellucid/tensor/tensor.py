@@ -28,6 +28,7 @@ from pellucid.tensor.dispatch import apply, as_operand, elementwise, run_program
 from pellucid.tensor.hints import missing_method
 from pellucid.tensor.indexing import known_key
 from pellucid.tensor.program import Program
+from pellucid.tensor.refuse import RAW, refusal
 from pellucid.tensor.shaping import Shaping
 from pellucid.tensor.tape import gradients
 from pellucid.tensor.trace import read_grad, write_grad
@@ -468,9 +469,12 @@ def is_grad_enabled() -> bool:
 def create(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """Run or record an ops function that takes no tensor."""
     trace = STATE.trace
-    if trace is not None:
-        return trace.record(fn, args, kwargs)
-    return _create_eagerly(fn, args, kwargs)
+    try:
+        if trace is not None:
+            return trace.record(fn, args, kwargs)
+        return _create_eagerly(fn, args, kwargs)
+    except RAW as error:
+        raise refusal(error, fn, args, kwargs) from error
 
 
 def _create_eagerly(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:

@@ -1,0 +1,47 @@
+"""Python's own errors inside an operation, as errors of the operation.
+
+Operations check what they are written for. Where an argument is of a kind they never thought of,
+Python fails somewhere inside; the user is told which operation it was and what it was given.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pellucid.core.errors import ArgumentError, PellucidError
+from pellucid.tensor.box import Box
+
+RAW = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)  # of Python, bare
+_LONGEST = 40
+_KEY = "index with ints, slices of ints, None, ... and arrays of integers or bools"
+_FIXES = {"getitem": _KEY, "index_set": _KEY}  # written with brackets, not by name
+
+
+def refusal(
+    error: Exception, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Exception:
+    """The error to raise for one of `RAW` that came out of `fn(*args, **kwargs)`.
+
+    It is the same one where it is Pellucid's, is about the signature, or the function is a user's.
+    """
+    if isinstance(error, PellucidError) or not fn.__module__.startswith("pellucid."):
+        return error
+    try:
+        bound = inspect.signature(fn).bind(*args, **kwargs)
+    except TypeError:
+        return error
+    given = {name: _described(value) for name, value in bound.arguments.items()}
+    rule = f"does not take these arguments ({error})"
+    fix = _FIXES.get(fn.__name__, f"see help(pellucid.{fn.__name__})")
+    return ArgumentError(fn.__name__, rule, operands=given, fix=fix)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Box):
+        return str(value.type)
+    if isinstance(value, (list, tuple)) and any(isinstance(v, Box) for v in value):
+        return f"{type(value).__name__} of {', '.join(map(_described, value))}"
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"a {type(value).__name__}"
