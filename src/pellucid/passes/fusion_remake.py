@@ -18,13 +18,13 @@ Source: the idea of rematerialization (Griewank and Walther, 2000), inside fusio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pellucid.graph.ir import Node, Value
 from pellucid.loop.compute import Pointwise
 from pellucid.passes.access import is_dear
-from pellucid.passes.fusion_plan import SMALL_BYTES, Planner, is_contraction
+from pellucid.passes.fusion_plan import SMALL_BYTES, Group, Planner, is_contraction
 
 SMALLER = 8  # a value this many times smaller than another is free to read beside it
 
@@ -52,12 +52,14 @@ def remake_cheap_values(planner: Planner) -> None:
 
 
 def _best(planner: Planner, unit: Unit) -> _Choice | None:
-    stored = planner.expand(unit).outputs if len(unit) > 1 else ()
-    loose = [v for v in stored if _readers(planner, v, unit) is not None]
+    if len(unit) == 1:
+        return None
+    now = planner.expand(unit)
+    loose = [v for v in now.outputs if _readers(planner, v, unit) is not None]
     if not loose:
         return None
-    bases = [v for n in planner.expand(unit).nodes for v in n.outputs if n in unit]
-    choices = [_choice(planner, unit, base, stored, loose) for base in bases]
+    bases = [v for n in now.nodes for v in n.outputs if n in unit]
+    choices = [_choice(planner, unit, now, base, loose) for base in bases]
     found = [c for c in choices if c is not None and c.saved > 0]
     return max(found, key=lambda c: c.saved, default=None)
 
@@ -86,10 +88,11 @@ def _readers(planner: Planner, value: Value, unit: Unit) -> frozenset[Unit] | No
 
 
 def _choice(
-    planner: Planner, unit: Unit, base: Value, stored: Iterable[Value], loose: list[Value]
+    planner: Planner, unit: Unit, now: Group, base: Value, loose: list[Value]
 ) -> _Choice | None:
     """What storing `base` makes unnecessary."""
-    needs = _follow(planner, unit, base, set(stored) - set(loose))
+    stored = set(now.outputs)
+    needs = _follow(planner, unit, now, base, stored - set(loose))
     gone = [v for v in loose if v is not base and v.node in needs]
     if not gone:
         return None
@@ -99,23 +102,27 @@ def _choice(
     readers = frozenset().union(*(_readers(planner, v, unit) or () for v in gone))
     saved = sum(v.type.nbytes * (1 + len(_readers(planner, v, unit) or ())) for v in gone)
     known = set(_readers(planner, base, unit) or ()) if base in stored else set()
-    saved -= base.type.nbytes * (len(readers - known) + (base not in set(stored)))
+    saved -= base.type.nbytes * (len(readers - known) + (base not in stored))
     return _Choice(base, nodes, readers, saved)
 
 
 def _follow(
-    planner: Planner, unit: Unit, base: Value, pinned: set[Value]
+    planner: Planner, unit: Unit, now: Group, base: Value, pinned: set[Value]
 ) -> dict[Node, frozenset[Node]]:
     """The nodes of a unit that follow from `base` element by element, each with those between."""
     large = base.type.nbytes >= SMALL_BYTES
     needs: dict[Node, frozenset[Node]] = {}
-    for node in planner.expand(unit).nodes:
+
+    def there(value: Value) -> bool:
+        return value.node not in unit or value in now.outputs
+
+    for node in now.nodes:
         made = planner.templates.get(node)
         if made is None or not isinstance(made.lowering, Pointwise) or node is base.node:
             continue
         if pinned.intersection(node.outputs) or (is_dear(made) and not large):
             continue
-        between = [_part(planner, unit, v, base, needs) for v in node.inputs]
+        between = [_part(planner, v, base, needs, there) for v in node.inputs]
         if base in node.inputs or any(between):
             if None not in between and node in unit:
                 joined = frozenset().union(*(b for b in between if b))
@@ -124,7 +131,11 @@ def _follow(
 
 
 def _part(
-    planner: Planner, unit: Unit, value: Value, base: Value, needs: dict[Node, frozenset[Node]]
+    planner: Planner,
+    value: Value,
+    base: Value,
+    needs: dict[Node, frozenset[Node]],
+    there: Callable[[Value], bool],
 ) -> frozenset[Node] | None:
     """The nodes computed again for `value`; None where it cannot be had without reading much."""
     if value is base:
@@ -137,8 +148,7 @@ def _part(
     if source is None or planner.classes[source] in ("constant", "free"):
         return frozenset() if value.type.nbytes * SMALLER <= base.type.nbytes else None
     near = value.type.nbytes * SMALLER <= base.type.nbytes
-    there = source not in unit or value in planner.expand(unit).outputs
-    return frozenset() if near and there else None
+    return frozenset() if near and there(value) else None
 
 
 def _apply(planner: Planner, unit: Unit, choice: _Choice) -> bool:
