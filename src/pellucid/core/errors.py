@@ -39,6 +39,11 @@ class PellucidError(Exception):
         )
         super().__init__(self._render())
 
+    def rename(self, op: str) -> None:
+        """Say that it was `op` that refused: what the user called, not what that is made of."""
+        self.op = op
+        self.args = (self._render(),)
+
     def _render(self) -> str:
         text = f"{self.op}: {self.rule}"
         if self.operands:

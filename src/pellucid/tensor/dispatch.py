@@ -79,7 +79,7 @@ def apply(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if call is None:
             call = _CALLS.add(key, _build(fn, spec, named, boxes))
     except RAW as error:
-        raise refusal(error, fn, args, kwargs) from error
+        raise refusal(error, fn, args, kwargs)  # noqa: B904  # the cause is set there
     results = _run(call.program, boxes, arrays)
     return results[0] if call.kind is None else call.kind(results)
 
@@ -92,7 +92,7 @@ def _record(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     try:
         return STATE.trace.record(fn, args, kwargs)  # type: ignore[union-attr]  # the caller looked
     except RAW as error:
-        raise refusal(error, fn, *given) from error
+        raise refusal(error, fn, *given)  # noqa: B904  # the cause is set there
 
 
 _PROMOTING = {ops.where: 1, ops.clip: 0, ops.pow: 0}  # the first argument that promotes

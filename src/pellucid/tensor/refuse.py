@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pellucid.core.errors import ArgumentError, PellucidError
+from pellucid.core.errors import ArgumentError, PellucidError, TraceError
 from pellucid.tensor.box import Box
 
 RAW = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)  # of Python, bare
@@ -24,9 +24,14 @@ def refusal(
 ) -> Exception:
     """The error to raise for one of `RAW` that came out of `fn(*args, **kwargs)`.
 
-    It is the same one where it is Pellucid's, is about the signature, or the function is a user's.
+    It is the same one where it is about the signature, or the function is a user's; Pellucid's are
+    given the name of what was called.
     """
-    if isinstance(error, PellucidError) or not fn.__module__.startswith("pellucid."):
+    if not fn.__module__.startswith("pellucid."):
+        return error
+    if isinstance(error, PellucidError):
+        if not isinstance(error, TraceError):
+            error.rename(fn.__name__)
         return error
     try:
         bound = inspect.signature(fn).bind(*args, **kwargs)
@@ -35,7 +40,9 @@ def refusal(
     given = {name: _described(value) for name, value in bound.arguments.items()}
     rule = f"does not take these arguments ({error})"
     fix = _FIXES.get(fn.__name__, f"see help(pellucid.{fn.__name__})")
-    return ArgumentError(fn.__name__, rule, operands=given, fix=fix)
+    refused = ArgumentError(fn.__name__, rule, operands=given, fix=fix)
+    refused.__cause__ = error
+    return refused
 
 
 def _described(value: Any) -> str:

@@ -474,7 +474,7 @@ def create(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
             return trace.record(fn, args, kwargs)
         return _create_eagerly(fn, args, kwargs)
     except RAW as error:
-        raise refusal(error, fn, args, kwargs) from error
+        raise refusal(error, fn, args, kwargs)  # noqa: B904  # the cause is set there
 
 
 def _create_eagerly(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
