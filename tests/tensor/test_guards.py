@@ -124,6 +124,39 @@ def test_globals_and_closures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "closure variable offset: 1.0 -> 2.0" in f.explain()
 
 
+class Shifted(Scaled):
+    def forward(self, x: pl.Tensor) -> Any:
+        return super().forward(x) + self.shift()
+
+    def shift(self) -> Any:
+        return self.twice * SCALE
+
+    @property
+    def twice(self) -> Any:
+        return 2.0 * OFFSET
+
+
+OFFSET: Any = 1.0
+
+
+def test_globals_of_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Shifted()
+    f = pl.jit(model)
+    f(X)
+    for name in ("SCALE", "OFFSET"):
+        monkeypatch.setitem(globals(), name, 7.0)
+        np.testing.assert_allclose(f(X).numpy(), model(X).numpy(), rtol=1e-5)
+    assert compiled(f) == 3
+
+
+def test_a_jitted_function_inside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = pl.jit(lambda x: x * SCALE)
+    f = pl.jit(lambda x: inner(x) + 1)
+    f(X)
+    monkeypatch.setitem(globals(), "SCALE", 5.0)
+    np.testing.assert_allclose(f(X).numpy(), X.numpy() * 5 + 1, rtol=1e-5)
+
+
 def test_a_global_that_recording_itself_changes() -> None:
     @pl.jit
     def f(x: pl.Tensor) -> pl.Tensor:

@@ -48,7 +48,7 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`."""
         if STATE.trace is not None:
-            note_call(type(self).forward)
+            note_call(type(self))
         return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:

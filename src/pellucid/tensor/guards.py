@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dis
 import functools
-import inspect
 import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
 from pellucid.core.source import is_ours
@@ -24,6 +23,7 @@ from pellucid.tensor.box import STATE
 Class = TypeVar("Class", bound=type)
 _VALUES = (bool, int, float, complex, str, bytes, type(None))  # equal ones are as good as the same
 _ABSENT = object()
+_WRAPS = 20  # decorators around one function, at most
 _LIBRARIES = tuple(sysconfig.get_paths()[n] for n in ("stdlib", "purelib", "platlib"))
 
 
@@ -109,11 +109,13 @@ def note_read(owner: Any, name: str) -> None:
         trace = trace.parent
 
 
-def note_call(function: Callable[..., Any]) -> None:
-    """Tell every open trace that code was run whose names count as the recorded function's own."""
+def note_call(module: type) -> None:
+    """Tell every open trace that `forward` of this class was run: names that it loads count as the
+    recorded function's own.
+    """
     trace = STATE.trace
     while trace is not None:
-        trace.forwards[function] = None
+        trace.modules[module] = None
         trace = trace.parent
 
 
@@ -175,33 +177,59 @@ def _noted(self: Any, name: str) -> Any:
 # ------------------------------------------------------------------------------------------ names
 
 
-def names_read(functions: Iterable[Callable[..., Any]]) -> list[Guard]:
-    """Guards on the globals and closure variables that these functions load, and those that users'
-    functions among them load in turn. Imported modules do not count.
+def names_read(fn: Callable[..., Any], modules: Iterable[type] = ()) -> list[Guard]:
+    """Guards on the globals and closure variables that a function and the methods of these classes
+    load, and those that users' functions among them load in turn. Imported modules do not count.
     """
     found: dict[Any, Guard] = {}
-    todo = [f for fn in functions if (f := _plain_function(fn))]
+    todo = [_plain_function(fn), *(m for cls in modules for m in _methods(cls))]
     seen: set[CodeType] = set()
     while todo:
         function = todo.pop()
-        if function.__code__ in seen or _from_library(function):
+        if function is None or function.__code__ in seen or _from_library(function):
             continue
         seen.add(function.__code__)
         for key, guard in _loaded(function):
-            if isinstance(guard.seen, ModuleType) or key in found:
-                continue
-            found[key] = guard
-            called = _plain_function(guard.seen)
-            if called:
-                todo.append(called)
+            if not isinstance(guard.seen, ModuleType) and key not in found:
+                found[key] = guard
+                todo.append(_plain_function(guard.seen))
     return list(found.values())
 
 
+def _methods(cls: type) -> Iterator[FunctionType]:
+    """`forward`, and the methods whose names it mentions."""
+    todo, seen = ["forward"], {"forward"}
+    while todo:
+        name = todo.pop()
+        for base in cls.__mro__:
+            function = _plain_function(vars(base).get(name))
+            if function is not None and not _from_library(function):
+                yield function
+                mentioned = set(_mentioned(function.__code__)) - seen
+                seen |= mentioned
+                todo += mentioned
+
+
+def _mentioned(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _mentioned(inner)
+
+
 def _plain_function(value: Any) -> FunctionType | None:
-    while isinstance(value, functools.partial):
-        value = value.func
-    value = inspect.unwrap(value) if callable(value) else value
-    value = getattr(value, "__func__", value)
+    """The function behind methods, partial applications and decorators that tell what they wrap."""
+    for _ in range(_WRAPS):
+        if isinstance(value, functools.partial):
+            value = value.func
+        elif isinstance(value, MethodType | staticmethod | classmethod):
+            value = value.__func__
+        elif isinstance(value, property):
+            value = value.fget
+        elif callable(value) and "__wrapped__" in getattr(value, "__dict__", ()):
+            value = value.__dict__["__wrapped__"]
+        else:
+            break
     return value if isinstance(value, FunctionType) else None
 
 

@@ -341,7 +341,7 @@ class JitFunction(Generic[P, R]):
         described = tuple(_Result(next(index)) if isinstance(v, Tensor) else v for v in leaves)
         seen = tuple((b, had) for b, had in trace.grads_read.items() if b._trace is None)
         guards = [attribute(b, "requires_grad") for b in trace.current]
-        guards += names_read([self._fn, *trace.forwards])
+        guards += names_read(self._fn, trace.modules)
         places = {id(symbol): i for i, symbol in enumerate(symbols)}
         narrow = {(places[id(b)], d): None for b, d in trace.narrowed if id(b) in places}
         return Recorded(traced, result, described, seen, tuple(guards), tuple(narrow))

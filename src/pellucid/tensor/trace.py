@@ -102,7 +102,7 @@ class Trace:
     frozen: set[Node] = field(default_factory=set)
     arguments: set[Box] = field(default_factory=set)
     reads: dict[tuple[int, str], Guard] = field(default_factory=dict)
-    forwards: dict[Callable[..., Any], None] = field(default_factory=dict)
+    modules: dict[type, None] = field(default_factory=dict)
     narrowed: list[tuple[Box, DType]] = field(default_factory=list)
     closed: bool = False
 
