@@ -13,10 +13,11 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from pellucid import ops
-from pellucid.core.dtype import DType
-from pellucid.core.errors import ArgumentError, IndexRangeError, ShapeError
+from pellucid.core.dtype import DType, float64
+from pellucid.core.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from pellucid.graph.ir import Value
 from pellucid.ops.convolution import Padding
+from pellucid.ops.movement import slice_axis
 from pellucid.tensor.dispatch import apply
 from pellucid.tensor.random import Generator, default_generator
 from pellucid.tensor.tensor import Tensor
@@ -193,25 +194,33 @@ def avg_pool2d(
     return call(ops.avg_pool2d, x, _pair(kernel_size), **how)
 
 
-def _bins(size: int, bins: int) -> np.ndarray[Any, Any]:
-    """`[bins, size]`: row `i` averages elements from `i size // bins` to `(i + 1) size / bins`."""
-    rows = np.zeros((bins, size), np.float32)
-    for i in range(bins):
-        start, stop = i * size // bins, -(-(i + 1) * size // bins)
-        rows[i, start:stop] = 1 / (stop - start)
-    return rows
-
-
 def adaptive_avg_pool2d(x: Tensor, output_size: Size) -> Tensor:
-    """The means of a grid of `output_size` bins over the last two axes, as equal as they can be."""
+    """The means of a grid of `output_size` bins over the last two axes, as equal as they can be.
+
+    Raises:
+        ArgumentError: a size is less than 1.
+        DTypeError: `x` holds integers or bools.
+    """
+    sizes = _pair(output_size)
+    if min(sizes) < 1:
+        operands = {"output_size": output_size}
+        raise ArgumentError("adaptive_avg_pool2d", "sizes must be at least 1", operands=operands)
     height, width = x.shape[-2:]
-    rows, columns = _pair(output_size)
-    if (rows, columns) == (1, 1):
-        return x.mean(axis=(-2, -1), keepdims=True)
-    if height % rows == 0 and width % columns == 0:
-        return avg_pool2d(x, (height // rows, width // columns))
-    down, across = (Tensor(_bins(n, k), x.dtype) for n, k in ((height, rows), (width, columns)))
-    return down @ x @ across.T
+    if height % sizes[0] == 0 and width % sizes[1] == 0 and min(height, width) > 0:
+        return avg_pool2d(x, (height // sizes[0], width // sizes[1]))
+    return call(_bin_means, x, sizes)
+
+
+def _bin_means(x: Value, sizes: tuple[int, int]) -> Value:
+    """Rows first, then columns; bin `i` of `k` holds elements `i n // k` up to `(i + 1) n / k`."""
+    if not x.dtype.is_float:
+        raise DTypeError("adaptive_avg_pool2d", "takes floats", operands={"x": x.type})
+    for axis, bins in ((x.rank - 2, sizes[0]), (x.rank - 1, sizes[1])):
+        n = x.shape[axis]
+        edges = [(i * n // bins, -(-(i + 1) * n // bins)) for i in range(bins)]
+        parts = [slice_axis(x, axis, start, stop) for start, stop in edges]
+        x = ops.concatenate([ops.mean(part, axis, keepdims=True) for part in parts], axis)
+    return x
 
 
 def dropout(
@@ -258,9 +267,13 @@ def layer_norm(
 def rms_norm(
     x: Tensor, normalized_shape: Size, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """`x / sqrt(mean(x²) + eps) * weight` over the last axes; `eps` is the dtype's by default."""
+    """`x / sqrt(mean(x²) + eps) * weight` over the last axes.
+
+    By default `eps` is that of the dtype the mean is taken in: float64 for float64, else float32.
+    """
     axes = _last_axes("rms_norm", x, normalized_shape)
-    used = float(np.finfo(np.float32).eps) if eps is None else eps
+    wide = np.float64 if x.dtype == float64 else np.float32
+    used = float(np.finfo(wide).eps) if eps is None else eps
     return call(ops.rms_norm, x, weight, axis=axes, eps=used)
 
 
@@ -305,28 +318,6 @@ def batch_norm(
 # ------------------------------------------------------------------------------------- attention
 
 
-def _attention(
-    q: Value, k: Value, v: Value, mask: Value | None, *, causal: bool, scale: float
-) -> Value:
-    weights = _attention_weights(q, k, mask, causal=causal, scale=scale)
-    return ops.matmul(weights, v)
-
-
-def _attention_weights(
-    q: Value, k: Value, mask: Value | None, *, causal: bool, scale: float
-) -> Value:
-    scores = ops.multiply(ops.matmul(q, ops.matrix_transpose(k)), scale)
-    if causal:
-        shape = scores.shape[-2:]
-        seen = ops.greater_equal(ops.iota(shape, 0), ops.iota(shape, 1))
-        scores = ops.where(seen, scores, -math.inf)
-    if mask is not None and mask.dtype.kind == "bool":
-        scores = ops.where(mask, scores, -math.inf)
-    elif mask is not None:
-        scores = ops.add(scores, mask)
-    return ops.softmax(scores, -1)
-
-
 def attention_weights(
     query: Tensor,
     key: Tensor,
@@ -335,8 +326,7 @@ def attention_weights(
     scale: float | None = None,
 ) -> Tensor:
     """`softmax(query @ key.mT * scale + mask)`, `[..., L, S]`: the weights attention uses."""
-    used = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    return call(_attention_weights, query, key, attn_mask, causal=is_causal, scale=used)
+    return call(ops.attention_weights, query, key, attn_mask, is_causal=is_causal, scale=scale)
 
 
 def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
@@ -361,13 +351,17 @@ def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917  # PyTorch's paramet
         scale: `1 / sqrt(E)` by default.
 
     Returns:
-        `[..., L, V]`.
+        `[..., L, V]`. A row whose bools let it attend to nothing is 0.
+
+    Raises:
+        ShapeError: sizes do not fit.
+        ArgumentError: both `attn_mask` and `is_causal` are given.
     """
     if dropout_p > 0.0:
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return dropout(weights, dropout_p) @ value
-    used = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    return call(_attention, query, key, value, attn_mask, causal=is_causal, scale=used)
+    how = {"is_causal": is_causal, "scale": scale}
+    return call(ops.scaled_dot_product_attention, query, key, value, attn_mask, **how)
 
 
 def _masked_out(mask: Value, dtype: DType) -> Value:

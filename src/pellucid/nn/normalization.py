@@ -146,7 +146,7 @@ class RMSNorm(Module):
 
     Args:
         normalized_shape: sizes of the last axes.
-        eps: added to the mean square; float32's epsilon by default.
+        eps: added to the mean square; by default float64's epsilon for float64, else float32's.
         elementwise_affine: whether there is a `weight`.
     """
 

@@ -11,14 +11,15 @@ from pellucid.core.shape import normalize_axis
 from pellucid.graph.ir import Value
 from pellucid.ops.activation import softplus
 from pellucid.ops.arithmetic import add, divide, multiply, negative, square, subtract
-from pellucid.ops.binary import xlogy
+from pellucid.ops.binary import clip, xlogy
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import (
     equal,
     greater_equal,
     less,
-    less_equal,
     logical_and,
+    logical_not,
+    logical_or,
     not_equal,
     where,
 )
@@ -57,22 +58,26 @@ def cross_entropy(
     Raises:
         ShapeError: the shapes do not fit.
         DTypeError: the labels are bools, or floats without the classes' axis.
+        ArgumentError: `label_smoothing` is outside `[0, 1]`.
     """
     value = floating("cross_entropy", logits)
     wide = astype(value, accumulator(value.dtype))
     at = normalize_axis("cross_entropy", axis, wide.shape)
     normalizer = logsumexp(wide, at)
+    if not 0.0 <= label_smoothing <= 1.0:
+        given: dict[str, object] = {"label_smoothing": label_smoothing}
+        raise ArgumentError("cross_entropy", "label_smoothing must be in [0, 1]", operands=given)
     if labels.dtype.is_float:
         if labels.rank < value.rank:
             operands: dict[str, object] = {"logits": logits.type, "labels": labels.type}
             rule, fix = "class labels must be integers", "cast them with .astype('int64')"
             raise DTypeError("cross_entropy", rule, operands=operands, fix=fix)
         return _soft_cross_entropy(value, wide, labels, at, label_smoothing, reduction)
-    chosen, counts = _pick(wide, labels, at, ignore_index, "cross_entropy")
+    chosen, counts, sure = _pick(wide, labels, at, ignore_index, "cross_entropy")
     if label_smoothing:
         even = multiply(mean(wide, at), label_smoothing)
         chosen = add(multiply(chosen, 1.0 - label_smoothing), even)
-    losses = where(counts, subtract(normalizer, chosen), 0)
+    losses = where(counts, multiply(subtract(normalizer, chosen), astype(sure, wide.dtype)), 0)
     return astype(_reduced(losses, reduction, counts), value.dtype)
 
 
@@ -92,8 +97,9 @@ def nll_loss(
     """
     value = floating("nll_loss", log_probs)
     at = normalize_axis("nll_loss", axis, value.shape)
-    chosen, counts = _pick(value, labels, at, ignore_index, "nll_loss")
-    return _reduced(where(counts, negative(chosen), 0), reduction, counts)
+    chosen, counts, sure = _pick(value, labels, at, ignore_index, "nll_loss")
+    losses = where(counts, multiply(negative(chosen), astype(sure, value.dtype)), 0)
+    return _reduced(losses, reduction, counts)
 
 
 def mse_loss(prediction: Value, target: Value, *, reduction: How = "mean") -> Value:
@@ -116,11 +122,10 @@ def huber_loss(
     """
     if delta <= 0:
         raise ArgumentError("huber_loss", "delta must be positive", operands={"delta": delta})
-    away = _difference("huber_loss", prediction, target)
-    distance = abs(away)
-    near = multiply(square(away), 0.5)
-    far = multiply(subtract(distance, 0.5 * delta), delta)
-    return _reduced(where(less_equal(distance, delta), near, far), reduction)
+    distance = abs(_difference("huber_loss", prediction, target))
+    near = clip(distance, None, delta)  # so that no square overflows where it does not count
+    far = multiply(subtract(distance, near), delta)
+    return _reduced(add(multiply(square(near), 0.5), far), reduction)
 
 
 def bce_with_logits(
@@ -172,8 +177,11 @@ def _check_same_shape(name: str, prediction: Value, target: Value) -> None:
         )
 
 
-def _pick(x: Value, labels: Value, axis: int, ignore_index: int, name: str) -> tuple[Value, Value]:
-    """Per row, the entry its label names (NaN if it is no class), and whether the row counts.
+def _pick(
+    x: Value, labels: Value, axis: int, ignore_index: int, name: str
+) -> tuple[Value, Value, Value]:
+    """Per row, the entry its label names, whether the row counts, and 1, or NaN if it does but its
+    label is no class. As a factor of the row's loss that makes its gradient NaN as well.
 
     A comparison and a sum instead of a gather: both fuse with the softmax around them.
     """
@@ -189,7 +197,8 @@ def _pick(x: Value, labels: Value, axis: int, ignore_index: int, name: str) -> t
     chosen = sum(where(mine, x, 0), axis)
     number = astype(labels, int64)
     real = logical_and(greater_equal(number, 0), less(number, x.shape[axis]))
-    return where(real, chosen, math.nan), not_equal(number, ignore_index)
+    counts = not_equal(number, ignore_index)
+    return chosen, counts, where(logical_or(real, logical_not(counts)), 1.0, math.nan)
 
 
 def _soft_cross_entropy(  # one caller, which has them at hand
