@@ -50,9 +50,8 @@ def test_cc_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @needs_cc
 def test_the_compilers_words_are_shown(tmp_path: Path) -> None:
     export = doubler(tmp_path)
-    export.source.write_text("int doubler_run(void) { return forgotten; }\n")
     with pytest.raises(CompileError, match=r"(?s)failed:.*forgotten"):
-        compile_c(export)
+        compile_c(export, flags=("-Dfloat=forgotten",))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["doubler.c", "doubler.h"]
 
 
@@ -90,6 +89,23 @@ def test_a_new_export_of_the_same_name_is_another_program(tmp_path: Path) -> Non
     three = compile_c(doubler(tmp_path, 3.0))
     assert two.library == again.library != three.library
     assert [p(x)[0][0, 0] for p in (two, again, three)] == [8, 8, 9]
+
+
+@needs_cc
+def test_files_that_were_exported_again_are_refused(tmp_path: Path) -> None:
+    old = doubler(tmp_path)
+    new = export_c(
+        lambda x: x + 1.0, np.zeros((50, 7), np.float32), name="doubler", folder=tmp_path
+    )
+    with pytest.raises(
+        ArgumentError, match=r"doubler\.c and doubler\.h were .* exported again.*Fix"
+    ):
+        compile_c(old)
+    x = np.ones((50, 7), np.float32)
+    np.testing.assert_array_equal(compile_c(new)(x)[0], x + 1)
+    new.header.unlink()
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        compile_c(new)
 
 
 @needs_cc

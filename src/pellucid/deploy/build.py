@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import ArgumentError, CompileError, DTypeError, ShapeError
-from pellucid.deploy.export import CExport
+from pellucid.deploy.export import CExport, digest_of
 from pellucid.deploy.text import Port
 from pellucid.tensor.tensor import Tensor
 
@@ -113,6 +113,7 @@ def compile_c(
         flags: options for it, besides those that a shared library takes.
 
     Raises:
+        ArgumentError: the files are not the ones that were exported.
         CompileError: there is no compiler, or it fails; with what it said.
     """
     command = compiler or find_compiler()
@@ -126,16 +127,33 @@ def compile_c(
     position_independent = () if sys.platform == "win32" else ("-fPIC",)
     head = [*shlex.split(command, posix=sys.platform != "win32"), "-std=c99", *flags]
     head += ["-shared", *position_independent]
-    data = "\n".join(head).encode() + export.source.read_bytes() + export.header.read_bytes()
+    _check_files(export)
     # another name for another program: a loaded library is never replaced, only joined
-    digest = hashlib.sha256(data).hexdigest()[:12]
+    digest = hashlib.sha256("\n".join([*head, export.digest]).encode()).hexdigest()[:12]
     library = export.source.with_name(f"{export.name}_{digest}{_SUFFIX}")
-    run = _build(head, export.source, library)
+    run = _build(head, export, library)
     return CProgram(export, library, run)
 
 
-def _build(head: Sequence[str], source: Path, library: Path) -> list[str]:
+def _check_files(export: CExport) -> None:
+    """The files must be this export's: with others, arrays would not fit what the program takes."""
+    try:
+        found = digest_of(export.source.read_bytes(), export.header.read_bytes())
+    except OSError as error:
+        raise _changed(export, f"cannot be read ({error.strerror or error})") from None
+    if found != export.digest:
+        raise _changed(export, "were changed or exported again since this export was made")
+
+
+def _changed(export: CExport, what: str) -> ArgumentError:
+    rule = f"{export.source} and {export.header.name} {what}"
+    fix = "use what the last export_c returned, or give each export a name or folder of its own"
+    return ArgumentError("compile_c", rule, fix=fix)
+
+
+def _build(head: Sequence[str], export: CExport, library: Path) -> list[str]:
     """Compile to a temporary file, then move it into place."""
+    source = export.source
     with tempfile.TemporaryDirectory(dir=source.parent, prefix=".build-") as folder:
         made = Path(folder) / library.name
         command = [*head, str(source), "-o", str(made), "-lm"]
@@ -145,6 +163,7 @@ def _build(head: Sequence[str], source: Path, library: Path) -> list[str]:
             raise _failed(command, str(error)) from None
         if done.returncode:
             raise _failed(command, (done.stderr or done.stdout).strip()[-4000:])
+        _check_files(export)  # nor were they while the compiler read them
         if not library.exists():
             made.replace(library)
     return [*head, str(source), "-o", str(library), "-lm"]

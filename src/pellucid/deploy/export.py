@@ -6,6 +6,7 @@ that says what is in them. Does not compile: that is `build.py`'s.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class CExport:
         arena_bytes: the static memory for intermediate results.
         kernels: distinct functions that compute.
         calls: how often they are called in one run.
+        digest: of the two files' text; a later export to the same name has another.
         memory: where every intermediate result lives in the arena, and when.
     """
 
@@ -45,6 +47,7 @@ class CExport:
     arena_bytes: int
     kernels: int
     calls: int
+    digest: str = field(repr=False)
     memory: MemoryPlan = field(repr=False)
 
     @property
@@ -92,12 +95,11 @@ def export_c(
     inputs = ports(frozen.inputs, [v.type for v in frozen.graph.inputs], taken)
     outputs = ports(frozen.outputs, [v.type for v in frozen.graph.outputs], taken)
     source, header = target / f"{name}.c", target / f"{name}.h"
-    _write_all(
-        {
-            header: header_text(name, inputs, outputs, layout),
-            source: source_text(name, inputs, outputs, layout),
-        }
-    )
+    texts = {
+        source: source_text(name, inputs, outputs, layout),
+        header: header_text(name, inputs, outputs, layout),
+    }
+    _write_all(texts)
     return CExport(
         name=name,
         source=source,
@@ -108,8 +110,14 @@ def export_c(
         arena_bytes=layout.plan.peak,
         kernels=len(layout.kernels),
         calls=len(layout.calls),
+        digest=digest_of(*(text.encode() for text in texts.values())),
         memory=layout.plan,
     )
+
+
+def digest_of(source: bytes, header: bytes) -> str:
+    """What tells one export's two files from another's."""
+    return hashlib.sha256(hashlib.sha256(source).digest() + header).hexdigest()
 
 
 def _check_name(name: str) -> None:
