@@ -18,6 +18,7 @@ from pellucid.command.programs import make_problem
 from pellucid.compile import PASSES
 from pellucid.core.errors import ArgumentError
 from pellucid.deploy import find_compiler
+from tests.data.test_datasets import write_mnist
 
 _VOID = {"meta", "link", "br", "img", "hr"}
 
@@ -137,6 +138,15 @@ def test_mnist_that_is_not_there_is_one_message(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "Error: load_mnist" in done.output
     assert "Traceback" not in done.output
+
+
+def test_mnist_with_less_than_a_batch_is_one_message(tmp_path: Path) -> None:
+    write_mnist(tmp_path, 31)
+    done = _run("tour", "--model", "mlp", "--mnist", str(tmp_path), "--output", str(tmp_path / "o"))
+    assert done.exit_code == 1
+    assert re.search(r"training part of .* must have 32 images or more.*got count 31", done.output)
+    write_mnist(tmp_path, 32)
+    assert len(next(make_problem("mlp", tmp_path).batches(0))[0]) == 32
 
 
 def test_machine_and_cache_print() -> None:
