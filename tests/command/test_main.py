@@ -53,6 +53,14 @@ def _check_report(text: str) -> None:
     assert "$" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)  # all filled in
 
 
+def test_the_tour_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = _run("tour", "--model", "mlp", "--steps", "1", "--output", ".")
+    assert done.exit_code == 0, done.output
+    made = sorted(p.name for p in tmp_path.iterdir())
+    assert made == ["model.c", "model.h", "model.safetensors", "report.html"]
+
+
 @pytest.mark.parametrize(
     "model", ["mlp", *(pytest.param(m, marks=pytest.mark.slow) for m in ("cnn", "gpt"))]
 )

@@ -92,6 +92,24 @@ def test_a_new_export_of_the_same_name_is_another_program(tmp_path: Path) -> Non
 
 
 @needs_cc
+@pytest.mark.parametrize("folder", [".", "", "below"])
+def test_relative_folders(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = compile_c(doubler(Path(folder)))
+    assert program(np.ones((2, 3), np.float32))[0][0, 0] == 8
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a shell script")
+def test_a_library_that_cannot_be_loaded_does_not_stay(tmp_path: Path) -> None:
+    script = tmp_path / "cc"  # writes text where the library should be
+    script.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; echo text > "$2"\n')
+    script.chmod(0o755)
+    with pytest.raises(CompileError, match="cannot be loaded"):
+        compile_c(doubler(tmp_path), compiler=str(script))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cc", "doubler.c", "doubler.h"]
+
+
+@needs_cc
 def test_files_that_were_exported_again_are_refused(tmp_path: Path) -> None:
     old = doubler(tmp_path)
     new = export_c(

@@ -192,10 +192,12 @@ def _export(problem: Problem, logits: Array, folder: Path) -> str:
         return said
     program = compile_c(export)
     start = time.perf_counter()
-    rows = np.concatenate([program.run(x[None])[0] for x in problem.x_test])
+    try:
+        rows = np.concatenate([program.run(x[None])[0] for x in problem.x_test])
+    finally:
+        with contextlib.suppress(OSError):  # it was only for trying; some systems hold loaded files
+            program.library.unlink()
     each = (time.perf_counter() - start) / len(rows)
-    with contextlib.suppress(OSError):  # it was only for trying; some systems hold loaded files
-        program.library.unlink()
     equal = int((rows.argmax(axis=1) == logits.argmax(axis=1)).sum())
     said += (
         f",\ncompiled with {Path(program.command[0]).name}: {equal} of {len(rows)} predictions "

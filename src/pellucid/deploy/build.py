@@ -6,6 +6,7 @@ elsewhere one compiles the two files like any others.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -56,7 +57,8 @@ class CProgram:
 
     def __init__(self, export: CExport, library: Path, command: Sequence[str]) -> None:
         self.export, self.library, self.command = export, library, tuple(command)
-        self._run = getattr(ctypes.CDLL(str(library)), f"{export.name}_run")
+        # a name without a folder would be looked for where the system keeps its libraries
+        self._run = getattr(ctypes.CDLL(str(library.resolve())), f"{export.name}_run")
         count = len(export.inputs) + len(export.outputs)
         self._run.argtypes, self._run.restype = [ctypes.c_void_p] * count, ctypes.c_int
         self._lock = threading.Lock()
@@ -114,7 +116,8 @@ def compile_c(
 
     Raises:
         ArgumentError: the files are not the ones that were exported.
-        CompileError: there is no compiler, or it fails; with what it said.
+        CompileError: there is no compiler, or it fails; with what it said. Or what it made
+            cannot be loaded.
     """
     command = compiler or find_compiler()
     if command is None:
@@ -132,7 +135,12 @@ def compile_c(
     digest = hashlib.sha256("\n".join([*head, export.digest]).encode()).hexdigest()[:12]
     library = export.source.with_name(f"{export.name}_{digest}{_SUFFIX}")
     run = _build(head, export, library)
-    return CProgram(export, library, run)
+    try:
+        return CProgram(export, library, run)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            library.unlink()
+        raise CompileError("compile_c", f"{library} cannot be loaded ({error})") from None
 
 
 def _check_files(export: CExport) -> None:
