@@ -12,7 +12,9 @@ import ctypes
 import os
 import threading
 
-from pellucid.core.config import CONFIG, usable_cores
+import numpy as np
+
+from pellucid.core.config import CONFIG, MOST_THREADS, usable_cores
 from pellucid.core.errors import ArgumentError
 from pellucid.runtime.native import POOL_START, POOL_STOP, pool_library
 
@@ -81,13 +83,14 @@ def set_num_threads(threads: int) -> None:
     """Set how many threads parallel loops use, the caller included.
 
     Raises:
-        ArgumentError: not between 1 and `MAX_THREADS`.
+        ArgumentError: not an integer between 1 and `MAX_THREADS`.
     """
-    if not 1 <= threads <= MAX_THREADS:
+    if not isinstance(threads, (int, np.integer)) or not 1 <= threads <= MAX_THREADS:
+        more = f"set PELLUCID_THREADS before the start to allow more, up to {MOST_THREADS}"
         raise ArgumentError(
             "set_num_threads",
-            f"threads must be between 1 and {MAX_THREADS}",
-            operands={"threads": threads},
-            fix="set PELLUCID_THREADS before the start to allow more",
+            f"threads must be an integer between 1 and {MAX_THREADS}",
+            operands={"threads": repr(threads)},
+            fix=more if MAX_THREADS < MOST_THREADS else "",
         )
-    _POOL.resize(threads)
+    _POOL.resize(int(threads))
