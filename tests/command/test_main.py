@@ -141,6 +141,16 @@ def test_wrong_options_are_named() -> None:
         make_problem("cn")
 
 
+@pytest.mark.parametrize("name", ["PELLUCID_THREADS", "PELLUCID_FOO"])
+def test_settings_that_do_not_fit_are_one_line(name: str) -> None:
+    code = "from pellucid.command.main import main; main()"
+    command = [sys.executable, "-c", code, "cache", "info"]
+    env = {**os.environ, name: "0"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"Error: config: .*{name}.*\n", done.stderr)
+
+
 def test_mnist_that_is_not_there_is_one_message(tmp_path: Path) -> None:
     done = _run("tour", "--model", "mlp", "--mnist", str(tmp_path), "--output", str(tmp_path / "o"))
     assert done.exit_code == 1

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -53,7 +55,9 @@ def test_mnist_files(tmp_path: Path, zipped: bool) -> None:
     assert y.tolist() == test.y.tolist() == [7, 0, 9]
 
 
-def write_mnist(folder: Path, count: int = 3, **others: NDArray[np.uint8]) -> None:
+def write_mnist(
+    folder: Path, count: int = 3, others: Mapping[str, NDArray[np.uint8]] = MappingProxyType({})
+) -> None:
     """MNIST's four files; `others` in the place of some, by the first words of their names."""
     for part in ("train", "t10k"):
         images = others.get(f"{part}_images", np.zeros((count, 28, 28), np.uint8))
@@ -84,7 +88,7 @@ def write_mnist(folder: Path, count: int = 3, **others: NDArray[np.uint8]) -> No
 def test_mnist_files_that_hold_something_else(
     name: str, array: NDArray[np.float64], message: str, tmp_path: Path
 ) -> None:
-    write_mnist(tmp_path, **{name: array.astype(np.uint8)})
+    write_mnist(tmp_path, others={name: array.astype(np.uint8)})
     with pytest.raises(ArgumentError, match=message):
         load_mnist(tmp_path)
 

@@ -9,6 +9,7 @@ import click
 
 import pellucid as pl
 from pellucid.command.tour import Tour, take_tour
+from pellucid.core.config import current_config
 from pellucid.core.errors import PellucidError
 from pellucid.runtime.cache import open_cache
 from pellucid.runtime.machine import known_limits, machine_limits
@@ -32,6 +33,7 @@ class _Commands(click.Group):
 @click.version_option(pl.__version__, prog_name="pellucid")
 def main() -> None:
     """Pellucid: a complete machine-learning system in Python, clear all the way down."""
+    current_config()  # settings that do not fit are said first
 
 
 @main.command(short_help="Train a model, see every layer, take it away as C.")

@@ -15,6 +15,7 @@ documented here.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -101,9 +102,10 @@ def read_config(env: Mapping[str, str] | None = None) -> Config:
     env = os.environ if env is None else env
     for name in env:
         if name.startswith("PELLUCID_") and name not in _KNOWN:
-            raise ArgumentError(
-                "config", f"unknown environment variable {name}", fix=did_you_mean(name, _KNOWN)
-            )
+            # what all names begin with says nothing of which was meant
+            hint = did_you_mean(name, _KNOWN, prefix="PELLUCID_")
+            fix = hint or f"unset it; there are {', '.join(_KNOWN)}"
+            raise ArgumentError("config", f"unknown environment variable {name}", fix=fix)
     log = env.get("PELLUCID_LOG", "").lower() or "warning"
     if log not in _LEVELS:
         raise ArgumentError(
@@ -125,4 +127,14 @@ def read_config(env: Mapping[str, str] | None = None) -> Config:
     )
 
 
-CONFIG = read_config()
+@functools.cache
+def current_config() -> Config:
+    """The configuration of this process: the environment's, as it was when first asked for.
+
+    Not read by importing a module, so that a command can tell what is wrong in one line.
+
+    Raises:
+        ArgumentError: a `PELLUCID_` variable is unknown or its value does not fit; each time, until
+            it does.
+    """
+    return read_config()

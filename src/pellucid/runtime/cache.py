@@ -20,7 +20,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.core.config import CONFIG, Config
+from pellucid.core.config import Config, current_config
 from pellucid.core.errors import ArgumentError
 from pellucid.core.files import write_atomically
 from pellucid.core.log import get_logger
@@ -188,8 +188,9 @@ class Cache:
                 self._nbytes -= len(oldest)
 
 
-def open_cache(config: Config = CONFIG) -> Cache:
+def open_cache(config: Config | None = None) -> Cache:
     """The cache for `config`: one per folder, so that programs share what they compile."""
+    config = config or current_config()
     return _open(config.cache_dir / "programs" if config.cache else None)
 
 

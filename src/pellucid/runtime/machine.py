@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pellucid.codegen.llvm import compile_ir, render_kernel
 from pellucid.compile import this_machine
-from pellucid.core.config import CONFIG, Config
+from pellucid.core.config import Config, current_config
 from pellucid.core.dtype import float32
 from pellucid.core.files import write_atomically
 from pellucid.core.log import get_logger
@@ -113,8 +113,9 @@ class MachineLimits:
         return "\n".join(rows)
 
 
-def machine_limits(config: Config = CONFIG, *, again: bool = False) -> MachineLimits:
+def machine_limits(config: Config | None = None, *, again: bool = False) -> MachineLimits:
     """The limits from the cache folder, or measured now and kept there."""
+    config = config or current_config()
     known = None if again else known_limits(config)
     if known is not None:
         return known
@@ -129,8 +130,9 @@ def machine_limits(config: Config = CONFIG, *, again: bool = False) -> MachineLi
     return limits
 
 
-def known_limits(config: Config = CONFIG) -> MachineLimits | None:
+def known_limits(config: Config | None = None) -> MachineLimits | None:
     """The limits from the cache folder; None if they were never measured, or are damaged."""
+    config = config or current_config()
     try:
         read = json.loads(_path(config).read_bytes())
         return _from_json(read)
