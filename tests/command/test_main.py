@@ -137,6 +137,11 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path: Pa
 def test_wrong_options_are_named() -> None:
     assert "'resnet' is not one of" in _run("tour", "--model", "resnet").output
     assert _run("tour", "--steps", "0").exit_code == 2
+    assert "is not in the range" in _run("tour", "--steps", "1" + "0" * 30).output
+    assert "is not in the range" in _run("tour", "--seed", "1" + "0" * 30).output
+    mixed = _run("tour", "--model", "cnn", "--mnist", ".")
+    assert mixed.exit_code == 2
+    assert "--mnist goes with --model mlp" in mixed.output
     with pytest.raises(ArgumentError, match=r"no model is named 'cn'\. Fix: did you mean 'cnn'"):
         make_problem("cn")
 
@@ -149,6 +154,29 @@ def test_settings_that_do_not_fit_are_one_line(name: str) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"Error: config: .*{name}.*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("CC", "gcc '", "$CC cannot be split into words (No closing quotation), got $CC"),
+        ("PELLUCID_DUMP", "file", "the folder of PELLUCID_DUMP cannot be written, got folder file"),
+    ],
+)
+def test_other_settings_are_refused_before_training(
+    name: str, value: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    code = "from pellucid.command.main import main; main()"
+    command = [sys.executable, "-c", code, "tour", "--steps", "1", "--output", "made"]
+    env = {**os.environ, name: value}
+    done = subprocess.run(
+        command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "test accuracy" not in done.stdout
 
 
 def test_mnist_that_is_not_there_is_one_message(tmp_path: Path) -> None:

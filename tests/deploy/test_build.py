@@ -13,7 +13,7 @@ import pytest
 
 import pellucid as pl
 from pellucid.core.errors import ArgumentError, CompileError, DTypeError, ShapeError
-from pellucid.deploy import CExport, compile_c, export_c, find_compiler
+from pellucid.deploy import CExport, build, compile_c, export_c, find_compiler
 from tests.deploy.programs import needs_cc
 
 
@@ -44,7 +44,24 @@ def test_cc_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CC", "mine -O1")
     assert find_compiler() == "mine -O1"
     monkeypatch.setenv("CC", "not-there")
+    warnings: list[tuple[object, ...]] = []
+    monkeypatch.setattr(build.LOG, "warning", lambda *args: warnings.append(args))
     assert find_compiler() == str(tmp_path / "gcc")
+    assert [w[1:] for w in warnings] == [("not-there", f"taking {tmp_path / 'gcc'}")]
+
+
+@pytest.mark.parametrize("command", ["gcc '", "", " "])
+def test_commands_that_are_none(command: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"compile_c: compiler (cannot be split|has no program)"
+    ):
+        compile_c(doubler(tmp_path), compiler=command)
+
+
+def test_cc_with_half_a_quotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "gcc '")
+    with pytest.raises(ArgumentError, match=r"\$CC cannot be split into words \(No closing"):
+        find_compiler()
 
 
 @needs_cc

@@ -45,8 +45,10 @@ def main() -> None:
     show_default=True,
     help="Folder for the report, the C files and the weights.",
 )
-@click.option("--steps", type=click.IntRange(1), help="Training steps [default: enough].")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--steps", type=click.IntRange(1, 10_000_000), help="Training steps [default: enough]."
+)
+@click.option("--seed", type=click.IntRange(0, (1 << 64) - 1), default=0, show_default=True)
 @click.option(
     "--mnist",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -57,6 +59,8 @@ def tour(model: str, output: Path, steps: int | None, seed: int, mnist: Path | N
 
     Takes under two minutes. Prints what happens, and writes report.html with all of it.
     """
+    if mnist is not None and model != "mlp":
+        raise click.UsageError("--mnist goes with --model mlp: the other models have other data")
     take_tour(Tour(model=model, folder=output, steps=steps, seed=seed, mnist=mnist))
 
 

@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import ArgumentError, CompileError, DTypeError, ShapeError
+from pellucid.core.log import get_logger
 from pellucid.deploy.export import CExport, digest_of
 from pellucid.deploy.text import Port
 from pellucid.tensor.tensor import Tensor
 
+LOG = get_logger("deploy.build")
 COMPILERS = ("cc", "gcc", "clang")
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 
@@ -38,11 +40,31 @@ def find_compiler() -> str | None:
 
     Returns:
         A command (with arguments, if `$CC` has some), or None where there is none.
+
+    Raises:
+        ArgumentError: `$CC` has a quote without its other one.
     """
     chosen = os.environ.get("CC", "").strip()
-    if chosen and shutil.which(shlex.split(chosen)[0]):
+    if chosen and shutil.which(_words("find_compiler", "$CC", chosen)[0]):
         return chosen
-    return next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    found = next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    if chosen:
+        instead = f"taking {found}" if found else f"and there is no {', '.join(COMPILERS)}"
+        LOG.warning("$CC is %r, which is not there; %s", chosen, instead)
+    return found
+
+
+def _words(op: str, name: str, command: str) -> list[str]:
+    """The program and its arguments."""
+    try:
+        words = shlex.split(command, posix=sys.platform != "win32")
+    except ValueError as error:
+        words, rule = [], f"{name} cannot be split into words ({error})"
+    else:
+        rule = f"{name} has no program"
+    if not words:
+        raise ArgumentError(op, rule, operands={name: repr(command)})
+    return words
 
 
 class CProgram:
@@ -115,11 +137,11 @@ def compile_c(
         flags: options for it, besides those that a shared library takes.
 
     Raises:
-        ArgumentError: the files are not the ones that were exported.
+        ArgumentError: the files are not the ones that were exported, or the compiler is no command.
         CompileError: there is no compiler, or it fails; with what it said. Or what it made
             cannot be loaded.
     """
-    command = compiler or find_compiler()
+    command = find_compiler() if compiler is None else compiler
     if command is None:
         raise CompileError(
             "compile_c", f"there is no C compiler: $CC is not set, and none of "
@@ -128,7 +150,7 @@ def compile_c(
             "xcode-select --install, Windows: MSYS2's mingw-w64-gcc), or set CC",
         )  # fmt: skip
     position_independent = () if sys.platform == "win32" else ("-fPIC",)
-    head = [*shlex.split(command, posix=sys.platform != "win32"), "-std=c99", *flags]
+    head = [*_words("compile_c", "compiler", command), "-std=c99", *flags]
     head += ["-shared", *position_independent]
     _check_files(export)
     # another name for another program: a loaded library is never replaced, only joined
