@@ -16,8 +16,10 @@ import pellucid as pl
 from pellucid.command.main import main
 from pellucid.command.programs import make_problem
 from pellucid.compile import PASSES
+from pellucid.core.config import Config
 from pellucid.core.errors import ArgumentError
 from pellucid.deploy import find_compiler
+from pellucid.runtime.cache import open_cache
 from tests.data.test_datasets import write_mnist
 
 _VOID = {"meta", "link", "br", "img", "hr"}
@@ -198,6 +200,18 @@ def test_mnist_with_less_than_a_batch_is_one_message(tmp_path: Path) -> None:
 def test_machine_and_cache_print() -> None:
     assert "GFLOP/s" in _run("machine").output
     assert re.search(r"\d+ entries, [\d.,]+ MB", _run("cache", "info").output)
+
+
+@pytest.mark.parametrize("command", ["info", "clear"])
+def test_a_cache_that_cannot_be_used_is_said(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    cache = open_cache(Config(cache_dir=tmp_path / "file"))
+    monkeypatch.setattr("pellucid.command.main.open_cache", lambda: cache)
+    done = _run("cache", command)
+    assert done.exit_code == 1
+    assert "cannot be used: nothing is kept. Fix: set PELLUCID_CACHE_DIR" in done.output
 
 
 @pytest.mark.slow

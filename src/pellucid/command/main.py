@@ -10,8 +10,8 @@ import click
 import pellucid as pl
 from pellucid.command.tour import Tour, take_tour
 from pellucid.core.config import current_config
-from pellucid.core.errors import PellucidError
-from pellucid.runtime.cache import open_cache
+from pellucid.core.errors import ArgumentError, PellucidError
+from pellucid.runtime.cache import CacheInfo, DiskStore, open_cache
 from pellucid.runtime.machine import known_limits, machine_limits
 
 
@@ -86,9 +86,9 @@ def cache_info() -> None:
     """Where the cache is, and how full."""
     store = open_cache().disk
     if store is None:
-        click.echo("the cache on disk is switched off (PELLUCID_CACHE=0) or cannot be written")
+        click.echo("the cache on disk is switched off (PELLUCID_CACHE=0)")
         return
-    info = store.info()
+    info = _info(store)
     click.echo(f"{info.folder}: {info.entries} entries, {info.nbytes / 1e6:,.1f} MB")
 
 
@@ -96,5 +96,16 @@ def cache_info() -> None:
 def cache_clear() -> None:
     """Remove everything in the cache; programs compile again when next used."""
     store = open_cache().disk
+    if store is not None:
+        _info(store)
     count = 0 if store is None else store.clear()
     click.echo(f"removed {count} entries")
+
+
+def _info(store: DiskStore) -> CacheInfo:
+    """What is in the store, unless it cannot be used."""
+    info = store.info()
+    if not info.usable:
+        fix = "set PELLUCID_CACHE_DIR to a folder that you can write"
+        raise ArgumentError("cache", f"{info.folder} cannot be used: nothing is kept", fix=fix)
+    return info

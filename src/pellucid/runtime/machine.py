@@ -135,7 +135,7 @@ def known_limits(config: Config | None = None) -> MachineLimits | None:
     config = config or current_config()
     try:
         read = json.loads(_path(config).read_bytes())
-        return _from_json(read)
+        return _plausible(_from_json(read))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -331,6 +331,27 @@ def _from_json(read: dict[str, Any]) -> MachineLimits:
     for name in ("read", "copy"):
         read[name] = {level: _by_threads(speeds) for level, speeds in read[name].items()}
     return MachineLimits(**read)
+
+
+def _plausible(limits: MachineLimits) -> MachineLimits:
+    """The limits, if a machine could have them and all figures are there.
+
+    Raises:
+        ValueError: they are not what was measured.
+    """
+    speeds = [limits.flops, *limits.read.values(), *limits.copy.values()]
+    times = [*limits.latency_ns.values(), limits.fork_join_ns, limits.wake_ns, limits.seconds]
+    levels = {name for name, _ in _levels(this_machine(), 1)}
+    complete = (
+        set(limits.read) == set(limits.copy) == set(limits.latency_ns) == levels
+        and all(set(by_threads) == {1, limits.threads} for by_threads in speeds)
+    )  # fmt: skip
+    possible = all(1e6 < f < 1e18 for by_threads in speeds for f in by_threads.values()) and all(
+        0 <= t < 1e9 for t in times
+    )
+    if not complete or not possible:
+        raise ValueError("it has figures that no machine has, or not all of them")
+    return limits
 
 
 def _by_threads(figures: Mapping[str, float]) -> dict[int, float]:
