@@ -19,6 +19,8 @@ from pellucid.deploy.layout import identifier, lay_out
 from pellucid.deploy.text import C_WORDS, Port, header_text, ports, source_text
 from pellucid.runtime.memory_plan import MemoryPlan
 
+_LONGEST = 100  # letters of a name; file systems take 255 bytes with what is added
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CExport:
@@ -81,8 +83,8 @@ def export_c(
         Paths, types and sizes.
 
     Raises:
-        ArgumentError: `name` is no C identifier, `folder` cannot be written, an argument or result
-            is empty or no tensor, or the function writes state.
+        ArgumentError: `name` is no C identifier or too long, `folder` cannot be written, an
+            argument or result is empty or no tensor, or the function writes state.
         DTypeError: float16, bfloat16 or float8, which C99 does not have, with the line it is on.
         TraceError: the function cannot be recorded (see `jit`).
         LoweringError: an operator has no form as loops.
@@ -122,6 +124,9 @@ def digest_of(source: bytes, header: bytes) -> str:
 
 def _check_name(name: str) -> None:
     good = isinstance(name, str) and name.isidentifier() and identifier(name) == name
+    if good and len(name) > _LONGEST:
+        rule = f"name must have at most {_LONGEST} characters: files are named after it"
+        raise ArgumentError("export_c", rule, operands={"length": len(name)})
     if not good or name in C_WORDS:
         raise ArgumentError(
             "export_c", "name must be a C identifier, and no word of C or C++",
