@@ -131,7 +131,8 @@ def read_config(env: Mapping[str, str] | None = None) -> Config:
 def current_config() -> Config:
     """The configuration of this process: the environment's, as it was when first asked for.
 
-    Not read by importing a module, so that a command can tell what is wrong in one line.
+    A function, so that importing the package raises nothing: who first needs a setting is told, and
+    a command can say it in one line.
 
     Raises:
         ArgumentError: a `PELLUCID_` variable is unknown or its value does not fit; each time, until
