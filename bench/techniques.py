@@ -17,13 +17,13 @@ from bench.models import WORKS, Work, pellucid_step
 from bench.timing import as_row, race, write_rows
 from pellucid.codegen import llvm_expr, llvm_store
 from pellucid.compile import Compiled, compile_graph
-from pellucid.core.config import CONFIG, Config
+from pellucid.core.config import Config, current_config
 from pellucid.passes import group_fusion
 from pellucid.runtime.executable import Executable
 from pellucid.schedule.recipes import contraction
 
 _NO_DONATION: Mapping[int, int] = MappingProxyType({})
-_FRESH = replace(CONFIG, cache=False)
+_FRESH = replace(current_config(), cache=False)
 _NAMES = itertools.count()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pellucid import ops
 from pellucid.compile import PASSES, compile_graph, optimize, this_machine
-from pellucid.core.config import CONFIG, Config
+from pellucid.core.config import Config, current_config
 from pellucid.core.dtype import float32
 from pellucid.core.errors import ArgumentError
 from pellucid.core.version import source_digest
@@ -91,8 +91,12 @@ def test_keys_see_what_changes_the_code() -> None:
         compile_graph(train_step(65)).key,
         compile_graph(graph, donate={1: 1}).key,
         compile_graph(graph, replace(machine, cores=machine.cores + 1)).key,
-        compile_graph(graph, config=replace(CONFIG, unsafe_math=not CONFIG.unsafe_math)).key,
-        compile_graph(graph, config=replace(CONFIG, disable_passes=("fold_constants",))).key,
+        compile_graph(
+            graph, config=replace(current_config(), unsafe_math=not current_config().unsafe_math)
+        ).key,
+        compile_graph(
+            graph, config=replace(current_config(), disable_passes=("fold_constants",))
+        ).key,
     ]
     assert len(set(keys)) == len(keys)
     assert compile_graph(train_step()).key == keys[0]

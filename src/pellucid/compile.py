@@ -31,7 +31,7 @@ from pellucid.codegen.llvm import (
     host_target,
     render_entry,
 )
-from pellucid.core.config import CONFIG, Config
+from pellucid.core.config import Config, current_config
 from pellucid.core.errors import CompileError
 from pellucid.core.target import Target
 from pellucid.core.version import source_digest
@@ -241,7 +241,7 @@ class Compiled:
 def compile_graph(
     graph: Graph,
     target: Target | None = None,
-    config: Config = CONFIG,
+    config: Config | None = None,
     *,
     keep_dumps: bool = False,
     donate: Mapping[int, int] = MappingProxyType({}),
@@ -251,7 +251,7 @@ def compile_graph(
     Args:
         graph: the program.
         target: the machine to compile for; this one by default.
-        config: which passes are off, and whether unsafe math is allowed.
+        config: which passes are off, and whether unsafe math is allowed; the process's by default.
         keep_dumps: keep the graph before and after each pass.
         donate: output position -> position of the input whose memory it takes over; that input's
             contents are lost.
@@ -261,6 +261,7 @@ def compile_graph(
             does not fit the program.
         CompileError: later, by the stages: a pass or a kernel failed.
     """
+    config = config or current_config()
     select_passes(PASSES, config.disable_passes, unsafe=config.unsafe_math)
     return Compiled(
         graph=graph,
@@ -277,13 +278,14 @@ def this_machine() -> Target:
     return host_target()
 
 
-def optimize(graph: Graph, config: Config = CONFIG, *, keep_dumps: bool = False) -> PassResult:
-    """Run `PASSES`, less those that `config` switches off.
+def optimize(graph: Graph, config: Config | None = None, *, keep_dumps: bool = False) -> PassResult:
+    """Run `PASSES`, less those that `config`, or else the process's, switches off.
 
     Raises:
         ArgumentError: a pass that is switched off does not exist.
         CompileError: a pass failed.
     """
+    config = config or current_config()
     disabled, unsafe = config.disable_passes, config.unsafe_math
     return run_passes(graph, PASSES, disabled, keep=keep_dumps, unsafe=unsafe)
 

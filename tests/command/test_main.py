@@ -16,8 +16,11 @@ import pellucid as pl
 from pellucid.command.main import main
 from pellucid.command.programs import make_problem
 from pellucid.compile import PASSES
+from pellucid.core.config import Config
 from pellucid.core.errors import ArgumentError
 from pellucid.deploy import find_compiler
+from pellucid.runtime.cache import open_cache
+from tests.data.test_datasets import write_mnist
 
 _VOID = {"meta", "link", "br", "img", "hr"}
 
@@ -50,6 +53,14 @@ def _check_report(text: str) -> None:
     assert all(link.startswith("#") for link in page.loads)
     assert "@import" not in text
     assert "$" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)  # all filled in
+
+
+def test_the_tour_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = _run("tour", "--model", "mlp", "--steps", "1", "--output", ".")
+    assert done.exit_code == 0, done.output
+    made = sorted(p.name for p in tmp_path.iterdir())
+    assert made == ["model.c", "model.h", "model.safetensors", "report.html"]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +139,46 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path: Pa
 def test_wrong_options_are_named() -> None:
     assert "'resnet' is not one of" in _run("tour", "--model", "resnet").output
     assert _run("tour", "--steps", "0").exit_code == 2
+    assert "is not in the range" in _run("tour", "--steps", "1" + "0" * 30).output
+    assert "is not in the range" in _run("tour", "--seed", "1" + "0" * 30).output
+    mixed = _run("tour", "--model", "cnn", "--mnist", ".")
+    assert mixed.exit_code == 2
+    assert "--mnist goes with --model mlp" in mixed.output
     with pytest.raises(ArgumentError, match=r"no model is named 'cn'\. Fix: did you mean 'cnn'"):
         make_problem("cn")
+
+
+@pytest.mark.parametrize("name", ["PELLUCID_THREADS", "PELLUCID_FOO"])
+def test_settings_that_do_not_fit_are_one_line(name: str) -> None:
+    code = "from pellucid.command.main import main; main()"
+    command = [sys.executable, "-c", code, "cache", "info"]
+    env = {**os.environ, name: "0"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"Error: config: .*{name}.*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("CC", "gcc '", "$CC cannot be split into words (No closing quotation), got $CC"),
+        ("PELLUCID_DUMP", "file", "the folder of PELLUCID_DUMP cannot be written, got folder file"),
+    ],
+)
+def test_other_settings_are_refused_before_training(
+    name: str, value: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    code = "from pellucid.command.main import main; main()"
+    command = [sys.executable, "-c", code, "tour", "--steps", "1", "--output", "made"]
+    env = {**os.environ, name: value}
+    done = subprocess.run(
+        command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "test accuracy" not in done.stdout
 
 
 def test_mnist_that_is_not_there_is_one_message(tmp_path: Path) -> None:
@@ -139,9 +188,30 @@ def test_mnist_that_is_not_there_is_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in done.output
 
 
+def test_mnist_with_less_than_a_batch_is_one_message(tmp_path: Path) -> None:
+    write_mnist(tmp_path, 31)
+    done = _run("tour", "--model", "mlp", "--mnist", str(tmp_path), "--output", str(tmp_path / "o"))
+    assert done.exit_code == 1
+    assert re.search(r"training part of .* must have 32 images or more.*got count 31", done.output)
+    write_mnist(tmp_path, 32)
+    assert len(next(make_problem("mlp", tmp_path).batches(0))[0]) == 32
+
+
 def test_machine_and_cache_print() -> None:
     assert "GFLOP/s" in _run("machine").output
     assert re.search(r"\d+ entries, [\d.,]+ MB", _run("cache", "info").output)
+
+
+@pytest.mark.parametrize("command", ["info", "clear"])
+def test_a_cache_that_cannot_be_used_is_said(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    cache = open_cache(Config(cache_dir=tmp_path / "file"))
+    monkeypatch.setattr("pellucid.command.main.open_cache", lambda: cache)
+    done = _run("cache", command)
+    assert done.exit_code == 1
+    assert "cannot be used: nothing is kept. Fix: set PELLUCID_CACHE_DIR" in done.output
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
-from pellucid.core.config import Config, read_config, usable_cores
+from pellucid.core.config import Config, current_config, read_config, usable_cores
 from pellucid.core.errors import ArgumentError
 
 
@@ -45,11 +47,23 @@ def test_every_variable_is_read() -> None:
             "2",
             "unknown environment variable PELLUCID_THREDS.*'PELLUCID_THREADS'",
         ),
-        ("PELLUCID_THREADS", "0", "must be an integer >= 1, got PELLUCID_THREADS '0'"),
+        (
+            "PELLUCID_THREADS",
+            "0",
+            "must be an integer between 1 and 1024, got PELLUCID_THREADS '0'",
+        ),
+        (
+            "PELLUCID_FOO",
+            "1",
+            r"unknown environment variable PELLUCID_FOO\. Fix: unset it; there are",
+        ),
         ("PELLUCID_THREADS", "two", "must be an integer"),
         ("PELLUCID_THREADS", "--5", "must be an integer"),
+        ("PELLUCID_THREADS", "1025", "between 1 and 1024, got PELLUCID_THREADS '1025'"),
+        ("PELLUCID_THREADS", "9" * 5000, r"between 1 and 1024, got PELLUCID_THREADS '9{40}\.\.\.'"),
+        ("PELLUCID_EAGER_COMPILE_BYTES", "9" * 5000, "must be an integer"),
         ("PELLUCID_THREADS", "\u00b2", "must be an integer"),  # a digit to str.isdigit
-        ("PELLUCID_EAGER_COMPILE_BYTES", "-1", "integer >= 0"),
+        ("PELLUCID_EAGER_COMPILE_BYTES", "-1", "integer between 0 and"),
         ("PELLUCID_CACHE", "yes", "must be 0 or 1"),
         ("PELLUCID_LOG", "loud", "must be one of debug"),
     ],
@@ -57,6 +71,28 @@ def test_every_variable_is_read() -> None:
 def test_what_does_not_fit_is_refused(name: str, value: str, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         read_config({name: value})
+
+
+USE = """
+import pellucid as pl
+try:
+    pl.jit(lambda x: x + 1)(pl.ones(3))
+except pl.PellucidError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_importing_reads_nothing_that_could_be_wrong() -> None:
+    env = {**os.environ, "PELLUCID_LOG": "loud"}
+    done = subprocess.run(
+        [sys.executable, "-c", USE], env=env, check=False, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("ArgumentError config: PELLUCID_LOG must be one of"), done
+    assert done.stderr == ""
+
+
+def test_the_configuration_is_read_once() -> None:
+    assert current_config() is current_config()
 
 
 def test_empty_means_unset() -> None:

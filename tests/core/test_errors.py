@@ -50,3 +50,8 @@ def test_errors_are_also_what_python_callers_expect(name: str, builtin: type) ->
 def test_hints_only_for_close_names() -> None:
     assert did_you_mean("sofmax", ["softmax", "relu"]) == "did you mean 'softmax'?"
     assert did_you_mean("zzz", ["softmax", "relu"]) == ""
+    names = ["LONG_PREFIX_ONE", "LONG_PREFIX_THREE"]
+    assert did_you_mean("LONG_PREFIX_XYZ", names) != ""
+    assert did_you_mean("LONG_PREFIX_XYZ", names, prefix="LONG_PREFIX_") == ""
+    found = did_you_mean("LONG_PREFIX_TREE", names, prefix="LONG_PREFIX_")
+    assert found == "did you mean 'LONG_PREFIX_THREE'?"

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.dtype import float32
+from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.data import batches, train_test_split
+from pellucid.tensor.tensor import Tensor
 
 X = np.arange(20, dtype=np.float32).reshape(10, 2)
 Y = np.arange(10) % 2
@@ -59,3 +63,42 @@ def test_bad_arguments() -> None:
         batches(X, Y, 0)
     with pytest.raises(ArgumentError, match="test_share must be in"):
         train_test_split(X, Y, 1.0)
+
+
+@pytest.mark.parametrize("batch_size", [1.5, "3", None, -1])
+def test_batch_sizes_that_are_none(batch_size: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"batches: batch_size must be at least 1, and an int"):
+        batches(X, Y, batch_size)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "3", None])
+def test_seeds_that_are_none(seed: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"batches: seed must be at least 0, and an integer"):
+        batches(X, Y, 2, seed=seed)
+    with pytest.raises(ArgumentError, match=r"train_test_split: seed must be at least 0"):
+        train_test_split(X, Y, 0.5, seed=seed)
+
+
+@pytest.mark.parametrize("share", ["a", None, float("nan"), -1])
+def test_shares_that_are_none(share: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"test_share must be in \(0, 1\), got test_share"):
+        train_test_split(X, Y, share)
+
+
+def test_lists_and_tensors_are_data_too() -> None:
+    for x, y in (
+        ([[1.0], [2.0], [3.0]], [1, 0, 1]),
+        (Tensor([[1.0], [2.0], [3.0]]), Tensor([1, 0, 1])),
+    ):
+        found = list(batches(x, y, np.int64(2)))  # type: ignore[arg-type]  # what is tested
+        assert [b.tolist() for b, _ in found] == [[[1.0], [2.0]], [[3.0]]]
+        assert found[0][0].dtype == float32
+        assert [b.tolist() for _, b in found] == [[1, 0], [1]]
+        parts = train_test_split(x, y, 0.5)
+        assert [len(p) for p in parts] == [2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("x", [3, None, np.float32(3), [[1, 2], [3]], ["a"]])
+def test_data_without_rows(x: Any) -> None:
+    with pytest.raises((ArgumentError, DTypeError), match=r"must have rows, got x|Tensor: "):
+        batches(x, [1], 1)

@@ -35,5 +35,11 @@ def test_split_shares_the_vocabulary() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ArgumentError, match=r"longer than the context, .*got text 3 and context 3"):
         CharDataset("abc", 3)
+    with pytest.raises(ArgumentError, match="context must be at least 1, and an integer, got"):
+        CharDataset("abc", 0)
+    with pytest.raises(ArgumentError, match="batch_size must be at least 1, and an integer, got"):
+        CharDataset("abc", 1).sample(0, np.random.default_rng(0))
+    with pytest.raises(ArgumentError, match=r"test_share must be in .* got test_share 1"):
+        CharDataset("abc", 1).split(1)
     with pytest.raises(ArgumentError, match="not in the vocabulary, got it 'xz'"):
         CharDataset("abc", 1).encode("axzb")

@@ -13,7 +13,7 @@ import pytest
 
 import pellucid as pl
 from pellucid.core.errors import ArgumentError, CompileError, DTypeError, ShapeError
-from pellucid.deploy import CExport, compile_c, export_c, find_compiler
+from pellucid.deploy import CExport, build, compile_c, export_c, find_compiler
 from tests.deploy.programs import needs_cc
 
 
@@ -44,15 +44,31 @@ def test_cc_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CC", "mine -O1")
     assert find_compiler() == "mine -O1"
     monkeypatch.setenv("CC", "not-there")
+    warnings: list[tuple[object, ...]] = []
+    monkeypatch.setattr(build.LOG, "warning", lambda *args: warnings.append(args))
     assert find_compiler() == str(tmp_path / "gcc")
+    assert [w[1:] for w in warnings] == [("not-there", f"taking {tmp_path / 'gcc'}")]
+
+
+@pytest.mark.parametrize("command", ["gcc '", "", " "])
+def test_commands_that_are_none(command: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"compile_c: compiler (cannot be split|has no program)"
+    ):
+        compile_c(doubler(tmp_path), compiler=command)
+
+
+def test_cc_with_half_a_quotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "gcc '")
+    with pytest.raises(ArgumentError, match=r"\$CC cannot be split into words \(No closing"):
+        find_compiler()
 
 
 @needs_cc
 def test_the_compilers_words_are_shown(tmp_path: Path) -> None:
     export = doubler(tmp_path)
-    export.source.write_text("int doubler_run(void) { return forgotten; }\n")
     with pytest.raises(CompileError, match=r"(?s)failed:.*forgotten"):
-        compile_c(export)
+        compile_c(export, flags=("-Dfloat=forgotten",))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["doubler.c", "doubler.h"]
 
 
@@ -90,6 +106,41 @@ def test_a_new_export_of_the_same_name_is_another_program(tmp_path: Path) -> Non
     three = compile_c(doubler(tmp_path, 3.0))
     assert two.library == again.library != three.library
     assert [p(x)[0][0, 0] for p in (two, again, three)] == [8, 8, 9]
+
+
+@needs_cc
+@pytest.mark.parametrize("folder", [".", "", "below"])
+def test_relative_folders(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = compile_c(doubler(Path(folder)))
+    assert program(np.ones((2, 3), np.float32))[0][0, 0] == 8
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a shell script")
+def test_a_library_that_cannot_be_loaded_does_not_stay(tmp_path: Path) -> None:
+    script = tmp_path / "cc"  # writes text where the library should be
+    script.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; echo text > "$2"\n')
+    script.chmod(0o755)
+    with pytest.raises(CompileError, match="cannot be loaded"):
+        compile_c(doubler(tmp_path), compiler=str(script))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cc", "doubler.c", "doubler.h"]
+
+
+@needs_cc
+def test_files_that_were_exported_again_are_refused(tmp_path: Path) -> None:
+    old = doubler(tmp_path)
+    new = export_c(
+        lambda x: x + 1.0, np.zeros((50, 7), np.float32), name="doubler", folder=tmp_path
+    )
+    with pytest.raises(
+        ArgumentError, match=r"doubler\.c and doubler\.h were .* exported again.*Fix"
+    ):
+        compile_c(old)
+    x = np.ones((50, 7), np.float32)
+    np.testing.assert_array_equal(compile_c(new)(x)[0], x + 1)
+    new.header.unlink()
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        compile_c(new)
 
 
 @needs_cc

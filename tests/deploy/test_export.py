@@ -254,6 +254,12 @@ def test_names_that_c_refuses(name: str, tmp_path: Path) -> None:
         export_c(mlp(), rows(1), name=name, folder=tmp_path)
 
 
+def test_long_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"at most 100 characters.*got length 300"):
+        export_c(mlp(), rows(1), name="a" * 300, folder=tmp_path)
+    assert export_c(mlp(), rows(1), name="a" * 100, folder=tmp_path).source_bytes
+
+
 def test_functions_that_write_state_are_refused(tmp_path: Path) -> None:
     model = CNN()
 

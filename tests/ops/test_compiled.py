@@ -15,13 +15,13 @@ import pytest
 from pellucid import ops
 from pellucid.autodiff.reverse import value_and_vjp_graph
 from pellucid.compile import compile_graph
-from pellucid.core.config import CONFIG
+from pellucid.core.config import current_config
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph
 from pellucid.runtime.executable import Executable
 from tests.ops.records import Array, Case, agree, arrays_of, cases, sample_graph, trace, type_of
 
-NO_CACHE = dataclasses.replace(CONFIG, cache=False)
+NO_CACHE = dataclasses.replace(current_config(), cache=False)
 RNG = np.random.default_rng(0)
 INF, NAN = np.inf, np.nan
 

@@ -59,6 +59,25 @@ def test_a_damaged_file_counts_as_missing_and_is_overwritten(
     assert store.get(key) == b"new"
 
 
+def test_an_entry_copied_to_another_keys_place_is_not_believed(
+    tmp_path: Path, records: pytest.LogCaptureFixture
+) -> None:
+    store, a, b = DiskStore(tmp_path), key_of("a"), key_of("b")
+    store.put(a, b"code of a")
+    store.path(b).parent.mkdir(exist_ok=True)
+    store.path(b).write_bytes(store.path(a).read_bytes())
+    assert store.get(b) is None
+    assert "is damaged" in records.text
+    assert store.get(a) == b"code of a"
+
+
+def test_info_says_whether_the_folder_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert DiskStore(tmp_path / "to" / "be made").info().usable
+    assert not DiskStore(tmp_path / "file").info().usable
+    assert not DiskStore(tmp_path / "file" / "below").info().usable
+
+
 def test_a_folder_that_cannot_be_made_warns_once(
     tmp_path: Path, records: pytest.LogCaptureFixture
 ) -> None:

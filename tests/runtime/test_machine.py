@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,37 @@ def test_limits_are_kept_and_damage_is_mended(
     assert len(measured) == 2
     machine_limits(config, again=True)
     assert len(measured) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "spoilt"),
+    [
+        ("flops", {"1": -5.0}),
+        ("flops", {}),
+        ("fork_join_ns", -1.0),
+        ("wake_ns", 1e300),
+        ("seconds", float("nan")),
+        ("latency_ns", {"L1": 1.0}),
+        ("read", {"DRAM": {"1": 1e9}}),
+        ("threads", 0),
+        ("threads", "two"),
+        ("fork_join_ns", None),
+    ],
+)
+def test_figures_that_cannot_be_are_measured_again(
+    name: str,
+    spoilt: object,
+    limits: MachineLimits,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "measure_limits", lambda target: limits)
+    config = Config(cache_dir=tmp_path)
+    machine_limits(config)
+    (path,) = tmp_path.iterdir()
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: spoilt}))
+    assert known_limits(config) is None
+    assert machine_limits(config) == known_limits(config) == limits
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pellucid.core.errors import ArgumentError
@@ -29,7 +31,7 @@ def restored() -> Iterator[None]:
 
 def test_the_pool_has_as_many_threads_as_asked_for() -> None:
     pool.start_pool()
-    for threads in (1, pool.MAX_THREADS):
+    for threads in (1, pool.max_threads()):
         pool.set_num_threads(threads)
         assert pool.get_num_threads() == threads
         assert running() == threads
@@ -43,10 +45,15 @@ def test_a_stopped_pool_starts_again() -> None:
     assert running() == pool.get_num_threads()
 
 
-@pytest.mark.parametrize("threads", [0, -1, pool.MAX_THREADS + 1])
-def test_impossible_numbers_are_refused(threads: int) -> None:
-    with pytest.raises(ArgumentError, match="threads must be between 1 and"):
+@pytest.mark.parametrize("threads", [0, -1, pool.max_threads() + 1, 1 << 70, "2", 1.5, None])
+def test_impossible_numbers_are_refused(threads: Any) -> None:
+    with pytest.raises(ArgumentError, match="threads must be an integer between 1 and"):
         pool.set_num_threads(threads)
+
+
+def test_numpy_integers_are_integers() -> None:
+    pool.set_num_threads(np.int32(1))  # type: ignore[arg-type]  # what is tested
+    assert type(pool.get_num_threads()) is int
 
 
 ROOT = Path(__file__).parents[2]

@@ -385,8 +385,11 @@ def test_cache_folder_that_is_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", ["abc", "0", "--5"])
 def test_number_of_threads_that_is_none(threads: str) -> None:
-    code, _, err = finish(start("import pellucid", PELLUCID_THREADS=threads))
-    want = f"config: PELLUCID_THREADS must be an integer >= 1, got PELLUCID_THREADS '{threads}'."
+    code, _, err = finish(
+        start("import pellucid as pl; pl.get_num_threads()", PELLUCID_THREADS=threads)
+    )
+    rule = "config: PELLUCID_THREADS must be an integer between 1 and 1024"
+    want = f"{rule}, got PELLUCID_THREADS '{threads}'."
     assert code == 1
     assert err.splitlines()[-1].endswith(want)
 

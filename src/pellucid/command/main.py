@@ -9,8 +9,9 @@ import click
 
 import pellucid as pl
 from pellucid.command.tour import Tour, take_tour
-from pellucid.core.errors import PellucidError
-from pellucid.runtime.cache import open_cache
+from pellucid.core.config import current_config
+from pellucid.core.errors import ArgumentError, PellucidError
+from pellucid.runtime.cache import CacheInfo, DiskStore, open_cache
 from pellucid.runtime.machine import known_limits, machine_limits
 
 
@@ -32,6 +33,7 @@ class _Commands(click.Group):
 @click.version_option(pl.__version__, prog_name="pellucid")
 def main() -> None:
     """Pellucid: a complete machine-learning system in Python, clear all the way down."""
+    current_config()  # settings that do not fit are said first
 
 
 @main.command(short_help="Train a model, see every layer, take it away as C.")
@@ -43,8 +45,10 @@ def main() -> None:
     show_default=True,
     help="Folder for the report, the C files and the weights.",
 )
-@click.option("--steps", type=click.IntRange(1), help="Training steps [default: enough].")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--steps", type=click.IntRange(1, 10_000_000), help="Training steps [default: enough]."
+)
+@click.option("--seed", type=click.IntRange(0, (1 << 64) - 1), default=0, show_default=True)
 @click.option(
     "--mnist",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -55,6 +59,8 @@ def tour(model: str, output: Path, steps: int | None, seed: int, mnist: Path | N
 
     Takes under two minutes. Prints what happens, and writes report.html with all of it.
     """
+    if mnist is not None and model != "mlp":
+        raise click.UsageError("--mnist goes with --model mlp: the other models have other data")
     take_tour(Tour(model=model, folder=output, steps=steps, seed=seed, mnist=mnist))
 
 
@@ -80,9 +86,9 @@ def cache_info() -> None:
     """Where the cache is, and how full."""
     store = open_cache().disk
     if store is None:
-        click.echo("the cache on disk is switched off (PELLUCID_CACHE=0) or cannot be written")
+        click.echo("the cache on disk is switched off (PELLUCID_CACHE=0)")
         return
-    info = store.info()
+    info = _info(store)
     click.echo(f"{info.folder}: {info.entries} entries, {info.nbytes / 1e6:,.1f} MB")
 
 
@@ -90,5 +96,16 @@ def cache_info() -> None:
 def cache_clear() -> None:
     """Remove everything in the cache; programs compile again when next used."""
     store = open_cache().disk
+    if store is not None:
+        _info(store)
     count = 0 if store is None else store.clear()
     click.echo(f"removed {count} entries")
+
+
+def _info(store: DiskStore) -> CacheInfo:
+    """What is in the store, unless it cannot be used."""
+    info = store.info()
+    if not info.usable:
+        fix = "set PELLUCID_CACHE_DIR to a folder that you can write"
+        raise ArgumentError("cache", f"{info.folder} cannot be used: nothing is kept", fix=fix)
+    return info

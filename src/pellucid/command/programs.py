@@ -16,6 +16,7 @@ from pellucid.core.errors import ArgumentError, did_you_mean
 Array = NDArray[Any]
 Step = Callable[[pl.Tensor, pl.Tensor], pl.Tensor]
 CONTEXT = 64
+_BATCH = 32  # images per step
 
 
 class DigitCNN(nn.Module):
@@ -124,7 +125,7 @@ class Images(Problem):
     ) -> None:
         self.model, self.shift = model, shift
         self.x, self.y, self.x_test, self.y_test = parts
-        self.batch_size, self.lr = 32, 3e-3
+        self.batch_size, self.lr = _BATCH, 3e-3
         self.steps = min(epochs * (len(self.x) // self.batch_size), 10_000)
 
     def batches(self, seed: int) -> Iterator[tuple[pl.Tensor, pl.Tensor]]:
@@ -196,6 +197,9 @@ def _large_digits(mnist: Path | None) -> tuple[Array, Array, Array, Array]:
     """MNIST where it is given; else the digits made 28 pixels wide."""
     if mnist is not None:
         train, test = data.load_mnist(mnist)
+        if len(train.x) < _BATCH:  # there would be no full batch, however often one asks
+            rule = f"the training part of {mnist} must have {_BATCH} images or more, a batch"
+            raise ArgumentError("tour", rule, operands={"count": len(train.x)})
         return train.x, train.y, test.x, test.y
     x, y = data.load_digits()
     large = np.pad(x.repeat(3, axis=2).repeat(3, axis=3), ((0, 0), (0, 0), (2, 2), (2, 2)))

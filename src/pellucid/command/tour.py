@@ -19,6 +19,7 @@ import click
 import numpy as np
 
 import pellucid as pl
+from pellucid.command.folder import check_folder, hold_folder
 from pellucid.command.programs import Array, Problem, Text, make_problem
 from pellucid.command.report import Findings, write_report
 from pellucid.command.training import Trained, predict_all, train
@@ -29,6 +30,7 @@ from pellucid.runtime.machine import MachineLimits, known_limits, machine_limits
 from pellucid.tensor.lowered import Lowered
 
 _LINES, _COLUMNS = 12, 96  # of a long text that are printed; the report has all
+_FILES = ("report.html", "model.c", "model.h", "model.safetensors")
 _MEASURABLE_S = 5e-6  # kernels that take less are mostly overhead
 
 
@@ -55,11 +57,17 @@ def take_tour(tour: Tour) -> Path:
     """Do everything, in order; returns the report's path.
 
     Raises:
-        ArgumentError: the folder cannot be written, or MNIST is missing; before any work is done.
+        ArgumentError: the folder cannot be written or another tour writes into it, MNIST is missing
+            or damaged, or `$CC` is no command; before any work is done.
         CompileError: the exported C does not compile.
     """
+    check_folder(tour.folder, _FILES)
+    with hold_folder(tour.folder):
+        return _take(tour, find_compiler())
+
+
+def _take(tour: Tour, compiler: str | None) -> Path:
     clock = _Clock()
-    _check_folder(tour.folder)
     pl.manual_seed(tour.seed)
     problem = make_problem(tour.model, tour.mnist)
     _heading("1. Data and training")
@@ -71,7 +79,7 @@ def take_tour(tour: Tour) -> Path:
     _show_layers(findings)
     _heading("3. Taking it away")
     logits = predict_all(problem, problem.x_test)
-    findings.notes["C99"] = _export(problem, logits, tour.folder)
+    findings.notes["C99"] = _export(problem, logits, tour.folder, compiler)
     findings.notes["Weights"] = _save_and_reload(problem, logits, tour)
     if isinstance(problem, Text):
         _heading("4. A sample")
@@ -85,17 +93,6 @@ def take_tour(tour: Tour) -> Path:
 
 def _heading(text: str) -> None:
     click.secho(f"\n{text}", bold=True)
-
-
-def _check_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ArgumentError(
-            "tour", f"{folder} cannot be written ({error})", fix="choose another with --output"
-        ) from None
 
 
 def _train(problem: Problem, tour: Tour) -> Trained:
@@ -174,7 +171,7 @@ def _excerpt(text: str) -> None:
     click.echo()
 
 
-def _export(problem: Problem, logits: Array, folder: Path) -> str:
+def _export(problem: Problem, logits: Array, folder: Path, compiler: str | None) -> str:
     """Export to C, run it on the test set, compare; returns what to say about it."""
     one = pl.Tensor(problem.x_test[:1])
 
@@ -186,16 +183,18 @@ def _export(problem: Problem, logits: Array, folder: Path) -> str:
         f"{export.source.name} ({export.source_bytes / 1e6:.2f} MB, weights "
         f"{export.weight_bytes:,} B, arena {export.arena_bytes:,} B) and {export.header.name}"
     )
-    if find_compiler() is None:
+    if compiler is None:
         said += ";\nthere is no C compiler here to try them with (install gcc or clang, or set CC)"
         click.echo(said)
         return said
-    program = compile_c(export)
+    program = compile_c(export, compiler=compiler)
     start = time.perf_counter()
-    rows = np.concatenate([program.run(x[None])[0] for x in problem.x_test])
+    try:
+        rows = np.concatenate([program.run(x[None])[0] for x in problem.x_test])
+    finally:
+        with contextlib.suppress(OSError):  # it was only for trying; some systems hold loaded files
+            program.library.unlink()
     each = (time.perf_counter() - start) / len(rows)
-    with contextlib.suppress(OSError):  # it was only for trying; some systems hold loaded files
-        program.library.unlink()
     equal = int((rows.argmax(axis=1) == logits.argmax(axis=1)).sum())
     said += (
         f",\ncompiled with {Path(program.command[0]).name}: {equal} of {len(rows)} predictions "

@@ -107,7 +107,14 @@ class MissingExtraError(PellucidError, ImportError):
     """An optional dependency that is not installed."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A `did you mean ...?` hint for an unknown name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
+def did_you_mean(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """A `did you mean ...?` hint for an unknown name, or an empty string.
+
+    Args:
+        name: what was given.
+        known: names there are.
+        prefix: what all names begin with; the rest is compared.
+    """
+    rests = [k.removeprefix(prefix) for k in known]
+    close = difflib.get_close_matches(name.removeprefix(prefix), rests, n=1)
+    return f"did you mean {prefix + close[0]!r}?" if close else ""

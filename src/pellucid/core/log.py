@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from pellucid.core.config import CONFIG
+from pellucid.core.config import current_config
+from pellucid.core.errors import ArgumentError
 
 
 def get_logger(layer: str) -> logging.Logger:
@@ -14,6 +15,16 @@ def get_logger(layer: str) -> logging.Logger:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
         root.addHandler(handler)
-        root.setLevel(CONFIG.log.upper())
+        root.setLevel(_level())
         root.propagate = False
     return root.getChild(layer)
+
+
+def _level() -> str:
+    """The configured level. Loggers are made when modules are imported, where settings that do not
+    fit are not yet reported: whoever first needs one does that.
+    """
+    try:
+        return current_config().log.upper()
+    except ArgumentError:
+        return "WARNING"

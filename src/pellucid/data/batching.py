@@ -6,21 +6,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.errors import ShapeError
+from pellucid.data.checks import as_rows, share, whole_number
 from pellucid.tensor.tensor import Tensor
 
 Array = NDArray[Any]
+Data = ArrayLike | Tensor
 
 
-def _check_lengths(op: str, x: Array, y: Array) -> None:
-    if len(x) != len(y):
-        raise ShapeError(op, "x and y must be as long", operands={"x": x.shape, "y": y.shape})
+def _pairs(op: str, x: Data, y: Data) -> tuple[Array, Array]:
+    """Both as arrays, of equal length."""
+    left, right = as_rows(op, "x", x), as_rows(op, "y", y)
+    if len(left) != len(right):
+        operands: dict[str, object] = {"x": left.shape, "y": right.shape}
+        raise ShapeError(op, "x and y must be as long", operands=operands)
+    return left, right
 
 
 def train_test_split(
-    x: Array, y: Array, test_share: float = 0.2, seed: int = 0
+    x: Data, y: Data, test_share: float = 0.2, seed: int = 0
 ) -> tuple[Array, Array, Array, Array]:
     """Two parts in random order, each class divided in the same proportion.
 
@@ -35,34 +41,30 @@ def train_test_split(
 
     Raises:
         ShapeError: `x` and `y` are not as long.
-        ArgumentError: `test_share` is not in (0, 1).
+        ArgumentError: `test_share` is not in (0, 1), `seed` is negative, or `x` or `y` has no rows.
     """
-    _check_lengths("train_test_split", x, y)
-    if not 0.0 < test_share < 1.0:
-        operands: dict[str, object] = {"test_share": test_share}
-        raise ArgumentError("train_test_split", "test_share must be in (0, 1)", operands=operands)
-    rng = np.random.default_rng(seed)
-    test = np.zeros(len(y), np.bool_)
-    for label in np.unique(y):
-        members = rng.permutation(np.flatnonzero(y == label))
+    rows, labels = _pairs("train_test_split", x, y)
+    test_share = share("train_test_split", "test_share", test_share)
+    rng = np.random.default_rng(whole_number("train_test_split", "seed", seed, 0))
+    test = np.zeros(len(labels), np.bool_)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
         test[members[: round(len(members) * test_share)]] = True
-    order = rng.permutation(len(y))
+    order = rng.permutation(len(labels))
     train_rows, test_rows = order[~test[order]], order[test[order]]
-    return x[train_rows], y[train_rows], x[test_rows], y[test_rows]
+    return rows[train_rows], labels[train_rows], rows[test_rows], labels[test_rows]
 
 
 class Batches:
     """Data in batches; each pass over it is an epoch, shuffled anew. Made by `batches`."""
 
     def __init__(
-        self, x: Array, y: Array, batch_size: int, *, shuffle: bool, seed: int, drop_last: bool
+        self, x: Data, y: Data, batch_size: int, *, shuffle: bool, seed: int, drop_last: bool
     ) -> None:
-        _check_lengths("batches", x, y)
-        if batch_size < 1:
-            operands: dict[str, object] = {"batch_size": batch_size}
-            raise ArgumentError("batches", "batch_size must be at least 1", operands=operands)
-        self.x, self.y, self.batch_size = x, y, batch_size
-        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        self.x, self.y = _pairs("batches", x, y)
+        self.batch_size = whole_number("batches", "batch_size", batch_size, 1)
+        self.seed = whole_number("batches", "seed", seed, 0)
+        self.shuffle, self.drop_last = shuffle, drop_last
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -80,8 +82,8 @@ class Batches:
 
 
 def batches(  # what a loader is told, keyword-only
-    x: Array,
-    y: Array,
+    x: Data,
+    y: Data,
     batch_size: int,
     *,
     shuffle: bool = False,
@@ -91,8 +93,8 @@ def batches(  # what a loader is told, keyword-only
     """An iterable of `(x, y)` batches as tensors.
 
     Args:
-        x: `[n, ...]`.
-        y: `[n, ...]`.
+        x: `[n, ...]`; an array, a tensor or nested lists.
+        y: `[n, ...]`; likewise.
         batch_size: rows per batch; the last batch may have fewer.
         shuffle: another order in every epoch.
         seed: of the orders; equal seeds give equal epochs.
@@ -100,6 +102,7 @@ def batches(  # what a loader is told, keyword-only
 
     Raises:
         ShapeError: `x` and `y` are not as long.
-        ArgumentError: `batch_size` is less than 1.
+        ArgumentError: `batch_size` is less than 1, `seed` is negative, one of them is no integer,
+            or `x` or `y` has no rows.
     """
     return Batches(x, y, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
 from importlib.resources import files
 from pathlib import Path
@@ -69,9 +70,10 @@ def read_idx(path: str | Path) -> Array:
     if len(data) < 4 or data[:2] != b"\x00\x00" or data[2] not in _IDX_DTYPES:
         raise ArgumentError("read_idx", f"{path} is not an idx file")
     rank, dtype = data[3], np.dtype(_IDX_DTYPES[data[2]])
-    shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(rank))
-    body = data[4 + 4 * rank :]
-    if len(body) != int(np.prod(shape)) * dtype.itemsize:
+    start = 4 + 4 * rank
+    shape = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4))
+    body = data[start:]
+    if len(data) < start or len(body) != math.prod(shape) * dtype.itemsize:
         operands: dict[str, object] = {"shape": shape, "bytes": len(body)}
         raise ArgumentError("read_idx", f"{path} is cut off or too long", operands=operands)
     return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="))
@@ -79,7 +81,7 @@ def read_idx(path: str | Path) -> Array:
 
 def _find(folder: Path, stem: str) -> Path:
     for name in (f"{stem}.gz", stem, stem.replace("-idx", ".idx")):
-        if (folder / name).exists():
+        if (folder / name).is_file():
             return folder / name
     raise ArgumentError(
         "load_mnist", f"{folder} has no {stem}.gz", fix="download the four MNIST files into it"
@@ -93,17 +95,35 @@ def load_mnist(path: str | Path) -> tuple[Labelled, Labelled]:
         Training and test data: `x` `[60000 | 10000, 1, 28, 28]` float32 in [0, 1], `y` int64.
 
     Raises:
-        ArgumentError: a file is missing or damaged.
+        ArgumentError: a file is missing or damaged, or does not hold what its name says.
     """
     folder = Path(path)
     return _mnist_part(folder, "train"), _mnist_part(folder, "t10k")
 
 
 def _mnist_part(folder: Path, part: str) -> Labelled:
-    images = read_idx(_find(folder, f"{part}-images-idx3-ubyte"))
-    labels = read_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
+    images = _mnist_file(_find(folder, f"{part}-images-idx3-ubyte"), (28, 28), 255)
+    path = _find(folder, f"{part}-labels-idx1-ubyte")
+    labels = _mnist_file(path, (), 9)
     if len(images) != len(labels):
+        rule = f"{path} must have a label for each image of its part"
         operands: dict[str, object] = {"images": len(images), "labels": len(labels)}
-        raise ArgumentError("load_mnist", "images and labels must be as many", operands=operands)
+        raise ArgumentError("load_mnist", rule, operands=operands)
     x = images[:, None].astype(np.float32) / np.float32(255)
     return Labelled(x, labels.astype(np.int64))
+
+
+def _mnist_file(path: Path, shape: tuple[int, ...], most: int) -> Array:
+    """The file's entries, each of `shape` and with numbers up to `most`."""
+    array = read_idx(path)
+    wanted = " x ".join(["n", *map(str, shape)])
+    if array.dtype != np.uint8 or array.ndim != 1 + len(shape) or array.shape[1:] != shape:
+        operands: dict[str, object] = {"shape": array.shape, "dtype": array.dtype}
+        rule = f"{path} must hold {wanted} unsigned bytes"
+        raise ArgumentError("load_mnist", rule, operands=operands)
+    if not len(array):
+        raise ArgumentError("load_mnist", f"{path} is empty")
+    if array.max() > most:
+        operands = {"largest": array.max()}
+        raise ArgumentError("load_mnist", f"{path} must hold 0 to {most}", operands=operands)
+    return array

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.core.errors import ArgumentError
+from pellucid.data.checks import share, whole_number
 from pellucid.tensor.tensor import Tensor
 
 
@@ -27,11 +28,11 @@ class CharDataset:
     def __init__(self, text: str, context: int, vocabulary: str | None = None) -> None:
         self.vocabulary = "".join(sorted(set(text))) if vocabulary is None else vocabulary
         self._numbers = {c: i for i, c in enumerate(self.vocabulary)}
-        self.context = context
+        self.context = whole_number("CharDataset", "context", context, 1)
         self.tokens = self.encode(text)
-        if context < 1 or len(self.tokens) <= context:
+        if len(self.tokens) <= context:
             operands: dict[str, object] = {"text": len(self.tokens), "context": context}
-            rule = "the text must be longer than the context, and that at least 1"
+            rule = "the text must be longer than the context"
             raise ArgumentError("CharDataset", rule, operands=operands)
 
     def __len__(self) -> int:
@@ -59,9 +60,9 @@ class CharDataset:
         """The first part and the rest, of one vocabulary.
 
         Raises:
-            ArgumentError: a part would not be longer than the context.
+            ArgumentError: `test_share` is not in (0, 1), or a part not longer than the context.
         """
-        cut = round(len(self.tokens) * (1 - test_share))
+        cut = round(len(self.tokens) * (1 - share("CharDataset.split", "test_share", test_share)))
         parts = (self.decode(self.tokens[:cut]), self.decode(self.tokens[cut:]))
         train, test = (CharDataset(part, self.context, self.vocabulary) for part in parts)
         return train, test
@@ -72,7 +73,11 @@ class CharDataset:
         Args:
             batch_size: windows.
             rng: where random numbers come from.
+
+        Raises:
+            ArgumentError: `batch_size` is less than 1, or no integer.
         """
-        starts = rng.integers(0, len(self), batch_size)
+        count = whole_number("CharDataset.sample", "batch_size", batch_size, 1)
+        starts = rng.integers(0, len(self), count)
         rows = starts[:, None] + np.arange(self.context)
         return Tensor(self.tokens[rows]), Tensor(self.tokens[rows + 1])

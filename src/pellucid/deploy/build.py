@@ -6,6 +6,7 @@ elsewhere one compiles the two files like any others.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -24,10 +25,12 @@ from numpy.typing import NDArray
 
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import ArgumentError, CompileError, DTypeError, ShapeError
-from pellucid.deploy.export import CExport
+from pellucid.core.log import get_logger
+from pellucid.deploy.export import CExport, digest_of
 from pellucid.deploy.text import Port
 from pellucid.tensor.tensor import Tensor
 
+LOG = get_logger("deploy.build")
 COMPILERS = ("cc", "gcc", "clang")
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 
@@ -37,11 +40,31 @@ def find_compiler() -> str | None:
 
     Returns:
         A command (with arguments, if `$CC` has some), or None where there is none.
+
+    Raises:
+        ArgumentError: `$CC` has a quote without its other one.
     """
     chosen = os.environ.get("CC", "").strip()
-    if chosen and shutil.which(shlex.split(chosen)[0]):
+    if chosen and shutil.which(_words("find_compiler", "$CC", chosen)[0]):
         return chosen
-    return next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    found = next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    if chosen:
+        instead = f"taking {found}" if found else f"and there is no {', '.join(COMPILERS)}"
+        LOG.warning("$CC is %r, which is not there; %s", chosen, instead)
+    return found
+
+
+def _words(op: str, name: str, command: str) -> list[str]:
+    """The program and its arguments."""
+    try:
+        words = shlex.split(command, posix=sys.platform != "win32")
+    except ValueError as error:
+        words, rule = [], f"{name} cannot be split into words ({error})"
+    else:
+        rule = f"{name} has no program"
+    if not words:
+        raise ArgumentError(op, rule, operands={name: repr(command)})
+    return words
 
 
 class CProgram:
@@ -56,7 +79,8 @@ class CProgram:
 
     def __init__(self, export: CExport, library: Path, command: Sequence[str]) -> None:
         self.export, self.library, self.command = export, library, tuple(command)
-        self._run = getattr(ctypes.CDLL(str(library)), f"{export.name}_run")
+        # a name without a folder would be looked for where the system keeps its libraries
+        self._run = getattr(ctypes.CDLL(str(library.resolve())), f"{export.name}_run")
         count = len(export.inputs) + len(export.outputs)
         self._run.argtypes, self._run.restype = [ctypes.c_void_p] * count, ctypes.c_int
         self._lock = threading.Lock()
@@ -113,9 +137,11 @@ def compile_c(
         flags: options for it, besides those that a shared library takes.
 
     Raises:
-        CompileError: there is no compiler, or it fails; with what it said.
+        ArgumentError: the files are not the ones that were exported, or the compiler is no command.
+        CompileError: there is no compiler, or it fails; with what it said. Or what it made
+            cannot be loaded.
     """
-    command = compiler or find_compiler()
+    command = find_compiler() if compiler is None else compiler
     if command is None:
         raise CompileError(
             "compile_c", f"there is no C compiler: $CC is not set, and none of "
@@ -124,18 +150,40 @@ def compile_c(
             "xcode-select --install, Windows: MSYS2's mingw-w64-gcc), or set CC",
         )  # fmt: skip
     position_independent = () if sys.platform == "win32" else ("-fPIC",)
-    head = [*shlex.split(command, posix=sys.platform != "win32"), "-std=c99", *flags]
+    head = [*_words("compile_c", "compiler", command), "-std=c99", *flags]
     head += ["-shared", *position_independent]
-    data = "\n".join(head).encode() + export.source.read_bytes() + export.header.read_bytes()
+    _check_files(export)
     # another name for another program: a loaded library is never replaced, only joined
-    digest = hashlib.sha256(data).hexdigest()[:12]
+    digest = hashlib.sha256("\n".join([*head, export.digest]).encode()).hexdigest()[:12]
     library = export.source.with_name(f"{export.name}_{digest}{_SUFFIX}")
-    run = _build(head, export.source, library)
-    return CProgram(export, library, run)
+    run = _build(head, export, library)
+    try:
+        return CProgram(export, library, run)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            library.unlink()
+        raise CompileError("compile_c", f"{library} cannot be loaded ({error})") from None
 
 
-def _build(head: Sequence[str], source: Path, library: Path) -> list[str]:
+def _check_files(export: CExport) -> None:
+    """The files must be this export's: with others, arrays would not fit what the program takes."""
+    try:
+        found = digest_of(export.source.read_bytes(), export.header.read_bytes())
+    except OSError as error:
+        raise _changed(export, f"cannot be read ({error.strerror or error})") from None
+    if found != export.digest:
+        raise _changed(export, "were changed or exported again since this export was made")
+
+
+def _changed(export: CExport, what: str) -> ArgumentError:
+    rule = f"{export.source} and {export.header.name} {what}"
+    fix = "use what the last export_c returned, or give each export a name or folder of its own"
+    return ArgumentError("compile_c", rule, fix=fix)
+
+
+def _build(head: Sequence[str], export: CExport, library: Path) -> list[str]:
     """Compile to a temporary file, then move it into place."""
+    source = export.source
     with tempfile.TemporaryDirectory(dir=source.parent, prefix=".build-") as folder:
         made = Path(folder) / library.name
         command = [*head, str(source), "-o", str(made), "-lm"]
@@ -145,6 +193,7 @@ def _build(head: Sequence[str], source: Path, library: Path) -> list[str]:
             raise _failed(command, str(error)) from None
         if done.returncode:
             raise _failed(command, (done.stderr or done.stdout).strip()[-4000:])
+        _check_files(export)  # nor were they while the compiler read them
         if not library.exists():
             made.replace(library)
     return [*head, str(source), "-o", str(library), "-lm"]

@@ -6,6 +6,7 @@ that says what is in them. Does not compile: that is `build.py`'s.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from pellucid.deploy.freeze import freeze
 from pellucid.deploy.layout import identifier, lay_out
 from pellucid.deploy.text import C_WORDS, Port, header_text, ports, source_text
 from pellucid.runtime.memory_plan import MemoryPlan
+
+_LONGEST = 100  # letters of a name; file systems take 255 bytes with what is added
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +36,7 @@ class CExport:
         arena_bytes: the static memory for intermediate results.
         kernels: distinct functions that compute.
         calls: how often they are called in one run.
+        digest: of the two files' text; a later export to the same name has another.
         memory: where every intermediate result lives in the arena, and when.
     """
 
@@ -45,6 +49,7 @@ class CExport:
     arena_bytes: int
     kernels: int
     calls: int
+    digest: str = field(repr=False)
     memory: MemoryPlan = field(repr=False)
 
     @property
@@ -78,8 +83,8 @@ def export_c(
         Paths, types and sizes.
 
     Raises:
-        ArgumentError: `name` is no C identifier, `folder` cannot be written, an argument or result
-            is empty or no tensor, or the function writes state.
+        ArgumentError: `name` is no C identifier or too long, `folder` cannot be written, an
+            argument or result is empty or no tensor, or the function writes state.
         DTypeError: float16, bfloat16 or float8, which C99 does not have, with the line it is on.
         TraceError: the function cannot be recorded (see `jit`).
         LoweringError: an operator has no form as loops.
@@ -92,12 +97,11 @@ def export_c(
     inputs = ports(frozen.inputs, [v.type for v in frozen.graph.inputs], taken)
     outputs = ports(frozen.outputs, [v.type for v in frozen.graph.outputs], taken)
     source, header = target / f"{name}.c", target / f"{name}.h"
-    _write_all(
-        {
-            header: header_text(name, inputs, outputs, layout),
-            source: source_text(name, inputs, outputs, layout),
-        }
-    )
+    texts = {
+        source: source_text(name, inputs, outputs, layout),
+        header: header_text(name, inputs, outputs, layout),
+    }
+    _write_all(texts)
     return CExport(
         name=name,
         source=source,
@@ -108,12 +112,21 @@ def export_c(
         arena_bytes=layout.plan.peak,
         kernels=len(layout.kernels),
         calls=len(layout.calls),
+        digest=digest_of(*(text.encode() for text in texts.values())),
         memory=layout.plan,
     )
 
 
+def digest_of(source: bytes, header: bytes) -> str:
+    """What tells one export's two files from another's."""
+    return hashlib.sha256(hashlib.sha256(source).digest() + header).hexdigest()
+
+
 def _check_name(name: str) -> None:
     good = isinstance(name, str) and name.isidentifier() and identifier(name) == name
+    if good and len(name) > _LONGEST:
+        rule = f"name must have at most {_LONGEST} characters: files are named after it"
+        raise ArgumentError("export_c", rule, operands={"length": len(name)})
     if not good or name in C_WORDS:
         raise ArgumentError(
             "export_c", "name must be a C identifier, and no word of C or C++",

@@ -4,7 +4,8 @@ Enters: a key (a hexadecimal digest of everything the bytes depend on) and bytes
 bytes, or None. What is stored, and what goes into the key, is the caller's business.
 
 A file is written beside its place and moved there in one step, so neither a second process nor an
-interrupt ever sees half of one; a checksum catches what the file system damaged afterwards. Losing
+interrupt ever sees half of one; a checksum of key and bytes catches what was damaged or copied to
+another key's place afterwards. Losing
 an entry only costs a compilation, so trouble with the disk is reported once and then ignored.
 """
 
@@ -20,7 +21,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.core.config import CONFIG, Config
+from pellucid.core.config import Config, current_config
 from pellucid.core.errors import ArgumentError
 from pellucid.core.files import write_atomically
 from pellucid.core.log import get_logger
@@ -28,7 +29,7 @@ from pellucid.core.log import get_logger
 LOG = get_logger("runtime.cache")
 DISK_LIMIT_BYTES = 1 << 30
 MEMORY_LIMIT_BYTES = 64 << 20
-_MAGIC = b"pellucid1\n"
+_MAGIC = b"pellucid2\n"
 _HEAD = len(_MAGIC) + 32
 _KEY = re.compile(r"[0-9a-f]{16,128}")
 _SHRINK_TO = 0.8  # of the limit, so that eviction is rare
@@ -79,7 +80,7 @@ class DiskStore:
             self._give_up(error)
             return None
         payload = data[_HEAD:]
-        if data[:_HEAD] != _MAGIC + hashlib.sha256(payload).digest():
+        if data[:_HEAD] != _head(key, payload):
             LOG.warning("%s is damaged; compiling again", path)
             _remove(path)
             return None
@@ -94,17 +95,18 @@ class DiskStore:
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, _MAGIC + hashlib.sha256(data).digest() + data)
+            write_atomically(path, _head(key, data) + data)
         except OSError as error:
             self._give_up(error)
             return
         self._grow(_HEAD + len(data))
 
     def info(self) -> CacheInfo:
-        """Count what is there."""
+        """Count what is there, and see whether the folder can be written."""
+        usable = self.usable and _can_be_written(self.folder)
         files = self._files()
         total = sum(size for _, size, _ in files)
-        return CacheInfo(self.folder, len(files), total, self.limit_bytes, self.usable)
+        return CacheInfo(self.folder, len(files), total, self.limit_bytes, usable)
 
     def clear(self) -> int:
         """Remove all entries; returns how many."""
@@ -188,14 +190,25 @@ class Cache:
                 self._nbytes -= len(oldest)
 
 
-def open_cache(config: Config = CONFIG) -> Cache:
+def open_cache(config: Config | None = None) -> Cache:
     """The cache for `config`: one per folder, so that programs share what they compile."""
+    config = config or current_config()
     return _open(config.cache_dir / "programs" if config.cache else None)
 
 
 @functools.cache
 def _open(folder: Path | None) -> Cache:
     return Cache(DiskStore(folder) if folder else None)
+
+
+def _head(key: str, data: bytes) -> bytes:
+    return _MAGIC + hashlib.sha256(key.encode() + b"\n" + data).digest()
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether files can be made in the folder, itself made first if need be."""
+    there = next((p for p in (folder, *folder.parents) if os.path.exists(p)), Path())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _remove(path: Path) -> None:

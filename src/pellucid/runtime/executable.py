@@ -29,7 +29,7 @@ from pellucid.runtime.buffer import array_maker, data_pointer, default_allocator
 from pellucid.runtime.cache import Cache, open_cache
 from pellucid.runtime.dump import dump_program
 from pellucid.runtime.native import PARALLEL_FOR, Library, link, pool_library
-from pellucid.runtime.pool import MAX_THREADS, start_pool
+from pellucid.runtime.pool import max_threads, start_pool
 from pellucid.runtime.program import Port, Program, make_program
 
 LOG = get_logger("runtime.executable")
@@ -231,13 +231,13 @@ def load_program(compiled: Compiled, cache: Cache) -> tuple[Program, bool]:
     Raises:
         CompileError: a pass or a kernel failed.
     """
-    key = hashlib.sha256(f"{compiled.key} {MAX_THREADS} threads".encode()).hexdigest()
+    key = hashlib.sha256(f"{compiled.key} {max_threads()} threads".encode()).hexdigest()
     if compiled.config.dump:
         dump_program(compiled, compiled.config.dump)
     stored = cache.get(key)
     if stored is not None:
         return Program.from_bytes(stored), True
-    program = make_program(compiled, MAX_THREADS, cache)
+    program = make_program(compiled, max_threads(), cache)
     LOG.debug("%s: compiled, seconds by stage %s", program.name, compiled.seconds)
     if sum(a.nbytes for a in program.constants.values()) <= STORED_CONSTANT_BYTES:
         cache.put(key, program.to_bytes())

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pellucid.codegen.llvm import compile_ir, render_kernel
 from pellucid.compile import this_machine
-from pellucid.core.config import CONFIG, Config
+from pellucid.core.config import Config, current_config
 from pellucid.core.dtype import float32
 from pellucid.core.files import write_atomically
 from pellucid.core.log import get_logger
@@ -113,8 +113,9 @@ class MachineLimits:
         return "\n".join(rows)
 
 
-def machine_limits(config: Config = CONFIG, *, again: bool = False) -> MachineLimits:
+def machine_limits(config: Config | None = None, *, again: bool = False) -> MachineLimits:
     """The limits from the cache folder, or measured now and kept there."""
+    config = config or current_config()
     known = None if again else known_limits(config)
     if known is not None:
         return known
@@ -129,11 +130,12 @@ def machine_limits(config: Config = CONFIG, *, again: bool = False) -> MachineLi
     return limits
 
 
-def known_limits(config: Config = CONFIG) -> MachineLimits | None:
+def known_limits(config: Config | None = None) -> MachineLimits | None:
     """The limits from the cache folder; None if they were never measured, or are damaged."""
+    config = config or current_config()
     try:
         read = json.loads(_path(config).read_bytes())
-        return _from_json(read)
+        return _plausible(_from_json(read))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -329,6 +331,27 @@ def _from_json(read: dict[str, Any]) -> MachineLimits:
     for name in ("read", "copy"):
         read[name] = {level: _by_threads(speeds) for level, speeds in read[name].items()}
     return MachineLimits(**read)
+
+
+def _plausible(limits: MachineLimits) -> MachineLimits:
+    """The limits, if a machine could have them and all figures are there.
+
+    Raises:
+        ValueError: they are not what was measured.
+    """
+    speeds = [limits.flops, *limits.read.values(), *limits.copy.values()]
+    times = [*limits.latency_ns.values(), limits.fork_join_ns, limits.wake_ns, limits.seconds]
+    levels = {name for name, _ in _levels(this_machine(), 1)}
+    complete = (
+        set(limits.read) == set(limits.copy) == set(limits.latency_ns) == levels
+        and all(set(by_threads) == {1, limits.threads} for by_threads in speeds)
+    )  # fmt: skip
+    possible = all(1e6 < f < 1e18 for by_threads in speeds for f in by_threads.values()) and all(
+        0 <= t < 1e9 for t in times
+    )
+    if not complete or not possible:
+        raise ValueError("it has figures that no machine has, or not all of them")
+    return limits
 
 
 def _by_threads(figures: Mapping[str, float]) -> dict[int, float]:

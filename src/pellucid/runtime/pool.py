@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import os
 import threading
 
-from pellucid.core.config import CONFIG, usable_cores
+import numpy as np
+
+from pellucid.core.config import MOST_THREADS, current_config, usable_cores
 from pellucid.core.errors import ArgumentError
 from pellucid.runtime.native import POOL_START, POOL_STOP, pool_library
 
-MAX_THREADS = max(CONFIG.threads, usable_cores())
-"""The most threads the pool can have; programs hold scratch memory for so many."""
+
+@functools.cache
+def max_threads() -> int:
+    """The most threads the pool can have; programs hold scratch memory for so many."""
+    return max(current_config().threads, usable_cores())
 
 
 class _Pool:
     """How many threads are wanted, and whether they have been started in this process."""
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self) -> None:
+        self.wanted: int | None = None  # the configuration's number, until another is set
         self.started = False
         self.lock = threading.Lock()
+
+    @property
+    def threads(self) -> int:
+        return current_config().threads if self.wanted is None else self.wanted
 
     def start(self) -> None:
         with self.lock:
@@ -35,7 +45,7 @@ class _Pool:
 
     def resize(self, threads: int) -> None:
         with self.lock:
-            self.threads = threads
+            self.wanted = threads
             if self.started:
                 self._resize()
 
@@ -56,7 +66,7 @@ class _Pool:
         self.started = True
 
 
-_POOL = _Pool(CONFIG.threads)
+_POOL = _Pool()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_POOL.forget)
 atexit.register(_POOL.stop)
@@ -81,13 +91,15 @@ def set_num_threads(threads: int) -> None:
     """Set how many threads parallel loops use, the caller included.
 
     Raises:
-        ArgumentError: not between 1 and `MAX_THREADS`.
+        ArgumentError: not an integer between 1 and `max_threads()`.
     """
-    if not 1 <= threads <= MAX_THREADS:
+    most = max_threads()
+    if not isinstance(threads, (int, np.integer)) or not 1 <= threads <= most:
+        more = f"set PELLUCID_THREADS before the start to allow more, up to {MOST_THREADS}"
         raise ArgumentError(
             "set_num_threads",
-            f"threads must be between 1 and {MAX_THREADS}",
-            operands={"threads": threads},
-            fix="set PELLUCID_THREADS before the start to allow more",
+            f"threads must be an integer between 1 and {most}",
+            operands={"threads": repr(threads)},
+            fix=more if most < MOST_THREADS else "",
         )
-    _POOL.resize(threads)
+    _POOL.resize(int(threads))

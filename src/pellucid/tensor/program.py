@@ -16,7 +16,7 @@ import numpy as np
 
 from pellucid.autodiff.reverse import vjp_graph
 from pellucid.compile import compile_graph
-from pellucid.core.config import CONFIG
+from pellucid.core.config import current_config
 from pellucid.core.errors import CompileError, LoweringError
 from pellucid.core.log import get_logger
 from pellucid.graph.ir import Graph
@@ -109,7 +109,7 @@ def _calls_worth_interpreting(graph: Graph) -> float:
     cost = graph_cost(graph)
     if not cost.flops and not cost.bytes:
         return math.inf
-    if cost.bytes >= CONFIG.eager_compile_bytes:
+    if cost.bytes >= current_config().eager_compile_bytes:
         return 0
     call_ns = _NODE_NS * len(graph.nodes) + _BYTE_NS * cost.bytes + _FLOP_NS * cost.flops
     return _COMPILE_NS // call_ns
