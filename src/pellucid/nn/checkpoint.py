@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pellucid.core.dtype import (
     DType,
+    as_dtype,
     bfloat16,
     bool_,
     float8_e4m3fn,
@@ -59,18 +60,42 @@ def save_tensors(
         metadata: text to keep beside them.
 
     Raises:
-        ArgumentError: `tensors` is no mapping.
+        ArgumentError: `tensors` is no mapping of names to arrays.
+        DTypeError: an array's type has no Pellucid twin.
     """
     if not isinstance(tensors, Mapping):
         raise ArgumentError(
             "save", "takes the file, then a mapping of names to tensors",
             operands={"tensors": type(tensors).__name__}, fix="use save(path, model.state_dict())",
         )  # fmt: skip
-    arrays = {
-        name: np.ascontiguousarray(t.numpy() if isinstance(t, Tensor) else t).reshape(t.shape)
-        for name, t in tensors.items()
-    }
+    arrays = {name: _to_save(name, value) for name, value in tensors.items()}
     write_atomically(path, safetensors.numpy.save(arrays, dict(metadata or {}) or None), flush=True)
+
+
+def _to_save(name: str, value: Any) -> Array:
+    if not isinstance(name, str) or name == "__metadata__":  # the format's own entry
+        rule = "a name must be a string, and not __metadata__"
+        raise ArgumentError("save", rule, operands={"name": repr(name)})
+    array = array_of("save", name, value)
+    as_dtype(array.dtype)  # refuses what could not be read again
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def array_of(op: str, name: str, value: Any) -> Array:
+    """The array in a tensor of ours or PyTorch's (bfloat16 as float32), or what NumPy has.
+
+    Raises:
+        ArgumentError: it is neither.
+    """
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if hasattr(value, "detach"):  # PyTorch's, which may want a gradient
+        value = value.detach()
+        value = value.float() if "bfloat16" in str(value.dtype) else value
+    if not hasattr(value, "__array__"):
+        operands: dict[str, object] = {name: type(value).__name__}
+        raise ArgumentError(op, "takes tensors and arrays", operands=operands)
+    return np.asarray(value)
 
 
 def load_tensors(path: str | Path) -> dict[str, Array]:

@@ -15,10 +15,6 @@ from pellucid.tensor.tensor import Tensor
 Size = int | tuple[int, int]
 
 
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size
-
-
 def _check_groups(layer: str, in_channels: int, out_channels: int, groups: int) -> None:
     if groups < 1 or in_channels % groups or out_channels % groups:
         operands: dict[str, object] = {
@@ -62,8 +58,8 @@ class Conv2d(Module):
     ) -> None:
         _check_groups("Conv2d", in_channels, out_channels, groups)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = _pair(kernel_size)
-        self.stride, self.dilation, self.groups = _pair(stride), _pair(dilation), groups
+        self.kernel_size = F.pair(kernel_size)
+        self.stride, self.dilation, self.groups = F.pair(stride), F.pair(dilation), groups
         self.padding = padding
         self.weight = empty_parameter(out_channels, in_channels // groups, *self.kernel_size)
         self.bias = empty_parameter(out_channels) if bias else None
@@ -114,9 +110,9 @@ class ConvTranspose2d(Module):
     ) -> None:
         _check_groups("ConvTranspose2d", in_channels, out_channels, groups)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = _pair(kernel_size)
-        self.stride, self.dilation, self.groups = _pair(stride), _pair(dilation), groups
-        self.padding, self.output_padding = _pair(padding), _pair(output_padding)
+        self.kernel_size = F.pair(kernel_size)
+        self.stride, self.dilation, self.groups = F.pair(stride), F.pair(dilation), groups
+        self.padding, self.output_padding = F.pair(padding), F.pair(output_padding)
         self.weight = empty_parameter(in_channels, out_channels // groups, *self.kernel_size)
         self.bias = empty_parameter(out_channels) if bias else None
         init.fan_in_uniform_(math.prod(self.weight.shape[1:]), self.weight, self.bias)

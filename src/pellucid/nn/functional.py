@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -53,8 +54,10 @@ def _check_numbers(
         raise IndexRangeError(op, f"{what} must be in [{least}, {end})", operands=operands)
 
 
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def pair(size: Size) -> tuple[int, int]:
+    """A size of both axes of an image, from one number or two."""
+    both = size if isinstance(size, Sequence) else (size, size)
+    return index(both[0]), index(both[1])
 
 
 # ---------------------------------------------------------------------------------------- layers
@@ -139,17 +142,17 @@ def conv2d(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
         ArgumentError: a parameter is out of range.
     """
     if isinstance(padding, str):
-        if padding not in ("same", "valid") or (padding == "same" and _pair(stride) != (1, 1)):
+        if padding not in ("same", "valid") or (padding == "same" and pair(stride) != (1, 1)):
             rule = "padding must be numbers, 'valid', or 'same' with stride 1"
             raise ArgumentError("conv2d", rule, operands={"padding": padding, "stride": stride})
         kernel = (weight.shape[2], weight.shape[3])
-        padding = _same_padding(kernel, _pair(dilation)) if padding == "same" else 0
-    how = {"stride": _pair(stride), "dilation": _pair(dilation), "groups": groups}
+        padding = _same_padding(kernel, pair(dilation)) if padding == "same" else 0
+    how = {"stride": pair(stride), "dilation": pair(dilation), "groups": groups}
     return call(_conv2d, x, weight, bias, padding=_frozen(padding), **how)
 
 
 def _frozen(size: Any) -> Any:
-    return size if isinstance(size, int) else tuple(_frozen(s) for s in size)
+    return tuple(map(_frozen, size)) if isinstance(size, Sequence) else index(size)
 
 
 def conv_transpose2d(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
@@ -164,20 +167,18 @@ def conv_transpose2d(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTor
 ) -> Tensor:
     """The transpose of `conv2d`, with kernels `[C, O / groups, kh, kw]`."""
     how = {"stride": stride, "padding": padding, "output_padding": output_padding}
-    sizes = {name: _pair(size) for name, size in how.items()}
-    return call(
-        _conv_transpose2d, x, weight, bias, groups=groups, dilation=_pair(dilation), **sizes
-    )
+    sizes = {name: pair(size) for name, size in how.items()}
+    return call(_conv_transpose2d, x, weight, bias, groups=groups, dilation=pair(dilation), **sizes)
 
 
 def max_pool2d(
     x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1
 ) -> Tensor:
     """The maximum of each window of the last two axes; `stride` is the window by default."""
-    step = _pair(kernel_size if stride is None else stride)
-    pads = _pair(padding)
+    step = pair(kernel_size if stride is None else stride)
+    pads = pair(padding)
     return call(
-        ops.max_pool2d, x, _pair(kernel_size), stride=step, padding=pads, dilation=_pair(dilation)
+        ops.max_pool2d, x, pair(kernel_size), stride=step, padding=pads, dilation=pair(dilation)
     )
 
 
@@ -189,9 +190,9 @@ def avg_pool2d(
     count_include_pad: bool = True,
 ) -> Tensor:
     """The mean of each window of the last two axes; `stride` is the window by default."""
-    step = _pair(kernel_size if stride is None else stride)
-    how = {"stride": step, "padding": _pair(padding), "count_include_pad": count_include_pad}
-    return call(ops.avg_pool2d, x, _pair(kernel_size), **how)
+    step = pair(kernel_size if stride is None else stride)
+    how = {"stride": step, "padding": pair(padding), "count_include_pad": count_include_pad}
+    return call(ops.avg_pool2d, x, pair(kernel_size), **how)
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: Size) -> Tensor:
@@ -201,7 +202,7 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Size) -> Tensor:
         ArgumentError: a size is less than 1.
         DTypeError: `x` holds integers or bools.
     """
-    sizes = _pair(output_size)
+    sizes = pair(output_size)
     if min(sizes) < 1:
         operands = {"output_size": output_size}
         raise ArgumentError("adaptive_avg_pool2d", "sizes must be at least 1", operands=operands)

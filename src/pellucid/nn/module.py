@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError, did_you_mean
-from pellucid.nn.checkpoint import Array, load_tensors, save_tensors
+from pellucid.nn.checkpoint import Array, array_of, load_tensors, save_tensors
 from pellucid.tensor.box import STATE
 from pellucid.tensor.guards import note_call, note_edit, note_read, watched
 from pellucid.tensor.tensor import Buffer, Parameter, Tensor
@@ -53,6 +51,9 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         _refuse_hidden(type(self).__name__, name, value)
+        if isinstance(value, Module) and any(m is self for m in value.modules()):
+            rule = f"{name} would contain the module that it is part of"
+            raise ArgumentError(type(self).__name__, rule, fix="keep it outside of the module")
         before = vars(self).get(name)
         if isinstance(before, Buffer) and value is not None and not isinstance(value, Buffer):
             raise ArgumentError(
@@ -203,6 +204,11 @@ class Module:
             ShapeError: a shape differs.
             DTypeError: a dtype is of another kind.
         """
+        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+            operands: dict[str, object] = {"it": type(state).__name__}
+            fix = "pass a state_dict(), or a dict of arrays"
+            rule = "a state dict has values by path"
+            raise ArgumentError("load_state_dict", rule, operands=operands, fix=fix)
         cells = dict(self._kept())
         missing = [name for name in cells if name not in state]
         unexpected = [name for name in state if name not in cells]
@@ -245,17 +251,21 @@ def _join(prefix: str, name: str) -> str:
 
 def _refuse_hidden(owner: str, name: str, value: Any) -> None:
     """A module inside a plain list would never be trained, and nobody would be told."""
-    if isinstance(value, dict):
-        inside: list[Any] = list(value.values())
-    else:
-        inside = list(value) if isinstance(value, (list, tuple)) else []
-    if any(isinstance(v, (Module, Parameter)) for v in inside):
+    if isinstance(value, (dict, list, tuple, set, frozenset)) and _holds_cells(value):
         wanted = "ModuleDict" if isinstance(value, dict) else "ModuleList or Sequential"
         raise ArgumentError(
             owner,
             f"{name} is a {type(value).__name__} of modules or parameters, which do not register",
             fix=f"use nn.{wanted}",
         )
+
+
+def _holds_cells(value: Any) -> bool:
+    if isinstance(value, dict):
+        return _holds_cells(tuple(value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(map(_holds_cells, value))
+    return isinstance(value, (Module, Parameter))
 
 
 def _name_cells(name: str, value: Any) -> None:
@@ -282,7 +292,7 @@ def _mismatch(
 
 def _fitting(name: str, cell: Buffer, value: Any) -> Array:
     """`value` as an array of the cell's type; floats convert to floats, integers to integers."""
-    array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+    array = array_of("load_state_dict", name, value)
     if array.shape != cell.shape:
         operands = {"the module's": cell.shape, "the state's": array.shape}
         raise ShapeError("load_state_dict", f"{name} has another shape", operands=operands)

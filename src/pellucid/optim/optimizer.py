@@ -20,6 +20,7 @@ from pellucid.tensor.tensor import Buffer, Parameter, Tensor, no_grad
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]] | Iterable[tuple[str, Parameter]]
 
 
+_CELLS = frozenset({"lr_cell", "step_cell", "lag_cells"})
 _DECIDES_STATE = frozenset({"momentum", "amsgrad", "centered"})
 
 
@@ -28,16 +29,21 @@ class ParamGroup:
 
     The learning rate lives in a cell, `lr_cell`; a jitted step depends on the other settings and is
     compiled again when one changes.
+
+    `step_cell` counts the group's steps. Parameters that had no gradient in some of them are
+    behind: `lag_cells` counts those steps, once for all parameters that were left out together.
     """
 
     params: list[Parameter]
     lr_cell: Buffer
     step_cell: Buffer
+    lag_cells: dict[frozenset[Parameter], Buffer]
 
     def __init__(self, params: list[Parameter], settings: Mapping[str, Any]) -> None:
         lr_cell = Buffer(np.array(settings["lr"], np.float64), name="lr")
-        step_cell = Buffer(np.array(0.0, np.float64), name="step")
+        step_cell = _counter("step")
         vars(self).update(settings, params=params, lr_cell=lr_cell, step_cell=step_cell)
+        vars(self)["lag_cells"] = {}
         del vars(self)["lr"]
 
     @property
@@ -57,11 +63,7 @@ class ParamGroup:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _DECIDES_STATE and bool(vars(self)[name]) != bool(value):
-            raise ArgumentError(
-                "optimizer",
-                f"{name} decides what state there is and cannot be switched on or off later",
-                fix="make a new optimizer",
-            )
+            raise _decides_state(name)
         object.__setattr__(self, name, value)
         note_edit()
 
@@ -70,9 +72,45 @@ class ParamGroup:
         note_read(self, name)
         return getattr(self, name)
 
+    def count_step(self) -> None:
+        """One step more, of all parameters that have a gradient."""
+        left_out = frozenset(p for p in self.setting("params") if p.grad is None)
+        if left_out:
+            cell = self._lag(left_out)
+            cell.assign_(cell + 1.0)
+        note_read(self, "lag_cells")
+        self.step_cell.assign_(self.step_cell + 1.0)
+
+    def step_of(self, p: Parameter) -> Tensor:
+        """How many steps a parameter has made, a float64 scalar."""
+        steps: Tensor = self.step_cell
+        for left_out, lag in self.lag_cells.items():
+            if p in left_out:
+                steps = steps - lag
+        return steps
+
+    def set_steps(self, steps: Mapping[Parameter, float]) -> None:
+        """Let each parameter have made so many steps."""
+        most = max(steps.values(), default=0.0)
+        self.step_cell.assign_(np.array(most))
+        behind: dict[float, set[Parameter]] = {}
+        for p, count in steps.items():
+            behind.setdefault(most - count, set()).add(p)
+        for cell in self.lag_cells.values():
+            cell.assign_(np.array(0.0))
+        for lag, left_out in behind.items():
+            if lag:
+                self._lag(frozenset(left_out)).assign_(np.array(lag))
+
+    def _lag(self, left_out: frozenset[Parameter]) -> Buffer:
+        if left_out not in self.lag_cells:
+            self.lag_cells[left_out] = _counter("lag")
+            note_edit()
+        return self.lag_cells[left_out]
+
     def keys(self) -> list[str]:
         """Names of the settings, `params` included."""
-        return ["lr", *(n for n in vars(self) if not n.endswith("_cell"))]
+        return ["lr", *(n for n in vars(self) if n not in _CELLS)]
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.keys():
@@ -164,7 +202,15 @@ class Optimizer:
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings out of range."""
-        for name in ("lr", "momentum", "weight_decay", "eps", "dampening", "lr_decay"):
+        for name in (
+            "lr",
+            "momentum",
+            "weight_decay",
+            "eps",
+            "dampening",
+            "lr_decay",
+            "initial_accumulator_value",
+        ):
             if name in settings and not settings[name] >= 0:
                 operands = {name: settings[name]}
                 raise ArgumentError(self._name, f"{name} must be >= 0", operands=operands)
@@ -187,7 +233,7 @@ class Optimizer:
                 chosen = [(p, g) for p in group.setting("params") if (g := p.grad) is not None]
                 if not chosen:
                     continue
-                group.step_cell.assign_(group.step_cell + 1.0)
+                group.count_step()
                 for p, grad in chosen:
                     value, *state = self.update(p, grad, group)
                     p.assign_(value)
@@ -213,7 +259,7 @@ class Optimizer:
         groups = []
         for i, group, p in self._numbered():
             cells = {n: Tensor(c.numpy()) for n, c in self.state[p].items()}
-            state[i] = {"step": Tensor(group.step_cell.numpy()), **cells}
+            state[i] = {"step": Tensor(group.step_of(p).numpy()), **cells}
         for group in self.param_groups:
             numbers = list(range(first, first + len(group.params)))
             first += len(numbers)
@@ -229,23 +275,48 @@ class Optimizer:
             ArgumentError: the groups or the names of the state differ.
             ShapeError: a shape differs.
         """
-        groups = state["param_groups"]
+        self._check_snapshot(state)
+        groups, states = state["param_groups"], state["state"]
         sizes = [len(g["params"]) for g in groups]
         if sizes != [len(g.params) for g in self.param_groups]:
             operands: dict[str, object] = {"parameters per group": sizes}
             raise ArgumentError(self._name, "the snapshot has other groups", operands=operands)
-        loaded = [
-            (p, self._fitting(i, p, state["state"].get(i, {}))) for i, _, p in self._numbered()
+        loaded = [(p, self._fitting(i, p, states.get(i, {}))) for i, _, p in self._numbered()]
+        settings = [
+            self._settings(group, given)
+            for group, given in zip(self.param_groups, groups, strict=True)
         ]
-        for group, given in zip(self.param_groups, groups, strict=True):
-            for name in group.keys():
-                if name in given and name != "params":
-                    group[name] = given[name]
-            steps = [state["state"].get(i, {}).get("step") for i in given["params"]]
-            group.step_cell.assign_(np.array(float(next((s for s in steps if s is not None), 0.0))))
+        steps = {p: _steps_made(states.get(i, {})) for i, _, p in self._numbered()}
+        for group, new in zip(self.param_groups, settings, strict=True):
+            for name, value in new.items():
+                group[name] = value
+            group.set_steps({p: steps[p] for p in group.params})
         for p, arrays in loaded:
             for name, array in arrays.items():
                 self.state[p][name].assign_(array)
+
+    def _check_snapshot(self, state: Any) -> None:
+        parts = isinstance(state, Mapping) and {"state", "param_groups"} <= set(state)
+        good = (
+            parts
+            and isinstance(state["state"], Mapping)
+            and isinstance(state["param_groups"], Sequence)
+            and all(isinstance(g, Mapping) and "params" in g for g in state["param_groups"])
+        )
+        if not good:
+            rule = "a snapshot has `state` by number and a list of `param_groups` with `params`"
+            operands: dict[str, object] = {"it": type(state).__name__}
+            raise ArgumentError(self._name, rule, operands=operands, fix="pass a state_dict()")
+
+    def _settings(self, group: ParamGroup, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A snapshot's settings for a group, checked; those that only others know are left out."""
+        new = {n: given[n] for n in group.keys() if n in given and n != "params"}
+        new = {n: tuple(v) if isinstance(v, list) else v for n, v in new.items()}
+        self.check({**{n: group[n] for n in group.keys()}, **new})
+        for name in _DECIDES_STATE & set(new):
+            if bool(group[name]) != bool(new[name]):
+                raise _decides_state(name)
+        return new
 
     def _fitting(self, i: int, p: Parameter, given: Mapping[str, Any]) -> dict[str, Tensor]:
         """The state for one parameter from a snapshot, checked; empty where there was none yet."""
@@ -272,3 +343,22 @@ class Optimizer:
 def _parameter(item: Any) -> Any:
     """A parameter, also out of a `(name, parameter)` pair."""
     return item[1] if isinstance(item, tuple) and len(item) == 2 else item
+
+
+def _counter(name: str) -> Buffer:
+    return Buffer(np.array(0.0, np.float64), name=name)
+
+
+def _decides_state(name: str) -> ArgumentError:
+    return ArgumentError(
+        "optimizer",
+        f"{name} decides what state there is and cannot be switched on or off later",
+        fix="make a new optimizer",
+    )
+
+
+def _steps_made(state: Mapping[str, Any]) -> float:
+    """The steps of a parameter from its part of a snapshot; PyTorch's SGD does not tell them, but
+    there is state only after the first.
+    """
+    return float(state["step"]) if "step" in state else float(bool(state))

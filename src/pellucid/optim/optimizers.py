@@ -73,7 +73,7 @@ class SGD(Optimizer):
         names = ("momentum", "dampening", "weight_decay", "nesterov", "maximize")
         settings = {n: group.setting(n) for n in names}
         state = self.state[p].values()
-        return apply(rules.sgd, p, grad, group.lr_cell, group.step_cell, *state, **settings)  # type: ignore[no-any-return]  # tensors
+        return apply(rules.sgd, p, grad, group.lr_cell, group.step_of(p), *state, **settings)  # type: ignore[no-any-return]  # tensors
 
 
 class _AdamBase(Optimizer):
@@ -82,6 +82,9 @@ class _AdamBase(Optimizer):
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings out of range."""
         super().check(settings)
+        if not isinstance(settings["betas"], Sequence) or len(settings["betas"]) != 2:
+            operands = {"betas": settings["betas"]}
+            raise ArgumentError(self._name, "betas must be two numbers", operands=operands)
         for i, beta in enumerate(settings["betas"]):
             _in_unit_range(self._name, f"betas[{i}]", beta)
 
@@ -95,7 +98,7 @@ class _AdamBase(Optimizer):
         settings = {n: group.setting(n) for n in ("betas", "eps", "weight_decay", "maximize")}
         state = self.state[p].values()
         return apply(  # type: ignore[no-any-return]  # tensors
-            rules.adam, p, grad, group.lr_cell, group.step_cell, *state,
+            rules.adam, p, grad, group.lr_cell, group.step_of(p), *state,
             decoupled=self.decoupled, **settings,
         )  # fmt: skip
 
@@ -128,8 +131,8 @@ class Adam(_AdamBase):
         maximize: bool = False,
     ) -> None:
         defaults = {
-            "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
-            "amsgrad": amsgrad, "maximize": maximize,
+            "lr": lr, "betas": tuple(betas) if isinstance(betas, list) else betas, "eps": eps,
+            "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize,
         }  # fmt: skip
         super().__init__(params, defaults)
 
@@ -245,7 +248,7 @@ class Adagrad(Optimizer):
         """`rules.adagrad`."""
         settings = {n: group.setting(n) for n in ("lr_decay", "eps", "weight_decay")}
         state = self.state[p].values()
-        return apply(rules.adagrad, p, grad, group.lr_cell, group.step_cell, *state, **settings)  # type: ignore[no-any-return]  # tensors
+        return apply(rules.adagrad, p, grad, group.lr_cell, group.step_of(p), *state, **settings)  # type: ignore[no-any-return]  # tensors
 
 
 class Adadelta(Optimizer):

@@ -214,6 +214,7 @@ class ReduceLROnPlateau:
         threshold: what counts as improvement, as a share of the best value.
         cooldown: steps after a reduction in which nothing is counted.
         min_lr: the lowest rate.
+        eps: a change of rate that is not larger is not made.
 
     Raises:
         ArgumentError: `factor` is not below 1, or `mode` is unknown.
@@ -228,6 +229,7 @@ class ReduceLROnPlateau:
         threshold: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
+        eps: float = 1e-8,
     ) -> None:
         if not 0 < factor < 1 or mode not in ("min", "max"):
             operands: dict[str, object] = {"factor": factor, "mode": repr(mode)}
@@ -235,7 +237,7 @@ class ReduceLROnPlateau:
             raise ArgumentError("ReduceLROnPlateau", rule, operands=operands)
         self.optimizer, self.mode, self.factor = optimizer, mode, factor
         self.patience, self.threshold = patience, threshold
-        self.cooldown, self.min_lr = cooldown, min_lr
+        self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps
         self.best = math.inf if mode == "min" else -math.inf
         self.bad_steps = self.resting = 0
 
@@ -251,7 +253,9 @@ class ReduceLROnPlateau:
             self.bad_steps = 0
         if self.bad_steps > self.patience:
             for group in self.optimizer.param_groups:
-                group.lr = max(group.lr * self.factor, self.min_lr)
+                lower = max(group.lr * self.factor, self.min_lr)
+                if group.lr - lower > self.eps:
+                    group.lr = lower
             self.resting, self.bad_steps = self.cooldown, 0
 
     def _better(self, value: float) -> bool:

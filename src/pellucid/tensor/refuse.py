@@ -30,7 +30,7 @@ def refusal(
     if not fn.__module__.startswith("pellucid."):
         return error
     if isinstance(error, PellucidError):
-        if not isinstance(error, TraceError):
+        if not isinstance(error, TraceError) and not fn.__name__.startswith("_"):
             error.rename(fn.__name__)
         return error
     try:
