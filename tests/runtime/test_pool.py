@@ -56,6 +56,40 @@ def test_numpy_integers_are_integers() -> None:
     assert type(pool.get_num_threads()) is int
 
 
+CROWDED = """
+import os, sys, time
+import numpy as np
+import pellucid as pl
+cores = set(map(int, sys.argv[1].split(",")))
+os.sched_setaffinity(0, cores)
+pl.set_num_threads(int(sys.argv[2]))
+rng = np.random.default_rng(0)
+a, b = (rng.standard_normal((300, 300), dtype=np.float32) for _ in range(2))
+multiply = pl.jit(pl.matmul)
+for i in range(40):
+    if i % 10 == 0:
+        time.sleep(0.02)  # the workers go to sleep
+    np.testing.assert_allclose(multiply(a, b).numpy(), a @ b, rtol=1e-3, atol=1e-3)
+threads = os.listdir("/proc/self/task")
+ours = [os.sched_getaffinity(int(t)) for t in threads]
+assert len(threads) >= min(int(sys.argv[2]), len(cores)), threads
+assert all(mask == cores for mask in ours), ours
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be placed here")
+@pytest.mark.parametrize("cores", ["one", "all"])
+def test_workers_that_step_aside_may_run_everywhere_again(cores: str) -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    chosen = ",".join(map(str, allowed[:1] if cores == "one" else allowed))
+    command = [sys.executable, "-c", CROWDED, chosen, str(pool.max_threads())]
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PELLUCID_THREADS": str(pool.max_threads())}
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os, sys, tempfile

@@ -14,9 +14,11 @@ Leaves a module that exports
 How a loop runs: the caller writes a ticket `epoch : 24 | chunks : 20 | next : 20` and bumps a
 generation counter. Threads claim chunks by compare-and-swap on the ticket, so a worker that wakes
 late finds nothing left and never holds up the caller, and one that saw an older loop cannot claim a
-chunk of a newer one. Idle workers spin for a few microseconds, then sleep on the generation in a
-futex. Only one loop uses the workers at a time: a loop inside a loop, or one from a second thread
-meanwhile, runs serially where it was called.
+chunk of a newer one. Idle workers spin for a while, then sleep on the generation in a futex. A
+worker that finds itself on the caller's CPU, where they could only take turns, moves to another:
+the system's load balancer would leave both there for tens of milliseconds. Only one loop uses the
+workers at a time: a loop inside a loop, or one from a second thread meanwhile, runs serially where
+it was called.
 
 After `fork` the child has no workers; loops still finish there, because the caller alone can claim
 every chunk, and `pellucid_pool_start` makes new ones. Where there is no futex (macOS, Windows,
@@ -28,7 +30,8 @@ from __future__ import annotations
 import platform
 
 MAX_WORKERS = 255
-_SPINS = 2000
+_IDLE_SPINS = 7000  # of a worker after a loop: some 200 us, the time between the loops of a program
+_SPINS = 2000  # of a caller for its workers
 # Chunks per thread: enough to even out threads of unequal speed, few enough to be cheap.
 _CHUNKS_PER_THREAD = 4
 
@@ -63,6 +66,7 @@ _STATE = """\
 @done = internal global i32 0, align 128
 @sleepers = internal global i32 0, align 128
 @caller_sleeps = internal global i32 0, align 128
+@caller_cpu = internal global i32 -1, align 128
 @busy = internal global i32 0, align 128
 @stopping = internal global i32 0, align 128
 @fn = internal global ptr null, align 128
@@ -77,6 +81,9 @@ declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_join(i64, ptr)
 declare i32 @getpid()
 declare i32 @sched_yield()
+declare i32 @sched_getcpu()
+declare i32 @sched_getaffinity(i32, i64, ptr)
+declare i32 @sched_setaffinity(i32, i64, ptr)
 declare i64 @syscall(i64, ...)
 """
 
@@ -124,12 +131,48 @@ none:
 
 ; Bumps the generation and wakes up to %most sleeping workers.
 define internal void @kick(i32 %most) nounwind {
+  %cpu = call i32 @sched_getcpu()
+  store atomic i32 %cpu, ptr @caller_cpu monotonic, align 4
   %g = atomicrmw add ptr @generation, i32 1 seq_cst
   %s = load atomic i32, ptr @sleepers seq_cst, align 4
   %nobody = icmp eq i32 %s, 0
   br i1 %nobody, label %out, label %wake
 wake:
   %w = call i64 (i64, ...) @syscall(i64 FUTEX, ptr @generation, i32 129, i32 %most, ptr null)
+  br label %out
+out:
+  ret void
+}
+"""
+
+_STEP_ASIDE = """\
+; Leaves the CPU that the caller of the loop is on, if this thread may run elsewhere.
+define internal void @step_aside() nounwind {
+entry:
+  %mask = alloca [128 x i8], align 8
+  %here = call i32 @sched_getcpu()
+  %theirs = load atomic i32, ptr @caller_cpu monotonic, align 4
+  %shared = icmp eq i32 %here, %theirs
+  %known = icmp ult i32 %here, 1024
+  %move = and i1 %shared, %known
+  br i1 %move, label %ask, label %out
+ask:
+  %got = call i32 @sched_getaffinity(i32 0, i64 128, ptr %mask)
+  %told = icmp sge i32 %got, 0
+  br i1 %told, label %leave, label %out
+leave:
+  %byte = lshr i32 %here, 3
+  %place = getelementptr i8, ptr %mask, i32 %byte
+  %within = and i32 %here, 7
+  %bit = shl i32 1, %within
+  %all = load i8, ptr %place
+  %bit8 = trunc i32 %bit to i8
+  %others = xor i8 %all, %bit8
+  store i8 %others, ptr %place
+  ; refused where this is the only CPU
+  %moved = call i32 @sched_setaffinity(i32 0, i64 128, ptr %mask)
+  store i8 %all, ptr %place
+  %free = call i32 @sched_setaffinity(i32 0, i64 128, ptr %mask)
   br label %out
 out:
   ret void
@@ -145,7 +188,10 @@ top:
   %g = load atomic i32, ptr @generation seq_cst, align 4
   %s = load atomic i32, ptr @stopping seq_cst, align 4
   %ending = icmp ne i32 %s, 0
-  br i1 %ending, label %out, label %work
+  br i1 %ending, label %out, label %place
+place:
+  call void @step_aside()
+  br label %work
 work:
   %did = call i1 @claim(i64 %thread)
   br i1 %did, label %work, label %spin
@@ -157,7 +203,7 @@ spin:
 relax:
   PAUSE
   %k1 = add i32 %k, 1
-  %more = icmp slt i32 %k1, SPINS
+  %more = icmp slt i32 %k1, IDLE_SPINS
   br i1 %more, label %spin, label %sleep
 sleep:
   %up = atomicrmw add ptr @sleepers, i32 1 seq_cst
@@ -357,9 +403,9 @@ def pool_ir(system: str | None = None, machine: str | None = None) -> str:
     if system != "Linux" or machine not in _FUTEX:
         return _PORTABLE
     pause, declared = _PAUSES[machine]
-    text = "\n".join((_STATE + declared + "\n", _CLAIM, _WORKER, _LOOP, _CONTROL))
+    text = "\n".join((_STATE + declared + "\n", _CLAIM, _STEP_ASIDE, _WORKER, _LOOP, _CONTROL))
     fills = {
-        "FUTEX": _FUTEX[machine], "PAUSE": pause, "SPINS": _SPINS,
+        "FUTEX": _FUTEX[machine], "PAUSE": pause, "IDLE_SPINS": _IDLE_SPINS, "SPINS": _SPINS,
         "CHUNKS": _CHUNKS_PER_THREAD, "MAX": MAX_WORKERS,
     }  # fmt: skip
     for word, value in fills.items():
