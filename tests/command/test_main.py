@@ -55,6 +55,7 @@ def _check_report(text: str) -> None:
     assert "$" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)  # all filled in
 
 
+@pytest.mark.slow
 def test_the_tour_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = _run("tour", "--model", "mlp", "--steps", "1", "--output", ".")
@@ -63,6 +64,7 @@ def test_the_tour_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert made == ["model.c", "model.h", "model.safetensors", "report.html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", ["mlp", *(pytest.param(m, marks=pytest.mark.slow) for m in ("cnn", "gpt"))]
 )
@@ -228,6 +230,7 @@ def test_cache_clear_empties_it(tmp_path: Path) -> None:
     assert ": 0 entries" in info.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for children")
 def test_ctrl_c_stops_the_tour_and_leaves_no_parts(tmp_path: Path) -> None:
     code = "from pellucid.command.main import main; main()"

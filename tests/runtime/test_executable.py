@@ -199,6 +199,7 @@ def in_process(folder: Path) -> str:
     return done.stdout.strip() + done.stderr.strip()
 
 
+@pytest.mark.slow
 def test_another_process_finds_it_and_mends_damage(tmp_path: Path) -> None:
     assert in_process(tmp_path) == "False 0.0"
     assert in_process(tmp_path) == "True 0.0"

@@ -82,6 +82,7 @@ def test_limits_are_kept_and_damage_is_mended(
     assert len(measured) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "spoilt"),
     [

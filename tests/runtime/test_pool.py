@@ -77,6 +77,7 @@ assert all(mask == cores for mask in ours), ours
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be placed here")
 @pytest.mark.parametrize("cores", ["one", "all"])
 def test_workers_that_step_aside_may_run_everywhere_again(cores: str) -> None:

@@ -383,6 +383,7 @@ def test_cache_folder_that_is_a_file(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["abc", "0", "--5"])
 def test_number_of_threads_that_is_none(threads: str) -> None:
     code, _, err = finish(
@@ -394,6 +395,7 @@ def test_number_of_threads_that_is_none(threads: str) -> None:
     assert err.splitlines()[-1].endswith(want)
 
 
+@pytest.mark.slow
 def test_interrupt_during_training(tmp_path: Path) -> None:
     endless = start(TRAINING.replace("COUNT", "10**9"), PELLUCID_CACHE_DIR=tmp_path)
     code, out, err = interrupt(endless, 0.3)
