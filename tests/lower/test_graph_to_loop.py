@@ -16,7 +16,7 @@ from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import kernel_name, lower_graph
 from pellucid.passes import group_fusion
 from tests.lower.execution import agree, build, random_arrays, run_program
-from tests.ops.records import Case, arrays_of, cases, graph_of, type_of
+from tests.ops.records import Case, arrays_of, each_case, graph_of, type_of
 from tests.random_graphs import assert_same_results, random_graph, random_inputs
 
 F = TensorType((3, 4), float32)
@@ -27,7 +27,7 @@ def check(graph: Graph) -> None:
     agree(run_program(lower_graph(graph), arrays), interpret(graph, *arrays))
 
 
-@pytest.mark.parametrize("case", cases(), ids=str)
+@each_case
 def test_every_record_lowers_to_its_meaning(case: Case) -> None:
     sample = case.sample
     graph = graph_of(case.op, [type_of(x) for x in sample.inputs], dict(sample.attrs))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from pellucid.core.dtype import DType, as_dtype, float64
@@ -125,3 +126,13 @@ def in_float64(case: Case) -> Graph:
 
 def _wide(dtype: DType) -> DType:
     return float64 if dtype.is_float else dtype
+
+
+# The quick lane takes every third, the whole suite all.
+each_case = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=str(case), marks=pytest.mark.slow if i % 3 else ())
+        for i, case in enumerate(cases())
+    ],
+)

@@ -19,7 +19,7 @@ from pellucid.core.config import current_config
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph
 from pellucid.runtime.executable import Executable
-from tests.ops.records import Array, Case, agree, arrays_of, cases, sample_graph, trace, type_of
+from tests.ops.records import Array, Case, agree, arrays_of, each_case, sample_graph, trace, type_of
 
 NO_CACHE = dataclasses.replace(current_config(), cache=False)
 RNG = np.random.default_rng(0)
@@ -30,13 +30,7 @@ def _native(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     return Executable(compile_graph(graph, config=NO_CACHE)).run(arrays)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [  # the quick lane takes every third
-        pytest.param(case, id=str(case), marks=pytest.mark.slow if i % 3 else ())
-        for i, case in enumerate(cases())
-    ],
-)
+@each_case
 def test_compiled_record_agrees_with_reference(case: Case) -> None:
     graph, arrays = sample_graph(case), arrays_of(case.sample)
     agree(_native(graph, arrays), interpret(graph, *arrays), 2)
