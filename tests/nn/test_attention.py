@@ -8,6 +8,7 @@ import pytest
 from pellucid import nn
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.nn import functional as F
+from pellucid.tensor.jit import jit
 from pellucid.tensor.tensor import Tensor
 from tests.nn.peer import close, compare, draw, load, torch
 
@@ -86,6 +87,38 @@ def test_scaled_dot_product_attention(causal: bool) -> None:
         *map(torch.tensor, (q, k, v)), attn_mask=torch.tensor(mask), scale=0.3
     )
     close(a, b)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jit])
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_queries_that_see_nothing_give_zero_as_pytorchs(kind: str, wrap: Any) -> None:
+    arrays = draw(2, 5, 4), draw(2, 7, 4, seed=1), draw(2, 7, 6, seed=2)
+    seen = draw(5, 7, seed=3) > 0
+    seen[2] = False
+    mask = seen if kind == "bool" else np.where(seen, 0, -np.inf).astype(np.float32)
+    xs = [Tensor(a, requires_grad=True) for a in arrays]
+    ts = [torch.tensor(a, requires_grad=True) for a in arrays]
+    a = wrap(F.scaled_dot_product_attention)(*xs, Tensor(mask))
+    b = torch.nn.functional.scaled_dot_product_attention(*ts, torch.tensor(mask))
+    assert (a.numpy()[:, 2] == 0).all()
+    close(a, b)
+    a.sum().backward()
+    b.sum().backward()
+    for x, t in zip(xs, ts, strict=True):
+        close(x.grad, t.grad)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_padding_alone_gives_the_outputs_bias(need_weights: bool) -> None:
+    layer = nn.MultiheadAttention(8, 2, batch_first=True)
+    layer.load_state_dict({"out_proj.bias": draw(8, seed=1)}, strict=False)
+    x = Tensor(draw(2, 3, 8))
+    padding = Tensor(np.array([[False, False, True], [True, True, True]]))
+    result, weights = layer(x, x, x, padding, need_weights=need_weights)
+    bias = layer.state_dict()["out_proj.bias"].numpy()
+    np.testing.assert_array_equal(result.numpy()[1], np.broadcast_to(bias, (3, 8)))
+    assert weights is None or (weights.numpy()[1] == 0).all()
+    assert np.isfinite(result.numpy()).all()
 
 
 def test_dropout_acts_in_training_only() -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pellucid import nn
-from pellucid.core.errors import DTypeError, IndexRangeError, ShapeError
+from pellucid.core.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from pellucid.tensor.jit import jit
 from pellucid.tensor.tensor import Tensor
+from pellucid.tensor.transforms import grad
 from tests.nn.peer import Array, close, draw, torch
 
 REDUCTIONS = ["mean", "sum", "none"]
@@ -96,6 +97,44 @@ def test_labels_that_are_no_class_are_refused_eagerly_and_give_nan_when_compiled
         with pytest.raises(IndexRangeError, match=r"labels must be in \[0, 4\), got it 4"):
             loss(logits, labels)
         assert np.isnan(jit(loss)(logits, labels).item())
+
+
+@pytest.mark.parametrize("make", [nn.CrossEntropyLoss, nn.NLLLoss])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_compiled_training_on_a_label_that_is_no_class_does_not_go_on_unseen(
+    make: Any, reduction: Any
+) -> None:
+    criterion = make(reduction=reduction)
+
+    def loss(x: Tensor, labels: Tensor) -> Tensor:
+        scores = nn.functional.log_softmax(x) if make is nn.NLLLoss else x
+        result: Tensor = criterion(scores, labels)
+        return result
+
+    logits, labels = Tensor(draw(4, 5)), Tensor(np.array([0, 5, -100, 4]))
+    got = jit(grad(lambda x: loss(x, labels)))(logits).numpy()
+    right = grad(lambda x: loss(x, Tensor(np.array([0, 1, -100, 4]))))(logits).numpy()
+    assert np.isnan(got[1]).all()
+    np.testing.assert_allclose(got[[0, 2, 3]], right[[0, 2, 3]], rtol=1e-5)
+    assert (got[2] == 0).all()
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jit])
+def test_huber_of_infinite_distances(wrap: Any) -> None:
+    x = Tensor(np.array([-np.inf, -3.0, -0.25, 0.0, 0.25, 1e30, np.inf], np.float32))
+    zero = Tensor(np.zeros(7, np.float32))
+
+    def slope(x: Tensor) -> Any:
+        return grad(lambda x: nn.functional.huber_loss(x, zero, "sum", 0.5))(x)
+
+    assert wrap(slope)(x).tolist() == [-0.5, -0.5, -0.25, 0.0, 0.25, 0.5, 0.5]
+    bend = wrap(grad(lambda x: slope(x).sum()))(x)
+    assert bend.tolist() == [0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_label_smoothing_is_a_share() -> None:
+    with pytest.raises(ArgumentError, match=r"label_smoothing must be in \[0, 1\], got .* 2"):
+        nn.CrossEntropyLoss(label_smoothing=2.0)(Tensor(draw(2, 3)), Tensor(np.array([0, 1])))
 
 
 def test_float_labels_are_told_to_become_integers() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,3 +181,52 @@ def test_repr_nests() -> None:
         "  (head): Linear(in_features=4, out_features=2, bias=False)\n"
         ")"
     )
+
+
+def test_modules_deep_inside_containers_are_refused() -> None:
+    inside = [1, nn.ReLU()]
+    for hidden in ([inside], {"a": inside}, {nn.ReLU()}, ({"a": ({"b": Parameter([1.0])},)},)):
+        with pytest.raises(ArgumentError, match=r"parts is a .* of modules or parameters, which"):
+            nn.Module().parts = hidden
+
+
+def test_containers_of_plain_data_are_attributes_like_others() -> None:
+    module = nn.Module()
+    endless: list[object] = [1, {"a": (2, {3})}]
+    endless.append(endless)
+    module.plain = endless
+    assert vars(module)["plain"] is endless
+
+
+def test_a_module_cannot_contain_itself() -> None:
+    outer, inner = nn.Module(), nn.Sequential(nn.ReLU())
+    with pytest.raises(ArgumentError, match=r"Module: me is or contains this module.*weakref"):
+        outer.me = outer
+    outer.inner = inner
+    with pytest.raises(ArgumentError, match="ReLU: back is or contains this module"):
+        inner[0].back = nn.Sequential(nn.Linear(1, 1), outer)
+    assert [n for n, _ in outer.named_modules()] == ["", "inner", "inner.0"]
+    outer.again = inner  # shared, but no circle
+
+
+@pytest.mark.parametrize("state", [[], None, {0: np.zeros(1)}, 3])
+def test_what_is_no_state_dict(state: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"Linear.load_state_dict: takes a mapping of names"):
+        nn.Linear(1, 1).load_state_dict(state)
+    with pytest.raises(ArgumentError, match="takes a mapping of names"):
+        nn.Linear(1, 1).load_state_dict(state, strict=False)
+
+
+def test_values_that_are_no_tensors() -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    for value in ("x", object(), [[1], [2, 3]]):
+        with pytest.raises(ArgumentError, match="load_state_dict: weight is no tensor of numbers"):
+            layer.load_state_dict({"weight": value})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_pytorchs_parameters_load_as_they_are(dtype: str) -> None:
+    layer = nn.Linear(2, 1, bias=False)
+    weight = torch.nn.Parameter(torch.tensor([[1.5, -2.0]], dtype=getattr(torch, dtype)))
+    layer.load_state_dict({"weight": weight})
+    assert layer.weight.tolist() == [[1.5, -2.0]]

@@ -69,6 +69,21 @@ def test_rms_norm(eps: float | None) -> None:
     compare(nn.RMSNorm(6, eps=eps), torch.nn.RMSNorm(6, eps=eps), draw(4, 6), tolerance=2e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_rms_norms_default_eps_is_that_of_the_dtype_it_works_in(dtype: str) -> None:
+    value = 2e-4
+    x = Tensor(np.full((2, 4), value)).astype(dtype)
+    got = float(nn.functional.rms_norm(x, 4).astype("float64").numpy()[0, 0])
+    eps = np.finfo(np.float64 if dtype == "float64" else np.float32).eps
+    exact = float(x.astype("float64").numpy()[0, 0])
+    tolerance = {"float16": 1e-3, "bfloat16": 8e-3}.get(dtype, 1e-6)
+    np.testing.assert_allclose(got, exact / np.sqrt(exact**2 + eps), rtol=tolerance)
+    theirs = torch.nn.functional.rms_norm(
+        torch.full((2, 4), value, dtype=getattr(torch, dtype)), (4,)
+    )
+    np.testing.assert_allclose(got, theirs[0, 0].item(), rtol=tolerance)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 6])
 def test_group_norm(groups: int) -> None:
     compare(

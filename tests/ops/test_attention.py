@@ -11,6 +11,7 @@ from pellucid import ops
 from pellucid.core.dtype import bool_, float32
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.graph.ir import GraphBuilder, TensorType
+from tests.ops.gradient import grad
 from tests.ops.records import run1
 
 RNG = np.random.default_rng(0)
@@ -37,6 +38,24 @@ def test_attention_is_pytorchs(mask: Any, options: dict[str, Any]) -> None:
     )
     got = run1(lambda *v: ops.scaled_dot_product_attention(*v, **options), *given)
     np.testing.assert_allclose(got, expected.numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [bool, float])
+def test_rows_that_see_nothing_are_zero_and_have_no_gradient(kind: type) -> None:
+    seen = BOOLS.copy()
+    seen[1] = False
+    mask = seen if kind is bool else np.where(seen, 0.0, -np.inf)
+    got = run1(ops.scaled_dot_product_attention, Q, K, V, mask)
+    assert (got[..., 1, :] == 0).all()
+    others = [0, 2, 3]
+    expected = run1(ops.scaled_dot_product_attention, Q[..., others, :], K, V, mask[others])
+    np.testing.assert_allclose(got[..., others, :], expected, rtol=1e-12)
+    gradients = grad(ops.scaled_dot_product_attention, Q, K, V, mask)[:3]
+    wanted = grad(ops.scaled_dot_product_attention, Q[..., others, :], K, V, mask[others])[:3]
+    assert (gradients[0][..., 1, :] == 0).all()
+    np.testing.assert_allclose(gradients[0][..., others, :], wanted[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gradients[1], wanted[1], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gradients[2], wanted[2], rtol=1e-9, atol=1e-12)
 
 
 def test_attention_refuses_what_does_not_fit() -> None:

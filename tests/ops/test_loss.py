@@ -90,6 +90,32 @@ def test_a_label_that_is_no_class_makes_the_loss_nan(wrong: int) -> None:
     np.testing.assert_array_equal(np.isnan(rows), labels == wrong)
 
 
+@pytest.mark.parametrize("wrong", [-1, 7, 2**32])
+@pytest.mark.parametrize("smoothing", [None, 0.0, 0.1])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_label_that_is_no_class_makes_its_rows_gradient_nan(
+    wrong: int, smoothing: float | None, reduction: Any
+) -> None:
+    def loss(x: Value, y: Value) -> Value:
+        if smoothing is None:
+            return ops.nll_loss(x, y, reduction=reduction)
+        return ops.cross_entropy(x, y, label_smoothing=smoothing, reduction=reduction)
+
+    labels = np.where(LABELS == 3, wrong, LABELS)
+    (got,) = grad(loss, LOGITS, labels, by=0)
+    (right,) = grad(loss, LOGITS, LABELS, by=0)
+    rows = labels == wrong
+    assert np.isnan(got[rows]).any() if smoothing is None else np.isnan(got[rows]).all()
+    np.testing.assert_array_equal(got[~rows], right[~rows])
+    assert (got[LABELS == -100] == 0).all()
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 2.0, np.nan])
+def test_label_smoothing_is_a_share(smoothing: float) -> None:
+    with pytest.raises(ArgumentError, match=r"label_smoothing must be in \[0, 1\], got"):
+        run1(lambda x, y: ops.cross_entropy(x, y, label_smoothing=smoothing), LOGITS, LABELS)
+
+
 def test_cross_entropy_survives_extreme_logits() -> None:
     logits = np.array([[1e4, -1e4, -np.inf]])
     np.testing.assert_array_equal(run1(ops.cross_entropy, logits, np.array([0])), 0.0)
@@ -123,6 +149,23 @@ def test_regression_losses_are_pytorchs(name: str, peer: str, reduction: Any) ->
         LOGITS,
         target,
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("delta", [0.5, 1.0, 3.0])
+def test_huber_is_finite_as_far_as_its_value_is(dtype: Any, delta: float) -> None:
+    def loss(x: Value, y: Value) -> Value:
+        return ops.huber_loss(x, y, delta, reduction="none")
+
+    big = float(np.finfo(dtype).max) / 4
+    far = np.array([0.0, 0.25, -0.25, delta, -delta, 300.0, big, np.inf, -np.inf], dtype)
+    zero = np.zeros_like(far)
+    size = np.abs(far).astype(np.float64)
+    inside = size <= delta
+    expected = np.where(inside, np.where(inside, size, 0) ** 2 / 2, delta * (size - delta / 2))
+    np.testing.assert_allclose(run1(loss, far, zero), expected.astype(dtype), rtol=2e-3)
+    (slope,) = grad(loss, far, zero, by=0)
+    np.testing.assert_array_equal(slope, np.clip(far, -delta, delta))
 
 
 @pytest.mark.parametrize("weight", [None, 3.0])

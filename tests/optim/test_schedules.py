@@ -79,6 +79,17 @@ def test_reduce_on_plateau(mode: Any) -> None:
         np.testing.assert_allclose(mine.get_last_lr(), [g["lr"] for g in theirs.param_groups])
 
 
+@pytest.mark.parametrize("how", [{}, {"eps": 0.3}, {"eps": 0.0}])
+def test_plateau_leaves_rates_that_would_hardly_fall(how: dict[str, float]) -> None:
+    optimizer = optim.SGD([Parameter([1.0])], lr=1.0)
+    schedule = optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, **how)  # type: ignore[arg-type]
+    for _ in range(60):
+        schedule.step(1.0)
+    (rate,) = schedule.get_last_lr()
+    eps = how.get("eps", 1e-8)
+    assert rate == next(r for i in range(60) if (r := 0.5**i) / 2 <= eps or i == 59)
+
+
 def test_warmup_then_cosine() -> None:
     optimizer = optim.SGD([Parameter([1.0])], lr=1.0)
     schedule = optim.LinearWarmup(optimizer, 2, 0.5, total_steps=6, end_factor=0.1)
@@ -132,11 +143,3 @@ def test_bad_settings() -> None:
     cycle.step()
     with pytest.raises(ArgumentError, match="the cycle is over"):
         cycle.step()
-
-
-def test_a_plateau_ends_where_the_rate_hardly_changes() -> None:
-    optimizer = optim.SGD([Parameter([1.0])], lr=1e-6)
-    schedule = optim.ReduceLROnPlateau(optimizer, patience=0)
-    for _ in range(50):
-        schedule.step(1.0)
-    assert schedule.get_last_lr() == [pytest.approx(1e-8)]

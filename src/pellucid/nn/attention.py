@@ -77,7 +77,8 @@ class MultiheadAttention(Module):
 
         Returns:
             The result, of the query's shape, and the weights: None, `[N, L, S]`, or
-            `[N, heads, L, S]`.
+            `[N, heads, L, S]`. A query from which masks hide all keys has weights 0, and as result
+            the output's bias, whether or not weights are wanted.
 
         Raises:
             ShapeError: the widths or batches differ.

@@ -33,7 +33,7 @@ from pellucid.core.dtype import (
     uint32,
     uint64,
 )
-from pellucid.core.errors import ArgumentError
+from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.core.files import write_atomically
 from pellucid.tensor.tensor import Tensor
 
@@ -45,6 +45,33 @@ _FILE_NAMES: Mapping[str, DType] = {
     "F16": float16, "BF16": bfloat16, "F32": float32, "F64": float64,
     "F8_E4M3": float8_e4m3fn, "F8_E5M2": float8_e5m2,
 }  # fmt: skip
+_NOT_IN_NUMPY = {f"torch.{d.name}": d for d in (bfloat16, float8_e4m3fn, float8_e5m2)}
+_RESERVED = "__metadata__"  # the safetensors header's own entry
+
+
+def array_of(op: str, name: str, value: Any) -> Array:
+    """A tensor or array, ours, NumPy's or PyTorch's, as an array Pellucid has a dtype for.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if isinstance(value, Tensor):
+        return value.numpy()
+    try:
+        array = _array_of_torch(value) if hasattr(value, "detach") else np.asarray(value)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        as_dtype(array.dtype)
+    except (DTypeError, TypeError, ValueError, RuntimeError):
+        rule = f"{name} is no tensor of numbers or bools"
+        raise ArgumentError(op, rule, operands={"it": type(value).__name__}) from None
+    return array
+
+
+def _array_of_torch(value: Any) -> Array:
+    value = value.detach().cpu()  # one that wants a gradient would give no array
+    narrow = _NOT_IN_NUMPY.get(str(value.dtype))
+    array: Array = value.numpy() if narrow is None else value.float().numpy().astype(narrow.numpy)
+    return array
 
 
 def save_tensors(
@@ -60,42 +87,30 @@ def save_tensors(
         metadata: text to keep beside them.
 
     Raises:
-        ArgumentError: `tensors` is no mapping of names to arrays.
-        DTypeError: an array's type has no Pellucid twin.
+        ArgumentError: `tensors` is no mapping of names to tensors, or `metadata` is not text.
     """
     if not isinstance(tensors, Mapping):
         raise ArgumentError(
             "save", "takes the file, then a mapping of names to tensors",
             operands={"tensors": type(tensors).__name__}, fix="use save(path, model.state_dict())",
         )  # fmt: skip
-    arrays = {name: _to_save(name, value) for name, value in tensors.items()}
-    write_atomically(path, safetensors.numpy.save(arrays, dict(metadata or {}) or None), flush=True)
+    arrays = {name: _to_write(name, value) for name, value in tensors.items()}
+    notes = dict(metadata or {})
+    if not all(isinstance(text, str) for note in notes.items() for text in note):
+        raise ArgumentError("save", "metadata must be strings by name", fix="use json.dumps")
+    write_atomically(path, safetensors.numpy.save(arrays, notes or None), flush=True)
 
 
-def _to_save(name: str, value: Any) -> Array:
-    if not isinstance(name, str) or name == "__metadata__":  # the format's own entry
-        rule = "a name must be a string, and not __metadata__"
-        raise ArgumentError("save", rule, operands={"name": repr(name)})
+def _to_write(name: Any, value: Any) -> Array:
+    if not isinstance(name, str) or name == _RESERVED:
+        rule = f"names must be strings other than {_RESERVED!r}"
+        raise ArgumentError("save", rule, operands={"it": repr(name)})
+    if not (isinstance(value, (Tensor, np.ndarray, np.generic)) or hasattr(value, "detach")):
+        operands: dict[str, object] = {"it": type(value).__name__}
+        fix = "wrap it in pellucid.Tensor, or keep it in the metadata"
+        raise ArgumentError("save", f"{name} is no tensor", operands=operands, fix=fix)
     array = array_of("save", name, value)
-    as_dtype(array.dtype)  # refuses what could not be read again
     return np.ascontiguousarray(array).reshape(array.shape)
-
-
-def array_of(op: str, name: str, value: Any) -> Array:
-    """The array in a tensor of ours or PyTorch's (bfloat16 as float32), or what NumPy has.
-
-    Raises:
-        ArgumentError: it is neither.
-    """
-    if isinstance(value, Tensor):
-        return value.numpy()
-    if hasattr(value, "detach"):  # PyTorch's, which may want a gradient
-        value = value.detach()
-        value = value.float() if "bfloat16" in str(value.dtype) else value
-    if not hasattr(value, "__array__"):
-        operands: dict[str, object] = {name: type(value).__name__}
-        raise ArgumentError(op, "takes tensors and arrays", operands=operands)
-    return np.asarray(value)
 
 
 def load_tensors(path: str | Path) -> dict[str, Array]:

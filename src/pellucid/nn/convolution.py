@@ -60,7 +60,7 @@ class Conv2d(Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = F.pair(kernel_size)
         self.stride, self.dilation, self.groups = F.pair(stride), F.pair(dilation), groups
-        self.padding = padding
+        self.padding = F.frozen(padding)
         self.weight = empty_parameter(out_channels, in_channels // groups, *self.kernel_size)
         self.bias = empty_parameter(out_channels) if bias else None
         init.fan_in_uniform_(math.prod(self.weight.shape[1:]), self.weight, self.bias)

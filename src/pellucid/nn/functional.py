@@ -7,8 +7,8 @@ is one program.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
-from operator import index
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from pellucid.core.dtype import DType, float64
 from pellucid.core.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from pellucid.graph.ir import Value
 from pellucid.ops.convolution import Padding
-from pellucid.ops.movement import slice_axis
+from pellucid.ops.normalization import masked_softmax
 from pellucid.tensor.dispatch import apply
 from pellucid.tensor.random import Generator, default_generator
 from pellucid.tensor.tensor import Tensor
@@ -55,9 +55,18 @@ def _check_numbers(
 
 
 def pair(size: Size) -> tuple[int, int]:
-    """A size of both axes of an image, from one number or two."""
-    both = size if isinstance(size, Sequence) else (size, size)
-    return index(both[0]), index(both[1])
+    """Two ints from one integer, of Python or NumPy, or two.
+
+    Raises:
+        ArgumentError: it is neither.
+    """
+    given = tuple(size) if isinstance(size, Sequence) else (size, size)
+    try:
+        first, second = map(operator.index, given)
+    except (TypeError, ValueError):
+        operands: dict[str, object] = {"it": repr(size)}
+        raise ArgumentError("size", "must be one integer or two", operands=operands) from None
+    return first, second
 
 
 # ---------------------------------------------------------------------------------------- layers
@@ -148,11 +157,14 @@ def conv2d(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
         kernel = (weight.shape[2], weight.shape[3])
         padding = _same_padding(kernel, pair(dilation)) if padding == "same" else 0
     how = {"stride": pair(stride), "dilation": pair(dilation), "groups": groups}
-    return call(_conv2d, x, weight, bias, padding=_frozen(padding), **how)
+    return call(_conv2d, x, weight, bias, padding=frozen(padding), **how)
 
 
-def _frozen(size: Any) -> Any:
-    return tuple(map(_frozen, size)) if isinstance(size, Sequence) else index(size)
+def frozen(size: Any) -> Any:
+    """Sizes, nested as they are, as tuples of ints; a word stays one."""
+    if isinstance(size, str):
+        return size
+    return tuple(map(frozen, size)) if isinstance(size, Sequence) else pair(size)[0]
 
 
 def conv_transpose2d(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
@@ -198,30 +210,50 @@ def avg_pool2d(
 def adaptive_avg_pool2d(x: Tensor, output_size: Size) -> Tensor:
     """The means of a grid of `output_size` bins over the last two axes, as equal as they can be.
 
+    Bin `i` of `n` has the elements from `i * size // n` to `ceil((i + 1) * size / n)`.
+
     Raises:
-        ArgumentError: a size is less than 1.
-        DTypeError: `x` holds integers or bools.
+        ShapeError: `x` is not `[..., H, W]`, or has no elements to average.
+        ArgumentError: a number of bins is negative.
+        DTypeError: `x` is not of a float dtype.
     """
-    sizes = pair(output_size)
-    if min(sizes) < 1:
-        operands = {"output_size": output_size}
-        raise ArgumentError("adaptive_avg_pool2d", "sizes must be at least 1", operands=operands)
-    height, width = x.shape[-2:]
-    if height % sizes[0] == 0 and width % sizes[1] == 0 and min(height, width) > 0:
-        return avg_pool2d(x, (height // sizes[0], width // sizes[1]))
-    return call(_bin_means, x, sizes)
-
-
-def _bin_means(x: Value, sizes: tuple[int, int]) -> Value:
-    """Rows first, then columns; bin `i` of `k` holds elements `i n // k` up to `(i + 1) n / k`."""
+    grid = pair(output_size)
+    if min(grid) < 0:
+        operands: dict[str, object] = {"output_size": grid}
+        raise ArgumentError("adaptive_avg_pool2d", "sizes must be >= 0", operands=operands)
+    if x.ndim < 2 or 0 in x.shape[-2:]:
+        rule = "x must be [..., H, W] with H and W at least 1"
+        raise ShapeError("adaptive_avg_pool2d", rule, operands={"x": x.shape})
     if not x.dtype.is_float:
-        raise DTypeError("adaptive_avg_pool2d", "takes floats", operands={"x": x.type})
-    for axis, bins in ((x.rank - 2, sizes[0]), (x.rank - 1, sizes[1])):
-        n = x.shape[axis]
-        edges = [(i * n // bins, -(-(i + 1) * n // bins)) for i in range(bins)]
-        parts = [slice_axis(x, axis, start, stop) for start, stop in edges]
-        x = ops.concatenate([ops.mean(part, axis, keepdims=True) for part in parts], axis)
-    return x
+        operands = {"x": x.type}
+        raise DTypeError("adaptive_avg_pool2d", "a mean needs floats", operands=operands)
+    if grid == (1, 1):
+        return x.mean(axis=(-2, -1), keepdims=True)
+    if 0 not in grid and not any(n % k for n, k in zip(x.shape[-2:], grid, strict=True)):
+        return avg_pool2d(x, (x.shape[-2] // grid[0], x.shape[-1] // grid[1]))
+    return call(_adaptive_avg_pool2d, x, grid=grid)
+
+
+def _adaptive_avg_pool2d(x: Value, grid: tuple[int, int]) -> Value:
+    wide = ops.astype(x, "float32") if x.dtype.bits < 32 else x
+    return ops.astype(_bin_means(_bin_means(wide, -2, grid[0]), -1, grid[1]), x.dtype)
+
+
+def _bin_means(x: Value, axis: int, bins: int) -> Value:
+    """Means of `bins` ranges of an axis, each from its own elements alone.
+
+    All bins are read as wide as the widest; what a bin does not have counts as 0.
+    """
+    size = x.shape[axis]
+    starts = np.arange(bins) * size // bins
+    counts = -(-np.arange(1, bins + 1) * size // bins) - starts
+    places = np.arange(counts.max(initial=0))
+    taken = ops.take(x, np.minimum(starts[:, None] + places, size - 1), axis)
+    trailing = (1,) * (-1 - axis)
+    inside = (places < counts[:, None]).reshape(bins, len(places), *trailing)
+    total = ops.sum(ops.where(ops.constant(inside), taken, 0), axis)
+    divisor = counts.astype(x.dtype.numpy).reshape(bins, *trailing)
+    return ops.divide(total, ops.constant(divisor))
 
 
 def dropout(
@@ -270,11 +302,12 @@ def rms_norm(
 ) -> Tensor:
     """`x / sqrt(mean(x²) + eps) * weight` over the last axes.
 
-    By default `eps` is that of the dtype the mean is taken in: float64 for float64, else float32.
+    By default `eps` is that of the dtype in which this is worked out: float64's for float64,
+    float32's for float32 and all narrower floats.
     """
     axes = _last_axes("rms_norm", x, normalized_shape)
-    wide = np.float64 if x.dtype == float64 else np.float32
-    used = float(np.finfo(wide).eps) if eps is None else eps
+    worked_out_in = np.float64 if x.dtype == float64 else np.float32
+    used = float(np.finfo(worked_out_in).eps) if eps is None else eps
     return call(ops.rms_norm, x, weight, axis=axes, eps=used)
 
 
@@ -319,6 +352,29 @@ def batch_norm(
 # ------------------------------------------------------------------------------------- attention
 
 
+def _attention(
+    q: Value, k: Value, v: Value, mask: Value | None, *, causal: bool, scale: float
+) -> Value:
+    weights = _attention_weights(q, k, mask, causal=causal, scale=scale)
+    return ops.matmul(weights, v)
+
+
+def _attention_weights(
+    q: Value, k: Value, mask: Value | None, *, causal: bool, scale: float
+) -> Value:
+    scores = ops.multiply(ops.matmul(q, ops.matrix_transpose(k)), scale)
+    if causal:
+        shape = scores.shape[-2:]
+        seen = ops.greater_equal(ops.iota(shape, 0), ops.iota(shape, 1))
+        scores = ops.where(seen, scores, -math.inf)
+    if mask is not None and mask.dtype.kind == "bool":
+        scores = ops.where(mask, scores, -math.inf)
+    elif mask is not None:
+        scores = ops.add(scores, mask)
+    # causal rows see their first key: only a mask can hide all
+    return ops.softmax(scores, -1) if mask is None else masked_softmax(scores, -1)
+
+
 def attention_weights(
     query: Tensor,
     key: Tensor,
@@ -326,8 +382,11 @@ def attention_weights(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Tensor:
-    """`softmax(query @ key.mT * scale + mask)`, `[..., L, S]`: the weights attention uses."""
-    return call(ops.attention_weights, query, key, attn_mask, is_causal=is_causal, scale=scale)
+    """`softmax(query @ key.mT * scale + mask)`, `[..., L, S]`: the weights attention uses; 0 where
+    the mask hides all keys.
+    """
+    used = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    return call(_attention_weights, query, key, attn_mask, causal=is_causal, scale=used)
 
 
 def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
@@ -352,17 +411,13 @@ def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917  # PyTorch's paramet
         scale: `1 / sqrt(E)` by default.
 
     Returns:
-        `[..., L, V]`. A row whose bools let it attend to nothing is 0.
-
-    Raises:
-        ShapeError: sizes do not fit.
-        ArgumentError: both `attn_mask` and `is_causal` are given.
+        `[..., L, V]`; 0 for a query from which the mask hides all keys, as PyTorch's.
     """
     if dropout_p > 0.0:
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return dropout(weights, dropout_p) @ value
-    how = {"is_causal": is_causal, "scale": scale}
-    return call(ops.scaled_dot_product_attention, query, key, value, attn_mask, **how)
+    used = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    return call(_attention, query, key, value, attn_mask, causal=is_causal, scale=used)
 
 
 def _masked_out(mask: Value, dtype: DType) -> Value:

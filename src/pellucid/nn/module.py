@@ -13,6 +13,8 @@ from pellucid.tensor.box import STATE
 from pellucid.tensor.guards import note_call, note_edit, note_read, watched
 from pellucid.tensor.tensor import Buffer, Parameter, Tensor
 
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+
 
 class LoadResult(NamedTuple):
     """What `load_state_dict(strict=False)` could not match."""
@@ -51,9 +53,7 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         _refuse_hidden(type(self).__name__, name, value)
-        if isinstance(value, Module) and any(m is self for m in value.modules()):
-            rule = f"{name} would contain the module that it is part of"
-            raise ArgumentError(type(self).__name__, rule, fix="keep it outside of the module")
+        self._refuse_cycle(name, value)
         before = vars(self).get(name)
         if isinstance(before, Buffer) and value is not None and not isinstance(value, Buffer):
             raise ArgumentError(
@@ -69,6 +69,15 @@ class Module:
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         note_edit()
+
+    def _refuse_cycle(self, name: str, value: Any) -> None:
+        """Paths through a module that contains itself would have no end."""
+        if isinstance(value, Module) and any(m is self for _, m in value._walk("")):
+            raise ArgumentError(
+                type(self).__name__,
+                f"{name} is or contains this module, which would then contain itself",
+                fix="keep a weakref.ref to it",
+            )
 
     # what is registered
 
@@ -200,15 +209,18 @@ class Module:
             The paths that were missing and those that were not expected.
 
         Raises:
-            ArgumentError: `strict`, and paths are missing or not expected.
+            ArgumentError: it is no mapping of names to tensors, or `strict`, and paths are missing
+                or not expected.
             ShapeError: a shape differs.
             DTypeError: a dtype is of another kind.
         """
         if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-            operands: dict[str, object] = {"it": type(state).__name__}
-            fix = "pass a state_dict(), or a dict of arrays"
-            rule = "a state dict has values by path"
-            raise ArgumentError("load_state_dict", rule, operands=operands, fix=fix)
+            operands = {"it": type(state).__name__}
+            fix = "pass what state_dict() gave"
+            rule = "takes a mapping of names to tensors"
+            raise ArgumentError(
+                f"{type(self).__name__}.load_state_dict", rule, operands=operands, fix=fix
+            )
         cells = dict(self._kept())
         missing = [name for name in cells if name not in state]
         unexpected = [name for name in state if name not in cells]
@@ -251,7 +263,7 @@ def _join(prefix: str, name: str) -> str:
 
 def _refuse_hidden(owner: str, name: str, value: Any) -> None:
     """A module inside a plain list would never be trained, and nobody would be told."""
-    if isinstance(value, (dict, list, tuple, set, frozenset)) and _holds_cells(value):
+    if isinstance(value, _CONTAINERS) and _holds_cells(value, set()):
         wanted = "ModuleDict" if isinstance(value, dict) else "ModuleList or Sequential"
         raise ArgumentError(
             owner,
@@ -260,12 +272,16 @@ def _refuse_hidden(owner: str, name: str, value: Any) -> None:
         )
 
 
-def _holds_cells(value: Any) -> bool:
-    if isinstance(value, dict):
-        return _holds_cells(tuple(value.values()))
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return any(map(_holds_cells, value))
-    return isinstance(value, (Module, Parameter))
+def _holds_cells(value: Any, seen: set[int]) -> bool:
+    """Whether a module or parameter is inside lists, tuples, sets or dicts, however deep."""
+    if not isinstance(value, _CONTAINERS):
+        return isinstance(value, (Module, Parameter))
+    if id(value) in seen:
+        return False
+    seen.add(id(value))
+    return any(
+        _holds_cells(v, seen) for v in (value.values() if isinstance(value, dict) else value)
+    )
 
 
 def _name_cells(name: str, value: Any) -> None:

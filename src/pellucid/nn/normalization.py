@@ -146,7 +146,8 @@ class RMSNorm(Module):
 
     Args:
         normalized_shape: sizes of the last axes.
-        eps: added to the mean square; by default float64's epsilon for float64, else float32's.
+        eps: added to the mean square; by default the epsilon of the input's dtype, float32's
+            for narrower floats.
         elementwise_affine: whether there is a `weight`.
     """
 

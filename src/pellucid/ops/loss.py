@@ -19,11 +19,10 @@ from pellucid.ops.comparison import (
     less,
     logical_and,
     logical_not,
-    logical_or,
     not_equal,
     where,
 )
-from pellucid.ops.create import iota
+from pellucid.ops.create import full_like, iota
 from pellucid.ops.layout import expand_dims
 from pellucid.ops.normalization import logsumexp
 from pellucid.ops.promotion import floating
@@ -52,7 +51,8 @@ def cross_entropy(
             probabilities, the shape of `logits`.
         axis: the classes' axis (PyTorch's is 1).
         label_smoothing: share of the target spread evenly over all classes.
-        ignore_index: label of rows that do not count; any other label that is no class gives NaN.
+        ignore_index: label of rows that do not count; any other label that is no class gives NaN,
+            and the gradient of its row is NaN too.
         reduction: `mean` over the rows that count, `sum`, or `none`.
 
     Raises:
@@ -60,24 +60,24 @@ def cross_entropy(
         DTypeError: the labels are bools, or floats without the classes' axis.
         ArgumentError: `label_smoothing` is outside `[0, 1]`.
     """
+    if not 0 <= label_smoothing <= 1:
+        operands: dict[str, object] = {"label_smoothing": label_smoothing}
+        raise ArgumentError("cross_entropy", "label_smoothing must be in [0, 1]", operands=operands)
     value = floating("cross_entropy", logits)
     wide = astype(value, accumulator(value.dtype))
     at = normalize_axis("cross_entropy", axis, wide.shape)
     normalizer = logsumexp(wide, at)
-    if not 0.0 <= label_smoothing <= 1.0:
-        given: dict[str, object] = {"label_smoothing": label_smoothing}
-        raise ArgumentError("cross_entropy", "label_smoothing must be in [0, 1]", operands=given)
     if labels.dtype.is_float:
         if labels.rank < value.rank:
-            operands: dict[str, object] = {"logits": logits.type, "labels": labels.type}
+            operands = {"logits": logits.type, "labels": labels.type}
             rule, fix = "class labels must be integers", "cast them with .astype('int64')"
             raise DTypeError("cross_entropy", rule, operands=operands, fix=fix)
         return _soft_cross_entropy(value, wide, labels, at, label_smoothing, reduction)
-    chosen, counts, sure = _pick(wide, labels, at, ignore_index, "cross_entropy")
+    chosen, counts, sound = _pick(wide, labels, at, ignore_index, "cross_entropy")
     if label_smoothing:
         even = multiply(mean(wide, at), label_smoothing)
         chosen = add(multiply(chosen, 1.0 - label_smoothing), even)
-    losses = where(counts, multiply(subtract(normalizer, chosen), astype(sure, wide.dtype)), 0)
+    losses = where(counts, multiply(subtract(normalizer, chosen), sound), 0)
     return astype(_reduced(losses, reduction, counts), value.dtype)
 
 
@@ -97,8 +97,8 @@ def nll_loss(
     """
     value = floating("nll_loss", log_probs)
     at = normalize_axis("nll_loss", axis, value.shape)
-    chosen, counts, sure = _pick(value, labels, at, ignore_index, "nll_loss")
-    losses = where(counts, multiply(negative(chosen), astype(sure, value.dtype)), 0)
+    chosen, counts, sound = _pick(value, labels, at, ignore_index, "nll_loss")
+    losses = where(counts, multiply(negative(chosen), sound), 0)
     return _reduced(losses, reduction, counts)
 
 
@@ -122,10 +122,11 @@ def huber_loss(
     """
     if delta <= 0:
         raise ArgumentError("huber_loss", "delta must be positive", operands={"delta": delta})
-    distance = abs(_difference("huber_loss", prediction, target))
-    near = clip(distance, None, delta)  # so that no square overflows where it does not count
-    far = multiply(subtract(distance, near), delta)
-    return _reduced(add(multiply(square(near), 0.5), far), reduction)
+    away = _difference("huber_loss", prediction, target)
+    # no `where` between two branches: a square that overflows gives NaN gradients, chosen or not
+    near = clip(away, -delta, delta)
+    far = subtract(abs(away), abs(near))
+    return _reduced(add(multiply(square(near), 0.5), multiply(far, delta)), reduction)
 
 
 def bce_with_logits(
@@ -180,8 +181,8 @@ def _check_same_shape(name: str, prediction: Value, target: Value) -> None:
 def _pick(
     x: Value, labels: Value, axis: int, ignore_index: int, name: str
 ) -> tuple[Value, Value, Value]:
-    """Per row, the entry its label names, whether the row counts, and 1, or NaN if it does but its
-    label is no class. As a factor of the row's loss that makes its gradient NaN as well.
+    """Per row: the entry its label names, whether it counts, and a factor for what it gives: 1, or
+    NaN if it counts and its label is no class, so that values and gradients tell.
 
     A comparison and a sum instead of a gather: both fuse with the softmax around them.
     """
@@ -192,13 +193,15 @@ def _pick(
     if labels.shape != x.shape[:axis] + x.shape[axis + 1 :]:
         rule = f"labels must have the logits' shape without axis {axis}"
         raise ShapeError(name, rule, operands=operands)
-    # 32-bit positions keep pace with float32 lanes; wrapped labels are no class
-    mine = equal(iota(x.shape, axis, int32), expand_dims(astype(labels, int32), axis))
-    chosen = sum(where(mine, x, 0), axis)
     number = astype(labels, int64)
     real = logical_and(greater_equal(number, 0), less(number, x.shape[axis]))
     counts = not_equal(number, ignore_index)
-    return chosen, counts, where(logical_or(real, logical_not(counts)), 1.0, math.nan)
+    # a label that is no class stands for 0, so that there is an entry whose gradient can be NaN;
+    # 32-bit positions keep pace with float32 lanes
+    near = expand_dims(astype(where(real, number, 0), int32), axis)
+    chosen = sum(where(equal(iota(x.shape, axis, int32), near), x, 0), axis)
+    wrong = logical_and(counts, logical_not(real))
+    return chosen, counts, where(wrong, full_like(chosen, math.nan), 1)
 
 
 def _soft_cross_entropy(  # one caller, which has them at hand

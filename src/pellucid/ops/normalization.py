@@ -6,6 +6,7 @@ and then centred squares, which a row kernel does while the row is in cache.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pellucid.core.errors import ShapeError
@@ -14,7 +15,7 @@ from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, divide, multiply, subtract
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
-from pellucid.ops.comparison import isinf, where
+from pellucid.ops.comparison import equal, isinf, where
 from pellucid.ops.identity import stop_gradient
 from pellucid.ops.layout import reshape, squeeze
 from pellucid.ops.promotion import floating
@@ -32,6 +33,19 @@ def softmax(x: Value, axis: int | Sequence[int] = -1) -> Value:
     wide = astype(value, accumulator(value.dtype))
     raised = exp(subtract(wide, stop_gradient(max(wide, axis, keepdims=True))))
     share = divide(1.0, sum(raised, axis, keepdims=True))  # one division a row, none an element
+    return astype(multiply(raised, share), value.dtype)
+
+
+def masked_softmax(x: Value, axis: int | Sequence[int] = -1) -> Value:
+    """`softmax` where -inf means "takes no part": a row of only -inf is 0, as is its gradient."""
+    value = floating("softmax", x)
+    if value.type.size == 0:
+        return value
+    wide = astype(value, accumulator(value.dtype))
+    top = stop_gradient(max(wide, axis, keepdims=True))
+    raised = exp(subtract(wide, where(equal(top, -math.inf), 0, top)))
+    total = sum(raised, axis, keepdims=True)  # 0 only for such rows: else the largest counts as 1
+    share = divide(1.0, where(equal(total, 0), 1, total))
     return astype(multiply(raised, share), value.dtype)
 
 

@@ -7,7 +7,8 @@ a whole training step, update included, is one jitted program.
 from __future__ import annotations
 
 from pellucid.optim.clipping import clip_grad_norm_, clip_grad_value_
-from pellucid.optim.optimizer import Optimizer, ParamGroup
+from pellucid.optim.group import ParamGroup
+from pellucid.optim.optimizer import Optimizer
 from pellucid.optim.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, RMSprop
 from pellucid.optim.schedules import (
     CosineAnnealingLR,

@@ -13,121 +13,16 @@ from typing import Any
 import numpy as np
 
 from pellucid.core.errors import ArgumentError, ShapeError, did_you_mean
-from pellucid.tensor.box import STATE
+from pellucid.nn.checkpoint import array_of
+from pellucid.optim.group import ParamGroup
+from pellucid.optim.snapshot import check_number, groups_of, plain_setting, step_in
 from pellucid.tensor.guards import note_edit, note_read
 from pellucid.tensor.tensor import Buffer, Parameter, Tensor, no_grad
 
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]] | Iterable[tuple[str, Parameter]]
-
-
-_CELLS = frozenset({"lr_cell", "step_cell", "lag_cells"})
-_DECIDES_STATE = frozenset({"momentum", "amsgrad", "centered"})
-
-
-class ParamGroup:
-    """Parameters that share settings. `group["lr"]` and `group.lr` both work, reading and writing.
-
-    The learning rate lives in a cell, `lr_cell`; a jitted step depends on the other settings and is
-    compiled again when one changes.
-
-    `step_cell` counts the group's steps. Parameters that had no gradient in some of them are
-    behind: `lag_cells` counts those steps, once for all parameters that were left out together.
-    """
-
-    params: list[Parameter]
-    lr_cell: Buffer
-    step_cell: Buffer
-    lag_cells: dict[frozenset[Parameter], Buffer]
-
-    def __init__(self, params: list[Parameter], settings: Mapping[str, Any]) -> None:
-        lr_cell = Buffer(np.array(settings["lr"], np.float64), name="lr")
-        step_cell = _counter("step")
-        vars(self).update(settings, params=params, lr_cell=lr_cell, step_cell=step_cell)
-        vars(self)["lag_cells"] = {}
-        del vars(self)["lr"]
-
-    @property
-    def lr(self) -> float:
-        """The learning rate."""
-        return float(self.lr_cell.numpy())
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        if STATE.trace is not None:
-            raise ArgumentError(
-                "optimizer",
-                "a learning rate cannot be set inside a jitted function",
-                fix="set it, or call scheduler.step(), between steps",
-            )
-        self.lr_cell.assign_(np.array(float(value), np.float64))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _DECIDES_STATE and bool(vars(self)[name]) != bool(value):
-            raise _decides_state(name)
-        object.__setattr__(self, name, value)
-        note_edit()
-
-    def setting(self, name: str) -> Any:
-        """A setting's value, on which a jitted step then depends."""
-        note_read(self, name)
-        return getattr(self, name)
-
-    def count_step(self) -> None:
-        """One step more, of all parameters that have a gradient."""
-        left_out = frozenset(p for p in self.setting("params") if p.grad is None)
-        if left_out:
-            cell = self._lag(left_out)
-            cell.assign_(cell + 1.0)
-        note_read(self, "lag_cells")
-        self.step_cell.assign_(self.step_cell + 1.0)
-
-    def step_of(self, p: Parameter) -> Tensor:
-        """How many steps a parameter has made, a float64 scalar."""
-        steps: Tensor = self.step_cell
-        for left_out, lag in self.lag_cells.items():
-            if p in left_out:
-                steps = steps - lag
-        return steps
-
-    def set_steps(self, steps: Mapping[Parameter, float]) -> None:
-        """Let each parameter have made so many steps."""
-        most = max(steps.values(), default=0.0)
-        self.step_cell.assign_(np.array(most))
-        behind: dict[float, set[Parameter]] = {}
-        for p, count in steps.items():
-            behind.setdefault(most - count, set()).add(p)
-        for cell in self.lag_cells.values():
-            cell.assign_(np.array(0.0))
-        for lag, left_out in behind.items():
-            if lag:
-                self._lag(frozenset(left_out)).assign_(np.array(lag))
-
-    def _lag(self, left_out: frozenset[Parameter]) -> Buffer:
-        if left_out not in self.lag_cells:
-            self.lag_cells[left_out] = _counter("lag")
-            note_edit()
-        return self.lag_cells[left_out]
-
-    def keys(self) -> list[str]:
-        """Names of the settings, `params` included."""
-        return ["lr", *(n for n in vars(self) if n not in _CELLS)]
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.keys():
-            hint = did_you_mean(name, self.keys())
-            raise ArgumentError("optimizer", f"a group has no setting {name!r}", fix=hint)
-        return getattr(self, name)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self[name]  # raises on an unknown name
-        setattr(self, name, value)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.keys()
-
-    def __repr__(self) -> str:
-        settings = ", ".join(f"{n}={self[n]!r}" for n in self.keys() if n != "params")
-        return f"ParamGroup({len(self.params)} parameters, {settings})"
+_NOT_NEGATIVE = (
+    "lr", "momentum", "weight_decay", "eps", "dampening", "lr_decay", "initial_accumulator_value",
+)  # fmt: skip
 
 
 class Optimizer:
@@ -145,7 +40,7 @@ class Optimizer:
     state_names: tuple[str, ...] = ()
 
     def __init__(self, params: Params, defaults: Mapping[str, Any]) -> None:
-        self.defaults = dict(defaults)
+        self.defaults = {n: plain_setting(v) for n, v in defaults.items()}
         self.param_groups: list[ParamGroup] = []
         self.state: dict[Parameter, dict[str, Buffer]] = {}
         if not isinstance(params, Iterable):
@@ -179,7 +74,8 @@ class Optimizer:
         params = [given] if isinstance(given, Parameter) else [_parameter(p) for p in given]
         for i, p in enumerate(params):
             self._check_parameter(p, params[:i])
-        settings = {**self.defaults, **{n: v for n, v in group.items() if n != "params"}}
+        own = {n: plain_setting(v) for n, v in group.items() if n != "params"}
+        settings = {**self.defaults, **own}
         self.check(settings)
         made = ParamGroup(params, settings)
         self.param_groups.append(made)
@@ -202,18 +98,9 @@ class Optimizer:
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings out of range."""
-        for name in (
-            "lr",
-            "momentum",
-            "weight_decay",
-            "eps",
-            "dampening",
-            "lr_decay",
-            "initial_accumulator_value",
-        ):
-            if name in settings and not settings[name] >= 0:
-                operands = {name: settings[name]}
-                raise ArgumentError(self._name, f"{name} must be >= 0", operands=operands)
+        for name in _NOT_NEGATIVE:
+            if name in settings:
+                check_number(self._name, name, settings[name])
 
     def initial_state(self, p: Parameter, group: ParamGroup) -> dict[str, np.ndarray[Any, Any]]:
         """The state of one parameter before the first step, by name."""
@@ -233,7 +120,7 @@ class Optimizer:
                 chosen = [(p, g) for p in group.setting("params") if (g := p.grad) is not None]
                 if not chosen:
                     continue
-                group.count_step()
+                group.count_step([p for p, _ in chosen])
                 for p, grad in chosen:
                     value, *state = self.update(p, grad, group)
                     p.assign_(value)
@@ -269,71 +156,60 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a snapshot; nothing is changed if anything does not fit.
+        """Continue from a snapshot, ours or PyTorch's; nothing is changed if anything does not fit.
+
+        Parameters of which the snapshot says nothing start afresh. Settings it does not have stay.
 
         Raises:
-            ArgumentError: the groups or the names of the state differ.
+            ArgumentError: it is no snapshot, a setting is out of range or needs other state, or
+                the groups or the names of the state differ.
             ShapeError: a shape differs.
         """
-        self._check_snapshot(state)
-        groups, states = state["param_groups"], state["state"]
-        sizes = [len(g["params"]) for g in groups]
-        if sizes != [len(g.params) for g in self.param_groups]:
-            operands: dict[str, object] = {"parameters per group": sizes}
-            raise ArgumentError(self._name, "the snapshot has other groups", operands=operands)
-        loaded = [(p, self._fitting(i, p, states.get(i, {}))) for i, _, p in self._numbered()]
-        settings = [
-            self._settings(group, given)
-            for group, given in zip(self.param_groups, groups, strict=True)
+        parts = groups_of(self._name, state, [len(g.params) for g in self.param_groups])
+        pairs = list(zip(self.param_groups, parts, strict=True))
+        settings = [self._settings(group, part.settings) for group, part in pairs]
+        loaded = [
+            [
+                self._fitting(p, group, *given)
+                for p, given in zip(group.params, part.states, strict=True)
+            ]
+            for group, part in pairs
         ]
-        steps = {p: _steps_made(states.get(i, {})) for i, _, p in self._numbered()}
-        for group, new in zip(self.param_groups, settings, strict=True):
-            for name, value in new.items():
+        # everything fits: from here on nothing is refused
+        for group, chosen, found in zip(self.param_groups, settings, loaded, strict=True):
+            for name, value in chosen.items():
                 group[name] = value
-            group.set_steps({p: steps[p] for p in group.params})
-        for p, arrays in loaded:
-            for name, array in arrays.items():
-                self.state[p][name].assign_(array)
-
-    def _check_snapshot(self, state: Any) -> None:
-        parts = isinstance(state, Mapping) and {"state", "param_groups"} <= set(state)
-        good = (
-            parts
-            and isinstance(state["state"], Mapping)
-            and isinstance(state["param_groups"], Sequence)
-            and all(isinstance(g, Mapping) and "params" in g for g in state["param_groups"])
-        )
-        if not good:
-            rule = "a snapshot has `state` by number and a list of `param_groups` with `params`"
-            operands: dict[str, object] = {"it": type(state).__name__}
-            raise ArgumentError(self._name, rule, operands=operands, fix="pass a state_dict()")
+            group.set_steps([step for step, _ in found])
+            for p, (_, arrays) in zip(group.params, found, strict=True):
+                for name, array in arrays.items():
+                    self.state[p][name].assign_(array)
 
     def _settings(self, group: ParamGroup, given: Mapping[str, Any]) -> dict[str, Any]:
-        """A snapshot's settings for a group, checked; those that only others know are left out."""
-        new = {n: given[n] for n in group.keys() if n in given and n != "params"}
-        new = {n: tuple(v) if isinstance(v, list) else v for n, v in new.items()}
-        self.check({**{n: group[n] for n in group.keys()}, **new})
-        for name in _DECIDES_STATE & set(new):
-            if bool(group[name]) != bool(new[name]):
-                raise _decides_state(name)
-        return new
+        """A snapshot's settings that the group has, checked."""
+        names = [n for n in group.keys() if n in given and n != "params"]
+        chosen = {n: plain_setting(given[n]) for n in names}
+        self.check({**{n: group[n] for n in group.keys()}, **chosen})
+        group.refuse_other_state(chosen)
+        return chosen
 
-    def _fitting(self, i: int, p: Parameter, given: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The state for one parameter from a snapshot, checked; empty where there was none yet."""
+    def _fitting(
+        self, p: Parameter, group: ParamGroup, number: Any, given: Mapping[str, Any]
+    ) -> tuple[float, dict[str, Tensor]]:
+        """A parameter's number of steps and its state, from a snapshot or as at the start."""
+        step = step_in(self._name, number, given)
+        if all(given.get(name) is None for name in self.state[p]):
+            return step, {n: Tensor(a) for n, a in self.initial_state(p, group).items()}
         found = {}
         for name, cell in self.state[p].items():
-            if name not in given:
-                if not given:
-                    continue
-                raise ArgumentError(self._name, f"the snapshot's parameter {i} has no {name}")
-            value = given[name]
-            array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+            if given.get(name) is None:
+                raise ArgumentError(self._name, f"the snapshot's parameter {number} has no {name}")
+            array = array_of(self._name, f"{name} of parameter {number}", given[name])
             if array.shape != cell.shape:
                 shapes = {"the optimizer's": cell.shape, "the snapshot's": array.shape}
-                rule = f"{name} of parameter {i} has another shape"
+                rule = f"{name} of parameter {number} has another shape"
                 raise ShapeError(self._name, rule, operands=shapes)
             found[name] = Tensor(array.astype(cell.dtype.numpy))
-        return found
+        return step, found
 
     def __repr__(self) -> str:
         groups = "\n  ".join(map(repr, self.param_groups))
@@ -343,22 +219,3 @@ class Optimizer:
 def _parameter(item: Any) -> Any:
     """A parameter, also out of a `(name, parameter)` pair."""
     return item[1] if isinstance(item, tuple) and len(item) == 2 else item
-
-
-def _counter(name: str) -> Buffer:
-    return Buffer(np.array(0.0, np.float64), name=name)
-
-
-def _decides_state(name: str) -> ArgumentError:
-    return ArgumentError(
-        "optimizer",
-        f"{name} decides what state there is and cannot be switched on or off later",
-        fix="make a new optimizer",
-    )
-
-
-def _steps_made(state: Mapping[str, Any]) -> float:
-    """The steps of a parameter from its part of a snapshot; PyTorch's SGD does not tell them, but
-    there is state only after the first.
-    """
-    return float(state["step"]) if "step" in state else float(bool(state))

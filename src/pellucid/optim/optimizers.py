@@ -9,7 +9,9 @@ import numpy as np
 
 from pellucid.core.errors import ArgumentError
 from pellucid.optim import rules
-from pellucid.optim.optimizer import Optimizer, ParamGroup, Params
+from pellucid.optim.group import ParamGroup
+from pellucid.optim.optimizer import Optimizer, Params
+from pellucid.optim.snapshot import check_number
 from pellucid.tensor.dispatch import apply
 from pellucid.tensor.tensor import Parameter, Tensor
 
@@ -21,8 +23,7 @@ def _zeros(p: Parameter) -> np.ndarray[Any, Any]:
 
 
 def _in_unit_range(optimizer: str, name: str, value: float) -> None:
-    if not 0.0 <= value < 1.0:
-        raise ArgumentError(optimizer, f"{name} must be in [0, 1)", operands={name: value})
+    check_number(optimizer, name, value, end=1.0)
 
 
 class SGD(Optimizer):
@@ -82,10 +83,10 @@ class _AdamBase(Optimizer):
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings out of range."""
         super().check(settings)
-        if not isinstance(settings["betas"], Sequence) or len(settings["betas"]) != 2:
-            operands = {"betas": settings["betas"]}
-            raise ArgumentError(self._name, "betas must be two numbers", operands=operands)
-        for i, beta in enumerate(settings["betas"]):
+        betas = settings["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ArgumentError(self._name, "betas must be two numbers", operands={"betas": betas})
+        for i, beta in enumerate(betas):
             _in_unit_range(self._name, f"betas[{i}]", beta)
 
     def initial_state(self, p: Parameter, group: ParamGroup) -> Arrays:
@@ -131,8 +132,8 @@ class Adam(_AdamBase):
         maximize: bool = False,
     ) -> None:
         defaults = {
-            "lr": lr, "betas": tuple(betas) if isinstance(betas, list) else betas, "eps": eps,
-            "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize,
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "amsgrad": amsgrad, "maximize": maximize,
         }  # fmt: skip
         super().__init__(params, defaults)
 

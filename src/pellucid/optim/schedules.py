@@ -214,7 +214,7 @@ class ReduceLROnPlateau:
         threshold: what counts as improvement, as a share of the best value.
         cooldown: steps after a reduction in which nothing is counted.
         min_lr: the lowest rate.
-        eps: a change of rate that is not larger is not made.
+        eps: a rate that would fall by no more than this stays as it is.
 
     Raises:
         ArgumentError: `factor` is not below 1, or `mode` is unknown.
