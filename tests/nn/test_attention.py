@@ -121,6 +121,15 @@ def test_padding_alone_gives_the_outputs_bias(need_weights: bool) -> None:
     assert np.isfinite(result.numpy()).all()
 
 
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_causal_and_padded_at_once(need_weights: bool) -> None:
+    layer = nn.MultiheadAttention(8, 2, batch_first=True)
+    x, padding = Tensor(draw(2, 3, 8)), Tensor(np.array([[False] * 3, [False, True, False]]))
+    both = layer(x, x, x, padding, need_weights, is_causal=True)[0]
+    mask = nn.causal_mask(3)
+    close(both, torch.tensor(layer(x, x, x, padding, need_weights, mask)[0].numpy()))
+
+
 def test_dropout_acts_in_training_only() -> None:
     x = Tensor(draw(2, 5, 8))
     layer = nn.MultiheadAttention(8, 2, dropout=0.5)

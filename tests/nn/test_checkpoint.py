@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pellucid.core import dtype as dt
-from pellucid.core.errors import ArgumentError
+from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.nn.checkpoint import load_tensors, save_tensors
 from pellucid.tensor.tensor import Tensor
 
@@ -37,8 +37,8 @@ def test_files_are_what_others_read_and_write(tmp_path: Path) -> None:
         ("x", [1.0], "save: x is no tensor, got it list.*wrap it in pellucid.Tensor"),
         ("x", 1.5, "x is no tensor, got it float"),
         ("x", "text", "x is no tensor, got it str"),
-        ("x", np.array(["text"]), "x is no tensor of numbers or bools, got it ndarray"),
-        ("x", np.array(1j), "x is no tensor of numbers or bools"),
+        ("x", np.array(["text"]), "x is no tensor of numbers or bools, got dtype <U4"),
+        ("x", np.array(1j), "x is no tensor of numbers or bools, got dtype complex128"),
         (3, np.zeros(1), "names must be strings other than '__metadata__', got it 3"),
         ("__metadata__", np.zeros(1), "names must be strings other than '__metadata__'"),
     ],
@@ -46,7 +46,7 @@ def test_files_are_what_others_read_and_write(tmp_path: Path) -> None:
 def test_what_is_no_named_tensor_is_refused(
     tmp_path: Path, name: Any, value: Any, message: str
 ) -> None:
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises((ArgumentError, DTypeError), match=message):
         save_tensors(tmp_path / "x", {"good": np.zeros(1), name: value})
     assert not (tmp_path / "x").exists()
 

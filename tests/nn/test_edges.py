@@ -1,13 +1,15 @@
-"""Where layers and losses meet what is unusual: against NumPy, with no other library."""
+"""Where layers, losses and files meet what is unusual: against NumPy, with no other library."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import pellucid as pl
+from pellucid import nn
 from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.nn import functional as F
 
@@ -39,11 +41,10 @@ def test_adaptive_pooling_takes_each_bin_from_its_own_elements(size: Any, dtype:
         np.testing.assert_allclose(found, bins(x, *size), rtol=tolerance, atol=tolerance)
 
 
-def test_adaptive_pooling_refuses_integers_and_no_bins() -> None:
-    with pytest.raises(DTypeError, match="adaptive_avg_pool2d: a mean needs floats"):
+def test_adaptive_pooling_refuses_integers_and_less_than_no_bins() -> None:
+    with pytest.raises(DTypeError, match="adaptive_avg_pool2d: takes floats"):
         F.adaptive_avg_pool2d(pl.Tensor(np.arange(9).reshape(1, 1, 3, 3)), 2)
-    assert F.adaptive_avg_pool2d(pl.ones((1, 1, 3, 3)), 0).shape == (1, 1, 0, 0)
-    with pytest.raises(ArgumentError, match="sizes must be >= 0"):
+    with pytest.raises(ArgumentError, match=r"sizes must be >= 0, got output_size \(-1, -1\)"):
         F.adaptive_avg_pool2d(pl.ones((1, 1, 3, 3)), -1)
 
 
@@ -102,3 +103,56 @@ def test_a_row_that_may_attend_to_nothing_is_zero(jitted: bool) -> None:
         found[:, 2], F.scaled_dot_product_attention(q, q, q).numpy()[:, 2], rtol=1e-5
     )
     assert np.isfinite(run_slope(q).numpy()).all()
+
+
+class Holder(nn.Module):
+    pass
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[[nn.Linear(1, 1)]], {"a": [nn.Linear(1, 1)]}, {nn.Linear(1, 1)}, ((nn.Parameter([1.0]),),)],
+    ids=["nested list", "list in dict", "set", "nested tuple"],
+)
+def test_modules_hidden_in_containers(value: Any) -> None:
+    with pytest.raises(ArgumentError, match="which do not register"):
+        Holder().hidden = value
+
+
+def test_a_module_cannot_be_part_of_itself() -> None:
+    outer, inner = Holder(), Holder()
+    outer.inner = inner
+    for holder, value in ((outer, outer), (inner, outer)):
+        with pytest.raises(ArgumentError, match="would contain the module that it is part of"):
+            holder.again = value
+    assert repr(outer)
+
+
+def test_sizes_may_be_numpys_integers() -> None:
+    three: Any = np.int64(3)
+    layer = nn.Conv2d(1, 2, three, padding=(three - 2, 1))
+    assert layer(pl.ones((1, 1, 5, 5))).shape == (1, 2, 5, 5)
+
+
+@pytest.mark.parametrize("state", [[], None, {0: np.ones(1)}, {"weight": "text"}], ids=str)
+def test_states_that_are_none(state: Any) -> None:
+    with pytest.raises(ArgumentError, match="load_state_dict: "):
+        nn.Linear(1, 1, bias=False).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "error"),
+    [
+        ({"a": [1.0]}, ArgumentError),
+        ({"a": 1.0}, ArgumentError),
+        ({1: np.ones(1)}, ArgumentError),
+        ({"__metadata__": np.ones(1)}, ArgumentError),
+        ({"a": np.ones(1, np.complex64)}, DTypeError),
+        ({"a": np.array(["text"])}, DTypeError),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_saved(tensors: Any, error: type[Exception], tmp_path: Path) -> None:
+    with pytest.raises(error):
+        pl.save(tmp_path / "file", tensors)
+    assert not list(tmp_path.iterdir())

@@ -158,3 +158,72 @@ def test_groups_read_like_dicts() -> None:
     assert "ParamGroup(1 parameters, lr=0.1, momentum=0.0" in repr(group)
     with pytest.raises(ArgumentError, match=r"no setting 'lrr'.*did you mean 'lr'"):
         group["lrr"]
+
+
+def _set_rate(snapshot: Any) -> None:
+    snapshot["param_groups"][0].update(lr=-5.0)
+
+
+def _set_amsgrad(snapshot: Any) -> None:
+    snapshot["param_groups"][0].update(lr=0.9, betas=(0.1, 0.1), amsgrad=True)
+
+
+def _set_betas(snapshot: Any) -> None:
+    snapshot["param_groups"][0].update(betas=[0.1])
+
+
+def _reshape_state(snapshot: Any) -> None:
+    snapshot["param_groups"][0].update(lr=0.9)
+    snapshot["state"][0]["exp_avg"] = np.ones(7)
+
+
+def _drop_groups(snapshot: Any) -> None:
+    del snapshot["param_groups"]
+
+
+@pytest.mark.parametrize(
+    "spoil", [_set_rate, _set_amsgrad, _set_betas, _reshape_state, _drop_groups]
+)
+def test_a_snapshot_that_does_not_fit_changes_nothing(spoil: Any) -> None:
+    p = Parameter(np.ones(2))
+    optimizer = optim.Adam([p], lr=0.1)
+    snapshot = optimizer.state_dict()
+    spoil(snapshot)
+    p.grad = Tensor(np.ones(2))
+    optimizer.step()
+    with pytest.raises((ArgumentError, ShapeError)):
+        optimizer.load_state_dict(snapshot)
+    (group,) = optimizer.param_groups
+    assert (group.lr, group.betas) == (0.1, (0.9, 0.999))  # type: ignore[attr-defined]  # Adam's
+    assert optimizer.state_dict()["state"][0]["step"].item() == 1.0
+
+
+@pytest.mark.parametrize("snapshot", [{}, [], None, {"state": [], "param_groups": []}], ids=str)
+def test_what_is_no_snapshot(snapshot: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"a snapshot has `state`.*Fix: pass a state_dict"):
+        optim.SGD([Parameter([1.0])]).load_state_dict(snapshot)
+
+
+def test_momentum_from_a_snapshot_without_steps_goes_on() -> None:
+    """PyTorch's SGD saves no step: with dampening, the first direction is the gradient itself."""
+    p = Parameter(np.ones(2))
+    optimizer = optim.SGD([p], lr=0.1, momentum=0.9, dampening=0.5)
+    snapshot = optimizer.state_dict()
+    snapshot["state"] = {0: {"momentum_buffer": np.full(2, 3.0)}}
+    optimizer.load_state_dict(snapshot)
+    p.grad = Tensor(np.ones(2))
+    optimizer.step()
+    np.testing.assert_allclose(p.numpy(), 1.0 - 0.1 * (0.9 * 3.0 + 0.5 * 1.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (optim.Adam, {"betas": (0.9,)}),
+        (optim.Adam, {"betas": 0.9}),
+        (optim.Adagrad, {"initial_accumulator_value": -1.0}),
+    ],
+)
+def test_settings_that_make_no_sense(kind: Any, settings: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(settings))):
+        kind([Parameter([1.0])], **settings)

@@ -143,3 +143,11 @@ def test_bad_settings() -> None:
     cycle.step()
     with pytest.raises(ArgumentError, match="the cycle is over"):
         cycle.step()
+
+
+def test_a_plateau_ends_where_the_rate_hardly_changes() -> None:
+    optimizer = optim.SGD([Parameter([1.0])], lr=1e-6)
+    schedule = optim.ReduceLROnPlateau(optimizer, patience=0)
+    for _ in range(50):
+        schedule.step(1.0)
+    assert schedule.get_last_lr() == [pytest.approx(1e-8)]

@@ -31,7 +31,9 @@ def frozen(optimizer: optim.Optimizer) -> str:
 )
 def test_what_is_no_snapshot(given: Any) -> None:
     optimizer = stepped(optim.Adam)
-    with pytest.raises(ArgumentError, match=r"Adam: takes a snapshot, got it .*state_dict\(\)"):
+    with pytest.raises(
+        ArgumentError, match=r"Adam: a snapshot has `state`.*, got it .*state_dict\(\)"
+    ):
         optimizer.load_state_dict(given)
 
 

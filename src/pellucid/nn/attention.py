@@ -88,6 +88,9 @@ class MultiheadAttention(Module):
         self._check(query, key, value)
         q, k, v = self._project(query, key, value)
         mask = self._mask(q, k, key_padding_mask, attn_mask)
+        if is_causal and mask is not None:
+            ahead = Tensor(np.triu(np.ones((q.shape[2], k.shape[2]), np.bool_), 1))
+            mask, is_causal = mask + _added(ahead, q), False
         p = self.dropout if self.training else 0.0
         weights = None
         if need_weights:

@@ -54,6 +54,7 @@ def array_of(op: str, name: str, value: Any) -> Array:
 
     Raises:
         ArgumentError: it is none.
+        DTypeError: it is one of another dtype.
     """
     if isinstance(value, Tensor):
         return value.numpy()
@@ -63,6 +64,9 @@ def array_of(op: str, name: str, value: Any) -> Array:
         as_dtype(array.dtype)
     except (DTypeError, TypeError, ValueError, RuntimeError):
         rule = f"{name} is no tensor of numbers or bools"
+        dtype = getattr(value, "dtype", None)
+        if dtype is not None:
+            raise DTypeError(op, rule, operands={"dtype": dtype}) from None
         raise ArgumentError(op, rule, operands={"it": type(value).__name__}) from None
     return array
 
@@ -88,6 +92,7 @@ def save_tensors(
 
     Raises:
         ArgumentError: `tensors` is no mapping of names to tensors, or `metadata` is not text.
+        DTypeError: a tensor has another library's dtype.
     """
     if not isinstance(tensors, Mapping):
         raise ArgumentError(

@@ -18,7 +18,6 @@ from pellucid.core.dtype import DType, float64
 from pellucid.core.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from pellucid.graph.ir import Value
 from pellucid.ops.convolution import Padding
-from pellucid.ops.normalization import masked_softmax
 from pellucid.tensor.dispatch import apply
 from pellucid.tensor.random import Generator, default_generator
 from pellucid.tensor.tensor import Tensor
@@ -226,7 +225,7 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Size) -> Tensor:
         raise ShapeError("adaptive_avg_pool2d", rule, operands={"x": x.shape})
     if not x.dtype.is_float:
         operands = {"x": x.type}
-        raise DTypeError("adaptive_avg_pool2d", "a mean needs floats", operands=operands)
+        raise DTypeError("adaptive_avg_pool2d", "takes floats", operands=operands)
     if grid == (1, 1):
         return x.mean(axis=(-2, -1), keepdims=True)
     if 0 not in grid and not any(n % k for n, k in zip(x.shape[-2:], grid, strict=True)):
@@ -352,29 +351,6 @@ def batch_norm(
 # ------------------------------------------------------------------------------------- attention
 
 
-def _attention(
-    q: Value, k: Value, v: Value, mask: Value | None, *, causal: bool, scale: float
-) -> Value:
-    weights = _attention_weights(q, k, mask, causal=causal, scale=scale)
-    return ops.matmul(weights, v)
-
-
-def _attention_weights(
-    q: Value, k: Value, mask: Value | None, *, causal: bool, scale: float
-) -> Value:
-    scores = ops.multiply(ops.matmul(q, ops.matrix_transpose(k)), scale)
-    if causal:
-        shape = scores.shape[-2:]
-        seen = ops.greater_equal(ops.iota(shape, 0), ops.iota(shape, 1))
-        scores = ops.where(seen, scores, -math.inf)
-    if mask is not None and mask.dtype.kind == "bool":
-        scores = ops.where(mask, scores, -math.inf)
-    elif mask is not None:
-        scores = ops.add(scores, mask)
-    # causal rows see their first key: only a mask can hide all
-    return ops.softmax(scores, -1) if mask is None else masked_softmax(scores, -1)
-
-
 def attention_weights(
     query: Tensor,
     key: Tensor,
@@ -385,8 +361,7 @@ def attention_weights(
     """`softmax(query @ key.mT * scale + mask)`, `[..., L, S]`: the weights attention uses; 0 where
     the mask hides all keys.
     """
-    used = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    return call(_attention_weights, query, key, attn_mask, causal=is_causal, scale=used)
+    return call(ops.attention_weights, query, key, attn_mask, is_causal=is_causal, scale=scale)
 
 
 def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917  # PyTorch's parameters in PyTorch's order
@@ -412,12 +387,16 @@ def scaled_dot_product_attention(  # noqa: PLR0913, PLR0917  # PyTorch's paramet
 
     Returns:
         `[..., L, V]`; 0 for a query from which the mask hides all keys, as PyTorch's.
+
+    Raises:
+        ShapeError: sizes do not fit.
+        ArgumentError: both `attn_mask` and `is_causal` are given.
     """
     if dropout_p > 0.0:
         weights = attention_weights(query, key, attn_mask, is_causal, scale)
         return dropout(weights, dropout_p) @ value
-    used = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    return call(_attention, query, key, value, attn_mask, causal=is_causal, scale=used)
+    how = {"is_causal": is_causal, "scale": scale}
+    return call(ops.scaled_dot_product_attention, query, key, value, attn_mask, **how)
 
 
 def _masked_out(mask: Value, dtype: DType) -> Value:

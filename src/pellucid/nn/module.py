@@ -75,7 +75,7 @@ class Module:
         if isinstance(value, Module) and any(m is self for _, m in value._walk("")):
             raise ArgumentError(
                 type(self).__name__,
-                f"{name} is or contains this module, which would then contain itself",
+                f"{name} would contain the module that it is part of",
                 fix="keep a weakref.ref to it",
             )
 

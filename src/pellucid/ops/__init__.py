@@ -25,7 +25,7 @@ from pellucid.ops.activation import (
     softsign,
 )
 from pellucid.ops.arithmetic import add, divide, multiply, negative, reciprocal, square, subtract
-from pellucid.ops.attention import scaled_dot_product_attention
+from pellucid.ops.attention import attention_weights, scaled_dot_product_attention
 from pellucid.ops.binary import (
     atan2,
     clip,
@@ -168,6 +168,7 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "attention_weights",
     "avg_pool2d",
     "barrier",
     "batch_moments",

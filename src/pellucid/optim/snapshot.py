@@ -36,8 +36,8 @@ def groups_of(optimizer: str, snapshot: Any, sizes: Sequence[int]) -> list[Group
     states, groups = _entry(snapshot, "state"), _entry(snapshot, "param_groups")
     if not isinstance(states, Mapping) or not _are_groups(groups):
         operands: dict[str, object] = {"it": _described(snapshot)}
-        fix = "pass what optimizer.state_dict() gave"
-        raise ArgumentError(optimizer, "takes a snapshot", operands=operands, fix=fix)
+        rule = "a snapshot has `state` by number and a list of `param_groups` with `params`"
+        raise ArgumentError(optimizer, rule, operands=operands, fix="pass a state_dict()")
     found = [len(group["params"]) for group in groups]
     if found != list(sizes):
         operands = {"parameters per group": found}
