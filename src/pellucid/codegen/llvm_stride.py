@@ -38,39 +38,37 @@ def write_mask(function: Function, mask: str, width: int, step: int, chunk: int)
     lanes = [_lane_of(chunk * width + e, width, step) for e in range(width)]
     if not mask:
         return _literal([k is not None for k in lanes])
-    order = ", ".join(f"i32 {width if k is None else k}" for k in lanes)
-    kind = vector("i1", width)
-    return function.pure(
-        f"shufflevector {kind} {mask}, {kind} zeroinitializer, <{width} x i32> <{order}>"
-    )
+    order = [width if k is None else k for k in lanes]
+    return _shuffle(function, vector("i1", width), (mask, "zeroinitializer"), order)
 
 
 def gather_chunks(function: Function, kind: str, chunks: Sequence[str], step: int) -> str:
     """The lanes' elements out of the chunks they lie in; `kind` is the vector's LLVM type."""
     width = int(kind[1:].split(" ", 1)[0])
-    result = chunks[0]
-    for chunk, text in enumerate(chunks):
-        order = []
-        for k in range(width):
-            home, place = divmod(k * step, width)
-            order.append(width + place if home == chunk else k)
-        other = text if chunk else result
-        if not chunk:
-            order = [k - width if k >= width else 0 for k in order]
-            other = "poison"
-        lanes = ", ".join(f"i32 {k}" for k in order)
-        result = function.pure(
-            f"shufflevector {kind} {result}, {kind} {other}, <{width} x i32> <{lanes}>"
-        )
+    homes = [divmod(k * step, width) for k in range(width)]
+    order = [place if home == 0 else 0 for home, place in homes]
+    result = _shuffle(function, kind, (chunks[0], "poison"), order)
+    for chunk, text in enumerate(chunks[1:], 1):
+        order = [width + place if home == chunk else k for k, (home, place) in enumerate(homes)]
+        result = _shuffle(function, kind, (result, text), order)
     return result
 
 
 def scatter_chunk(function: Function, kind: str, lanes: str, step: int, chunk: int) -> str:
     """One chunk with the lanes' elements in their places."""
     width = int(kind[1:].split(" ", 1)[0])
-    places = [_lane_of(chunk * width + e, width, step) for e in range(width)]
-    order = ", ".join("i32 poison" if k is None else f"i32 {k}" for k in places)
-    return function.pure(f"shufflevector {kind} {lanes}, {kind} poison, <{width} x i32> <{order}>")
+    order = [_lane_of(chunk * width + e, width, step) for e in range(width)]
+    return _shuffle(function, kind, (lanes, "poison"), order)
+
+
+def _shuffle(
+    function: Function, kind: str, sources: tuple[str, str], order: Sequence[int | None]
+) -> str:
+    """Elements of two vectors in a new order, counted through both; `None` is any value."""
+    a, b = sources
+    lanes = ", ".join("i32 poison" if k is None else f"i32 {k}" for k in order)
+    mask = f"<{len(order)} x i32> <{lanes}>"
+    return function.pure(f"shufflevector {kind} {a}, {kind} {b}, {mask}")
 
 
 def _lane_of(element: int, width: int, step: int) -> int | None:

@@ -109,6 +109,11 @@ def free_vars(expr: Expr) -> set[str]:
     return {e.name for e in walk_expr(expr) if isinstance(e, Var)}
 
 
+def index_vars(access: Load | Store) -> set[str]:
+    """The variables of an access's index."""
+    return {v for i in access.indices for v in free_vars(i)}
+
+
 def block_vars(block: Block) -> set[str]:
     """The loop variables a block mentions or binds."""
     used = {e.name for e in all_expressions(block) if isinstance(e, Var)}

@@ -219,7 +219,7 @@ RANDOM_BITS: Op = Op(
 
 def random_bits(state: Value, shape: int | Sequence[int]) -> tuple[Value, Value]:
     """uint32 words of this shape, and the state after them."""
-    sizes = check_shape("random_bits", (shape,) if isinstance(shape, int) else shape)
+    sizes = check_shape("random_bits", shape)
     count = size_of(sizes)
     words = reshape(emit(RANDOM_BITS, state, shape=(count,)), sizes)
     moved = constant(np.array([0, -(-count // WORDS)], np.uint64))
@@ -270,7 +270,7 @@ def uniform(
     target = _float_dtype("uniform", dtype)
     if low > high:
         raise ArgumentError("uniform", "low must be <= high", operands={"low": low, "high": high})
-    sizes = check_shape("uniform", (shape,) if isinstance(shape, int) else shape)
+    sizes = check_shape("uniform", shape)
     values, state = _unit(state, sizes, target)
     if (low, high) != (0.0, 1.0):
         values = add(multiply(values, high - low), low)
@@ -294,7 +294,7 @@ def normal(
         DTypeError: `dtype` is not a float of at least 16 bits.
     """
     target = _float_dtype("normal", dtype)
-    sizes = check_shape("normal", (shape,) if isinstance(shape, int) else shape)
+    sizes = check_shape("normal", shape)
     count = size_of(sizes)
     half, work = -(-count // 2), float64 if target == float64 else float32
     pairs, state = _unit(state, (2, half), work)
@@ -324,7 +324,7 @@ def bernoulli(
     if not isinstance(p, Value) and not 0 <= p <= 1:
         raise ArgumentError("bernoulli", "p must be in [0, 1]", operands={"p": p})
     wanted = (p.shape if isinstance(p, Value) else ()) if shape is None else shape
-    sizes = check_shape("bernoulli", (wanted,) if isinstance(wanted, int) else wanted)
+    sizes = check_shape("bernoulli", wanted)
     values, state = _unit(state, sizes, float32)
     limit = broadcast_to(astype(p, float32), sizes) if isinstance(p, Value) else float(p)
     return less(values, limit), state
@@ -352,7 +352,7 @@ def randint(
     if not info.min <= low < high <= info.max + 1:
         operands: dict[str, object] = {"low": low, "high": high, "dtype": target}
         raise ArgumentError("randint", "needs low < high within the dtype", operands=operands)
-    sizes = check_shape("randint", (shape,) if isinstance(shape, int) else shape)
+    sizes = check_shape("randint", shape)
     values, state = _words64(state, sizes)
     if high - low < 1 << 64:
         values = remainder(values, high - low)

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from pellucid.core.errors import ArgumentError, did_you_mean
-from pellucid.core.source import user_line
 from pellucid.tensor.box import STATE
-from pellucid.tensor.guards import note_edit, note_read
+from pellucid.tensor.guards import forget_read, note_edit, note_read
 from pellucid.tensor.tensor import Buffer, Parameter
-from pellucid.tensor.trace import Capture, Constant
+from pellucid.tensor.trace import is_written, tie_to_contents
 
 _DECIDES_STATE = frozenset({"momentum", "amsgrad", "centered"})
 
@@ -131,14 +130,8 @@ class ParamGroup:
                 self.step_cells[p] = twins[cell]
         if twins:
             note_edit()
-            self._forget_reads()
-
-    def _forget_reads(self) -> None:
-        """What is being recorded is as true of the new cells: tie it to them, not to the old."""
-        trace = STATE.trace
-        while trace is not None:
-            trace.reads.pop((id(self), "step_cells"), None)
-            trace = trace.parent
+            # what is being recorded is as true of the new cells: tie it to them, not to the old
+            forget_read(self, "step_cells")
 
     def set_steps(self, steps: Sequence[float]) -> None:
         """Set the parameters' counts, in their order. Those that share a cell go on doing so where
@@ -164,27 +157,8 @@ def _counter(start: float = 0.0) -> Buffer:
 def _twin(cell: Buffer) -> Buffer:
     """A new cell with the same count."""
     twin = _counter(float(cell.shared()))
-    if _is_changed(cell):
+    if is_written(cell):
         twin.assign_(cell)
-        _tie(cell)
+        # what is being recorded runs once: the next time, the twin is there from the start
+        tie_to_contents(cell)
     return twin
-
-
-def _tie(cell: Buffer) -> None:
-    """Tie what is being recorded to the cell's contents, so that it runs once: the next time, the
-    twin is there from the start.
-    """
-    trace = STATE.trace
-    while trace is not None:
-        trace.constants_read.append(Constant(cell, cell.shared(), user_line()))
-        trace = trace.parent
-
-
-def _is_changed(cell: Buffer) -> bool:
-    """Whether a function being recorded has given the cell a new value, which its array lacks."""
-    trace = STATE.trace
-    while trace is not None:
-        if trace.current.get(cell) is not trace.inputs.get(Capture(cell, "value")):
-            return True
-        trace = trace.parent
-    return False

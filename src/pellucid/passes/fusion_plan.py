@@ -110,16 +110,10 @@ class Planner:
 
     def _must_exist(self, node: Node) -> bool:
         """A free node whose own value is asked for: returned, or read by a fixed node."""
-        if self.classes[node] != "free" or self.is_view(node):
-            return False
-        value = node.outputs[0]
-        return value in self.returned or any(
-            self.classes[n] == "fixed" or (self.is_view(n) and self._is_wanted(n))
-            for n in self.readers.get(value, ())
-        )
+        return self.classes[node] == "free" and not self.is_view(node) and self._is_wanted(node)
 
     def _is_wanted(self, node: Node) -> bool:
-        """A view that has to be there as itself."""
+        """Whether something needs the value itself in memory, or a view of it."""
         value = node.outputs[0]
         return value in self.returned or any(
             self.classes[n] == "fixed" or (self.is_view(n) and self._is_wanted(n))

@@ -18,7 +18,6 @@ Source: the idea of rematerialization (Griewank and Walther, 2000), inside fusio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from pellucid.graph.ir import Node, Value
@@ -55,7 +54,8 @@ def _best(planner: Planner, unit: Unit) -> _Choice | None:
     if len(unit) == 1:
         return None
     now = planner.expand(unit)
-    loose = [v for v in now.outputs if _readers(planner, v, unit) is not None]
+    readers = {v: _readers(planner, v, unit) for v in now.outputs}
+    loose = {v: units for v, units in readers.items() if units is not None}
     if not loose:
         return None
     bases = [v for n in now.nodes for v in n.outputs if n in unit]
@@ -88,20 +88,20 @@ def _readers(planner: Planner, value: Value, unit: Unit) -> frozenset[Unit] | No
 
 
 def _choice(
-    planner: Planner, unit: Unit, now: Group, base: Value, loose: list[Value]
+    planner: Planner, unit: Unit, now: Group, base: Value, loose: dict[Value, frozenset[Unit]]
 ) -> _Choice | None:
     """What storing `base` makes unnecessary."""
     stored = set(now.outputs)
-    needs = _follow(planner, unit, now, base, stored - set(loose))
+    needs = _follow(planner, unit, now, base, stored - loose.keys())
     gone = [v for v in loose if v is not base and v.node in needs]
     if not gone:
         return None
     nodes = frozenset().union(*(needs[v.node] for v in gone if v.node))
     if nodes <= planner.remade and base in planner.kept:
         return None  # made already, and the values are stored for another reason
-    readers = frozenset().union(*(_readers(planner, v, unit) or () for v in gone))
-    saved = sum(v.type.nbytes * (1 + len(_readers(planner, v, unit) or ())) for v in gone)
-    known = set(_readers(planner, base, unit) or ()) if base in stored else set()
+    readers = frozenset().union(*(loose[v] for v in gone))
+    saved = sum(v.type.nbytes * (1 + len(loose[v])) for v in gone)
+    known = loose.get(base, frozenset())
     saved -= base.type.nbytes * (len(readers - known) + (base not in stored))
     return _Choice(base, nodes, readers, saved)
 
@@ -112,17 +112,14 @@ def _follow(
     """The nodes of a unit that follow from `base` element by element, each with those between."""
     large = base.type.nbytes >= SMALL_BYTES
     needs: dict[Node, frozenset[Node]] = {}
-
-    def there(value: Value) -> bool:
-        return value.node not in unit or value in now.outputs
-
+    hidden = {v for n in unit for v in n.outputs}.difference(now.outputs)
     for node in now.nodes:
         made = planner.templates.get(node)
         if made is None or not isinstance(made.lowering, Pointwise) or node is base.node:
             continue
         if pinned.intersection(node.outputs) or (is_dear(made) and not large):
             continue
-        between = [_part(planner, v, base, needs, there) for v in node.inputs]
+        between = [_part(planner, v, base, needs, hidden) for v in node.inputs]
         if base in node.inputs or any(between):
             if None not in between and node in unit:
                 joined = frozenset().union(*(b for b in between if b))
@@ -135,7 +132,7 @@ def _part(
     value: Value,
     base: Value,
     needs: dict[Node, frozenset[Node]],
-    there: Callable[[Value], bool],
+    hidden: set[Value],
 ) -> frozenset[Node] | None:
     """The nodes computed again for `value`; None where it cannot be had without reading much."""
     if value is base:
@@ -148,7 +145,7 @@ def _part(
     if source is None or planner.classes[source] in ("constant", "free"):
         return frozenset() if value.type.nbytes * SMALLER <= base.type.nbytes else None
     near = value.type.nbytes * SMALLER <= base.type.nbytes
-    return frozenset() if near and there(value) else None
+    return frozenset() if near and value not in hidden else None
 
 
 def _apply(planner: Planner, unit: Unit, choice: _Choice) -> bool:

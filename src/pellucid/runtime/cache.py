@@ -5,8 +5,8 @@ bytes, or None. What is stored, and what goes into the key, is the caller's busi
 
 A file is written beside its place and moved there in one step, so neither a second process nor an
 interrupt ever sees half of one; a checksum of key and bytes catches what was damaged or copied to
-another key's place afterwards. Losing
-an entry only costs a compilation, so trouble with the disk is reported once and then ignored.
+another key's place afterwards. Losing an entry only costs a compilation, so trouble with the disk
+is reported once and then ignored.
 """
 
 from __future__ import annotations

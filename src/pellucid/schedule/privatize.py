@@ -18,7 +18,7 @@ from pellucid.core.errors import ScheduleError
 from pellucid.loop.bounds import Facts
 from pellucid.loop.functions import call
 from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, const
-from pellucid.loop.rewrite import Block, constant, free_vars, fresh, kernel_names
+from pellucid.loop.rewrite import Block, constant, fresh, index_vars, kernel_names
 from pellucid.schedule.dependence import update_of
 from pellucid.schedule.nest import rewrite_loops, with_allocs
 from pellucid.schedule.rfactor import neutral
@@ -44,9 +44,7 @@ def privatize(kernel: Kernel, var: str, inner: str) -> Kernel:
     def change(loop: For, facts: Facts) -> Block:
         nest, store = _reduction(loop, inner)
         update = update_of(store)
-        if update is None or {x.var for x in nest} & {
-            v for i in store.indices for v in free_vars(i)
-        }:
+        if update is None or index_vars(store) & {x.var for x in nest}:
             raise ScheduleError("privatize", f"{store.buffer.name} is not reduced over {var!r}")
         fn, term = update
         count, dtype = constant(nest[-1].extent) or 0, store.buffer.dtype

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -118,6 +119,14 @@ class _State(threading.local):
 
 
 STATE = _State()
+
+
+def open_traces() -> Iterator[Trace]:
+    """The traces that are open in this thread, the innermost first."""
+    trace = STATE.trace
+    while trace is not None:
+        yield trace
+        trace = trace.parent
 
 
 def as_array(data: Any, dtype: dt.DType | None) -> Array:

@@ -7,7 +7,6 @@ mechanism.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -127,12 +126,9 @@ def _spec(arg: Any, boxes: list[Box]) -> Any:
         return (list if isinstance(arg, list) else tuple, tuple(_spec(a, boxes) for a in arg))
     if isinstance(arg, slice):
         return (slice, (_spec(arg.start, boxes), _spec(arg.stop, boxes), _spec(arg.step, boxes)))
-    if type(arg) is float and (arg == 0.0 or math.isnan(arg)):
-        return (_ODD, repr(arg))
+    if type(arg) is float:
+        return (float, arg.hex())  # 0.0 == -0.0, and NaN is never equal
     return (type(arg), arg)  # 1, 1.0 and True hash alike
-
-
-_ODD = object()  # marks a float that is not told apart by ==: 0.0, -0.0 or NaN
 
 
 def _restore(spec: Any, values: Any) -> Any:
@@ -143,7 +139,7 @@ def _restore(spec: Any, values: Any) -> Any:
         return kind(_restore(s, values) for s in content)
     if kind is slice:
         return slice(*(_restore(s, values) for s in content))
-    return float(content) if kind is _ODD else content
+    return float.fromhex(content) if kind is float else content
 
 
 def _build(fn: Callable[..., Any], spec: Any, named: Any, boxes: Sequence[Box]) -> _Call:

@@ -18,7 +18,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
 from pellucid.core.source import is_ours
-from pellucid.tensor.box import STATE
+from pellucid.tensor.box import STATE, open_traces
 
 Class = TypeVar("Class", bound=type)
 _VALUES = (bool, int, float, complex, str, bytes, type(None))  # equal ones are as good as the same
@@ -102,21 +102,23 @@ def note_read(owner: Any, name: str) -> None:
     """Tell every open trace that an attribute was read, so that compiled programs are tied to its
     value. Whoever sets it says so with `note_edit`.
     """
-    trace = STATE.trace
-    while trace is not None:
+    for trace in open_traces():
         if (id(owner), name) not in trace.reads:
             trace.reads[id(owner), name] = attribute(owner, name)
-        trace = trace.parent
+
+
+def forget_read(owner: Any, name: str) -> None:
+    """Tell every open trace that what it was told of an attribute does not count."""
+    for trace in open_traces():
+        trace.reads.pop((id(owner), name), None)
 
 
 def note_call(module: type) -> None:
     """Tell every open trace that `forward` of this class was run: names that it loads count as the
     recorded function's own.
     """
-    trace = STATE.trace
-    while trace is not None:
+    for trace in open_traces():
         trace.modules[module] = None
-        trace = trace.parent
 
 
 def note_edit() -> None:

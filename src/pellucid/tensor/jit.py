@@ -24,7 +24,7 @@ from pellucid.core.log import get_logger
 from pellucid.runtime.executable import Executable
 from pellucid.tensor.box import STATE, Array, Box, leaked
 from pellucid.tensor.dispatch import settled
-from pellucid.tensor.guards import EDITS, Guard, attribute, names_read, watching
+from pellucid.tensor.guards import EDITS, Guard, names_read, watching
 from pellucid.tensor.lowered import Lowered
 from pellucid.tensor.program import Program, program_for
 from pellucid.tensor.tape import record
@@ -93,7 +93,8 @@ class Recorded:
         result: the structure of what the function returned.
         leaves: what stands in it; tensors by their number.
         grads_seen: tensors whose gradient was looked at, and whether there was one.
-        guards: Python values that are looked at before every run.
+        wants: tensors from outside, and whether they wanted a gradient.
+        guards: Python names that are looked at before every run.
         narrow: tensor arguments that are Python ints and met integers of this narrower dtype.
     """
 
@@ -101,6 +102,7 @@ class Recorded:
     result: TreeDef
     leaves: tuple[Any, ...]
     grads_seen: tuple[tuple[Box, bool], ...]
+    wants: tuple[tuple[Box, bool], ...]
     guards: tuple[Guard, ...]
     narrow: tuple[tuple[int, DType], ...]
 
@@ -141,6 +143,9 @@ class Specialisation:
 
     def mismatch(self) -> str:
         """Why this program no longer fits the Python state it was made from; empty if it does."""
+        return self._names_changed() or self._tensors_changed()
+
+    def _names_changed(self) -> str:
         for guard in self.recorded.guards:
             if change := guard.changed():
                 return change
@@ -150,6 +155,12 @@ class Specialisation:
                 if change := guard.changed():
                     return change
             self.edits = now
+        return ""
+
+    def _tensors_changed(self) -> str:
+        for box, wanted in self.recorded.wants:
+            if box.requires_grad != wanted:
+                return f"{type(box).__name__}.requires_grad: {wanted} -> {box.requires_grad}"
         for constant in self.recorded.traced.constants:
             if not constant.holds():
                 return f"constant {constant}: changed in place"
@@ -340,11 +351,11 @@ class JitFunction(Generic[P, R]):
         index = iter(range(len(outputs)))
         described = tuple(_Result(next(index)) if isinstance(v, Tensor) else v for v in leaves)
         seen = tuple((b, had) for b, had in trace.grads_read.items() if b._trace is None)
-        guards = [attribute(b, "requires_grad") for b in trace.current]
-        guards += names_read(self._fn, trace.modules)
+        wants = tuple((b, b.requires_grad) for b in trace.current)
+        guards = tuple(names_read(self._fn, trace.modules))
         places = {id(symbol): i for i, symbol in enumerate(symbols)}
         narrow = {(places[id(b)], d): None for b, d in trace.narrowed if id(b) in places}
-        return Recorded(traced, result, described, seen, tuple(guards), tuple(narrow))
+        return Recorded(traced, result, described, seen, wants, guards, tuple(narrow))
 
     def _substitute(self, args: Any, kwargs: Any, symbols: Sequence[Box]) -> tuple[Any, Any]:
         values = iter(symbols)
@@ -489,8 +500,7 @@ def _explain_one(spec: Specialisation) -> list[str]:
         lines.append(f"    state {capture.slot} of {name}: {capture.box.type}{written}")
     lines += [f"    constant {note}" for note in spec.recorded.traced.constants]
     guards = [g for g in (*spec.recorded.guards, *spec.recorded.traced.reads) if g.is_plain]
-    told = [f"    depends on {g}" for g in guards if not g.what.endswith(".requires_grad")]
-    return lines + list(dict.fromkeys(told))
+    return lines + list(dict.fromkeys(f"    depends on {g}" for g in guards))
 
 
 @overload

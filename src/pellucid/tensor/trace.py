@@ -21,7 +21,7 @@ from pellucid.core.source import user_line
 from pellucid.graph.ir import ArrayAttr, Graph, GraphBuilder, Node, TensorType, Value, emit
 from pellucid.ops.create import CONSTANT
 from pellucid.ops.identity import stop_gradient
-from pellucid.tensor.box import STATE, Array, Box, leaked
+from pellucid.tensor.box import STATE, Array, Box, leaked, open_traces
 from pellucid.tensor.guards import Guard
 
 Kind = Literal["jit", "transform"]
@@ -306,3 +306,17 @@ def write_grad(box: Box, grad: Box | None) -> None:
         box._grad = grad
     else:
         STATE.trace.grads[box] = grad
+
+
+def is_written(cell: Box) -> bool:
+    """Whether a function being recorded has given the cell a new value, which its array lacks."""
+    return any(
+        trace.current.get(cell) is not trace.inputs.get(Capture(cell, "value"))
+        for trace in open_traces()
+    )
+
+
+def tie_to_contents(cell: Box) -> None:
+    """Let what is being recorded hold only while the cell has the contents it has now."""
+    for trace in open_traces():
+        trace.constants_read.append(Constant(cell, cell.shared(), user_line()))

@@ -21,10 +21,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
 from pellucid.loop.ir import Alloc, Call, Expr, For, Load, Store
-from pellucid.loop.rewrite import Block, free_vars, stores, walk_expr
+from pellucid.loop.rewrite import Block, index_vars, stores, walk_expr
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.dependence import update_of
 from pellucid.schedule.isolate import isolate
@@ -34,7 +33,7 @@ from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.blocked import PANELS, Blocks, block_depth, schedule_blocked
 from pellucid.schedule.recipes.dots import choose_dots, schedule_dots
 from pellucid.schedule.recipes.elementwise import parallel_outer
-from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt
+from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, stride, work
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
@@ -167,13 +166,7 @@ def _blocked(
         width=tiling.width, height=tiling.height, depth=depth,
         wide=tiling.wide, narrow=tiling.narrow, accumulator=found.update.buffer.name,
     )  # fmt: skip
-    before = schedule.steps
-    try:
-        schedule_blocked(schedule, blocks)
-    except ScheduleError:
-        schedule.steps = before
-        return False
-    return True
+    return attempt_all(schedule, lambda: schedule_blocked(schedule, blocks))
 
 
 def _dots(
@@ -189,16 +182,10 @@ def _dots(
     few |= turned and min(rows, extent_of(tiling.lane)) < FEWEST_TURNED
     if not unit or not few:
         return False
-    operands = _vars(found.a), _vars(found.b)
+    operands = index_vars(found.a), index_vars(found.b)
     update = Load(found.update.buffer, found.update.indices)
     dots = choose_dots(nest.loops, found.reduced, operands, update, target)
-    before = schedule.steps
-    try:
-        if dots is not None:
-            schedule_dots(schedule, dots, target)
-    except ScheduleError:
-        schedule.steps = before
-    return schedule.steps != before
+    return dots is not None and attempt_all(schedule, lambda: schedule_dots(schedule, dots, target))
 
 
 def _small(schedule: Schedule, nest: Nest, found: Contraction) -> None:
@@ -222,12 +209,12 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
     options = []
     for lane in nest.loops:
         for wide, narrow in ((found.a, found.b), (found.b, found.a)):
-            if lane.var in _vars(wide) and lane.var not in _vars(narrow):
+            if lane.var in index_vars(wide) and lane.var not in index_vars(narrow):
                 options.append((_cost(nest, found, lane, wide), lane, wide, narrow))
     if not options:
         return None
     _, lane, wide, narrow = min(options, key=lambda o: (o[0], -nest.loops.index(o[1])))
-    rows = [x for x in nest.loops if x.var in _vars(narrow) and x.var not in _vars(wide)]
+    rows = [x for x in nest.loops if x.var in index_vars(narrow) and x.var not in index_vars(wide)]
     per_vector = target.lanes(found.update.buffer.dtype)
     vectors = 1 if extent_of(lane) <= per_vector else 2
     most = (target.vector_registers - 2 - vectors) // vectors
@@ -261,9 +248,10 @@ def _with_lines(tiling: Tiling, nest: Nest, vectors: int, target: Target) -> Til
 def _lines(tiling: Tiling, nest: Nest, own: Load, other: Load) -> list[For]:
     """Loops outside the tile that only one operand knows, neighbours in memory first."""
     inside = (tiling.lane, tiling.row, *tiling.more)
+    alone = index_vars(own) - index_vars(other)
     found = [
         x for x in nest.loops
-        if x not in inside and x.var in _vars(own) - _vars(other) and stride(own, x.var) is not None
+        if x not in inside and x.var in alone and stride(own, x.var) is not None
     ]  # fmt: skip
     return sorted(found, key=lambda x: abs(stride(own, x.var) or 0))
 
@@ -330,10 +318,6 @@ def _cost(nest: Nest, found: Contraction, lane: For, wide: Load) -> float:
     for loop in (*nest.loops, *found.reduced):
         steps *= extent_of(loop)
     return cost + steps / 32 / lanes_used
-
-
-def _vars(load: Load) -> set[str]:
-    return {v for i in load.indices for v in free_vars(i)}
 
 
 def _tile(schedule: Schedule, tiling: Tiling, others: Sequence[For], target: Target) -> list[str]:
@@ -411,7 +395,7 @@ def _pack_wide(
     if stride(tiling.wide, lane) == 1 and not (_far(tiling.wide, reduced) and rows >= FEWEST_USES):
         return
     inside = outer[0] != f"{tiling.row.var}o" if tiling.row else True
-    shared = [x.var for x in others if x.var in _vars(tiling.wide)]
+    shared = [x.var for x in others if x.var in index_vars(tiling.wide)]
     if len(shared) < len(others):
         if attempt(schedule, pack, name, [*shared, f"{lane}o", *reduced, f"{lane}i"]):
             attempt(schedule, lanes, f"{lane}i_{name}")

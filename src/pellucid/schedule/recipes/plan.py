@@ -22,6 +22,17 @@ def attempt(schedule: Schedule, primitive: Callable[..., Kernel], *args: object)
     return True
 
 
+def attempt_all(schedule: Schedule, steps: Callable[[], None]) -> bool:
+    """Apply several steps where all of them are legal, or none; whether they were."""
+    before = schedule.steps
+    try:
+        steps()
+    except ScheduleError:
+        schedule.steps = before
+        return False
+    return True
+
+
 def chunk_extent(extent: int, total_work: int, target: Target, multiple: int = 1) -> int:
     """Iterations per parallel chunk: as few as pay for themselves, a few chunks per core at most.
 

@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import math
 
-from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
 from pellucid.loop.ir import For, Store
-from pellucid.loop.rewrite import Block, constant, free_vars, loops
+from pellucid.loop.rewrite import Block, constant, index_vars, loops
 from pellucid.schedule.dependence import update_of
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.privatize import privatize
 from pellucid.schedule.recipes.elementwise import parallel_outer
-from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, chunk_extent
+from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all, chunk_extent
 from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, inner_loops, stride, work
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.split import split
@@ -86,24 +85,18 @@ def _lanes_inside(schedule: Schedule, loop: For, target: Target) -> None:
     var, update = loop.var, loop.body[0]
     if len(loop.body) == 1 and isinstance(update, Store) and update_of(update) is not None:
         width = SUMS_AT_ONCE * target.lanes(update.buffer.dtype)
-        fits = not free_vars_of(update) & {var} and extent_of(loop) % width == 0
+        fits = var not in index_vars(update) and extent_of(loop) % width == 0
         if fits and extent_of(loop) >= LONG_ROW * width:
-            before, step, inside = schedule.steps, f"{var}s", f"{var}v"
-            try:
+
+            def several_sums(step: str = f"{var}s", inside: str = f"{var}v") -> None:
                 schedule.apply(split, var, width, step, inside)
                 schedule.apply(privatize, step, inside)
                 for name in (inside, f"{inside}z", f"{inside}c"):
                     schedule.apply(lanes, name)
-            except ScheduleError:
-                schedule.steps = before
-            else:
+
+            if attempt_all(schedule, several_sums):
                 return
     attempt(schedule, lanes, var)
-
-
-def free_vars_of(store: Store) -> set[str]:
-    """The variables of a store's index."""
-    return {v for i in store.indices for v in free_vars(i)}
 
 
 def _share_reduction(schedule: Schedule, loop: For, target: Target) -> None:
@@ -120,15 +113,15 @@ def _share_reduction(schedule: Schedule, loop: For, target: Target) -> None:
         return
     width = SUMS_AT_ONCE * target.lanes(update.buffer.dtype)
     parts = next((n for n in even if n >= FEWEST_PARTS and extent // n % width == 0), even[0])
-    before, part, inside = schedule.steps, f"{var}p", f"{var}i"
-    try:
+
+    def share(part: str = f"{var}p", inside: str = f"{var}i") -> None:
         schedule.apply(split, var, extent // parts, part, inside)
         schedule.apply(reorder, inside, part)
         schedule.apply(privatize, inside, part)
         schedule.apply(reorder, part, inside)
         schedule.apply(parallelize, part)
-    except ScheduleError:
-        schedule.steps = before
+
+    attempt_all(schedule, share)
 
 
 def innermost(block: Block) -> list[For]:
