@@ -123,7 +123,7 @@ def test_the_tour_reaches_98_percent(tmp_path: Path) -> None:
 def test_help_names_the_commands() -> None:
     done = _run("--help")
     assert done.exit_code == 0
-    for command in ("tour", "machine", "cache"):
+    for command in ("tour", "machine", "cache", "staircase"):
         assert command in done.output
     assert "--model" in _run("tour", "--help").output
     assert pl.__version__ in _run("--version").output

@@ -8,6 +8,10 @@ from typing import Any
 import click
 
 import pellucid as pl
+from pellucid.command.options import Progress, parse_extents
+from pellucid.command.staircase import climb
+from pellucid.command.staircase_show import check_ending, staircase_text, write_staircase
+from pellucid.command.staircase_work import WORKS
 from pellucid.command.tour import Tour, take_tour
 from pellucid.core.config import current_config
 from pellucid.core.errors import ArgumentError, PellucidError
@@ -74,6 +78,43 @@ def machine(again: bool) -> None:
     if again or known_limits() is None:
         click.echo("measuring; other work on the machine makes the figures smaller ...", err=True)
     click.echo(machine_limits(again=again).table())
+
+
+@main.command(short_help="A kernel after each schedule step, measured.")
+@click.argument("work", type=click.Choice(list(WORKS)))
+@click.option(
+    "--size", callback=parse_extents, help="Its extents, such as 2048x2048x1024, or one number."
+)
+@click.option("--threads", type=click.IntRange(1), help="Threads [default: all].")
+@click.option("--loops", is_flag=True, help="Print the loop nest after each step.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="A file for the picture (.svg), a page with all loops (.html) or the figures (.json); "
+    "may be given several times.  [default: staircase-WORK.svg]",
+)
+def staircase(
+    work: str,
+    size: tuple[int, ...] | None,
+    threads: int | None,
+    loops: bool,
+    out: tuple[Path, ...],
+) -> None:
+    """Show how a kernel gets fast: its speed after each schedule step, from the definition on.
+
+    Every step is compiled as it stands, checked against NumPy in float64, and held against what
+    this machine can do. Slow steps are run in part. Takes under a minute.
+    """
+    paths = out or (Path(f"staircase-{work}.svg"),)
+    for path in paths:
+        check_ending(path)
+    with Progress() as progress:
+        stairs = climb(work, size, threads or pl.get_num_threads(), progress)
+    click.echo(staircase_text(stairs, loops=loops))
+    for path in paths:
+        write_staircase(stairs, path)
+        click.echo(f"written: {path}")
 
 
 @main.group()

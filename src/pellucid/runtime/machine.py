@@ -166,7 +166,7 @@ def measure_limits(target: Target, call_s: float = _CALL_S) -> MachineLimits:
     for n in counts:
         flops[n] = _arithmetic(target, n, call_s, hoped=0.95 * n * flops.get(1, 0.0))
     return MachineLimits(
-        cpu=f"{_cpu_name()} ({target.name})",
+        cpu=f"{cpu_name()} ({target.name})",
         threads=threads,
         flops=flops,
         read=read,
@@ -311,7 +311,8 @@ def _zeros(size: int) -> NDArray[Any]:
     return array
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """What the system calls the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -321,7 +322,7 @@ def _cpu_name() -> str:
 
 
 def _path(config: Config) -> Path:
-    identity = f"{VERSION} {_cpu_name()} {this_machine()!r} {config.threads}"
+    identity = f"{VERSION} {cpu_name()} {this_machine()!r} {config.threads}"
     return config.cache_dir / f"machine_{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
 
 

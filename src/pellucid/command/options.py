@@ -1,0 +1,50 @@
+"""What several commands share: an option for extents, and a line that shows how far they are."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+import click
+
+
+def parse_extents(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    """Whole numbers with `x` between them (`2048x2048x1024`), as an option's callback.
+
+    Raises:
+        BadParameter: anything else was given.
+    """
+    if value is None:
+        return None
+    parts = value.lower().split("x")
+    if not all(p.isascii() and p.isdigit() and len(p) < 10 for p in parts):
+        raise click.BadParameter(f"{value!r} is not like 512 or 2048x2048x1024", ctx, param)
+    return tuple(map(int, parts))
+
+
+class Progress:
+    """A line on a terminal's error stream that is rewritten, and gone at the end."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._write("")
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Say that `done` of `total` parts of something are over."""
+        self._write(f"{what}: {done} of {total}" if done < total else "")
+
+    def _write(self, text: str) -> None:
+        if self.shown:
+            click.echo(f"\r\x1b[2K{text}", err=True, nl=False)
