@@ -30,8 +30,10 @@ from pellucid.core.errors import PellucidError
 from pellucid.core.version import VERSION as __version__
 from pellucid.nn.checkpoint import load_tensors as load
 from pellucid.nn.checkpoint import save_tensors as save
+from pellucid.nn.freeze import freeze
 from pellucid.runtime.pool import get_num_threads, set_num_threads
 from pellucid.tensor import functions
+from pellucid.tensor.frozen import FrozenFunction
 from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
 from pellucid.tensor.hints import missing_name
 from pellucid.tensor.jit import JitFunction, jit
@@ -69,6 +71,7 @@ from pellucid.tensor.transforms import (
 __all__ = [
     "Buffer",
     "DType",
+    "FrozenFunction",
     "Generator",
     "JitFunction",
     "Lowered",
@@ -87,6 +90,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "freeze",
     "get_num_threads",
     "grad",
     "hessian",

@@ -47,6 +47,7 @@ from pellucid.passes import (
     eliminate_common_subexpressions,
     eliminate_dead_code,
     fold_constants,
+    fold_scales,
     group_fusion,
     inline_calls,
     simplify_algebra,
@@ -62,6 +63,9 @@ _UNSAFE = Pass(
     "simplify_unsafe", simplify_unsafe.run, "Rules that may change last bits.", unsafe=True
 )
 _SINK = Pass("sink_movement", sink_movement.run, "Broadcasts and transposes move down, and meet.")
+_SCALES = Pass(
+    "fold_scales", fold_scales.run, "Scales and shifts go into the literal weights beside them."
+)
 _CSE = Pass(
     "eliminate_common_subexpressions",
     eliminate_common_subexpressions.run,
@@ -81,6 +85,7 @@ PASSES: tuple[Pass, ...] = (
     # sinking brings together what the first round could not see
     _FOLD,
     _SIMPLIFY,
+    _SCALES,
     _CSE,
     _DCE,
     _FUSE,  # last: fixes which nodes share a kernel

@@ -130,7 +130,8 @@ def test_captured_state_is_constant_and_training_mode_comes_back(tmp_path: Path)
     export = export_c(model, images(1), name="cnn", folder=tmp_path)
     assert [model.training, model.norm.training, model.drop.training] == [True, True, False]
     text = export.source.read_text()
-    assert "/* conv1.weight, float32[8, 1, 3, 3] */" in text
+    # the batch norm is in it
+    assert re.search(r"/\* conv1\.weight_scaled\w*, float32\[8, 1, 3, 3\] \*/", text)
     assert "/* out.weight transposed, float32[20, 10] */" in text
     assert export.weight_bytes >= 4 * (8 * 9 + 20 * 8 * 9 + 200)
 

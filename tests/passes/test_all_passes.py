@@ -18,6 +18,7 @@ from pellucid.passes import (
     eliminate_common_subexpressions,
     eliminate_dead_code,
     fold_constants,
+    fold_scales,
     inline_calls,
     simplify_algebra,
     simplify_unsafe,
@@ -32,7 +33,7 @@ EXACT = (
     eliminate_common_subexpressions,
     eliminate_dead_code,
 )
-CLOSE = (sink_movement, simplify_unsafe)
+CLOSE = (sink_movement, fold_scales, simplify_unsafe)
 ALL = (*EXACT, *CLOSE)
 
 

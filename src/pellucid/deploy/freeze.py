@@ -1,28 +1,21 @@
-"""A function with its state as one graph: what is captured becomes constants, arguments inputs.
+"""What a C file can be made of: a frozen function, its names, and checks of what C does not have.
 
-Enters: a function of tensors or a module, and example arguments. Leaves: `Frozen`. Does not
-optimise: constants are there before any pass, so that folding sees them.
+Enters: a function of tensors or a module, and example arguments. Leaves: `Frozen`. Does not record:
+that is `tensor/frozen.py`'s. Does not optimise either: constants are there before any pass.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.core.errors import ArgumentError, DTypeError, TraceError
-from pellucid.graph.ir import ArrayAttr, Graph, GraphBuilder, Node, Value, inline
-from pellucid.nn.module import Module
-from pellucid.ops.create import CONSTANT
-from pellucid.tensor.box import STATE
-from pellucid.tensor.tensor import Tensor
-from pellucid.tensor.trace import Traced, open_trace
-from pellucid.tensor.tree import flatten, leaf_names, unflatten
+from pellucid.core.errors import ArgumentError, DTypeError
+from pellucid.graph.ir import ArrayAttr, Graph, Node, Value
+from pellucid.nn.freeze import evaluating, module_of
+from pellucid.tensor.frozen import Output, Recording, record_frozen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,117 +46,35 @@ def freeze(fn: Callable[..., Any], args: Sequence[Any], name: str) -> Frozen:
         TraceError: called while another function is traced, or `fn` cannot be recorded.
         DTypeError: a type that C99 does not have.
     """
-    if STATE.trace is not None:
-        raise TraceError("export_c", "cannot export while a function is traced")
-    with _evaluating(fn):
-        traced, inputs, outputs = _trace(fn, args, name)
-    _check_state(traced)
-    frozen, weights = _with_constants(traced, _paths(fn))
-    _check_sizes("argument", inputs, frozen.inputs)
-    _check_sizes("result", outputs, frozen.outputs)
-    _check_dtypes(frozen, inputs)
-    return Frozen(graph=frozen, inputs=inputs, outputs=outputs, weights=weights)
+    with evaluating(fn):
+        made = record_frozen(fn, args, name, "export_c")
+    _check_results(made)
+    outputs = made.outputs if len(made.outputs) > 1 else ("y",)
+    _check_sizes("argument", made.inputs, made.graph.inputs)
+    _check_sizes("result", outputs, made.graph.outputs)
+    _check_dtypes(made.graph, made.inputs)
+    return Frozen(graph=made.graph, inputs=made.inputs, outputs=outputs, weights=_weights(fn, made))
 
 
-def _module_of(fn: Any) -> Module | None:
-    """The module `fn` is, or is a method of."""
-    owner = fn if isinstance(fn, Module) else getattr(fn, "__self__", None)
-    return owner if isinstance(owner, Module) else None
-
-
-def _paths(fn: Any) -> dict[int, str]:
-    """The paths of a module's parameters and buffers, by identity."""
-    owner = _module_of(fn)
+def _weights(fn: Callable[..., Any], made: Recording) -> dict[str, str]:
+    """The names of the captured cells by the digest of their contents."""
+    owner = module_of(fn)
     cells = [*owner.named_parameters(), *owner.named_buffers()] if owner else []
-    return {id(cell): path for path, cell in cells}
+    paths = {id(cell): path for path, cell in cells}
+    weights: dict[str, str] = {}
+    for box, name, array in made.captured:
+        _remember(weights, array, paths.get(id(box), name))
+    return weights
 
 
-@contextmanager
-def _evaluating(fn: Any) -> Iterator[None]:
-    """Evaluation mode for a module (or the one a method belongs to), each part's mode restored."""
-    owner = _module_of(fn)
-    modules = list(owner.modules()) if owner else []
-    before = [vars(m)["_training"] for m in modules]
-    try:
-        for module in modules:
-            object.__setattr__(module, "_training", False)
-        yield
-    finally:
-        for module, mode in zip(modules, before, strict=True):
-            object.__setattr__(module, "_training", mode)
-
-
-def _trace(
-    fn: Callable[..., Any], args: Sequence[Any], name: str
-) -> tuple[Traced, tuple[str, ...], tuple[str, ...]]:
-    leaves, structure = flatten(tuple(args))
-    names = [n for p, a in zip(_parameters(fn, len(args)), args, strict=True)
-             for n in leaf_names(a, p)]  # fmt: skip
-    inputs = tuple(n for n, leaf in zip(names, leaves, strict=True) if _is_array(leaf))
-    if not inputs:
-        raise ArgumentError("export_c", "at least one argument must be a tensor or an array")
-    with open_trace(name, "jit", Tensor.plain) as trace:
-        symbols = [
-            trace.wrap(trace.builder.input(Tensor(leaf).type, n)) if _is_array(leaf) else leaf
-            for n, leaf in zip(names, leaves, strict=True)
-        ]
-        result = fn(*unflatten(structure, symbols))
-        found = _results(result)
-        traced = trace.finish(list(found.values()), len(inputs))
-    return traced, inputs, tuple(found) if len(found) > 1 else ("y",)
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, (Tensor, np.ndarray, np.generic))
-
-
-def _parameters(fn: Callable[..., Any], count: int) -> list[str]:
-    """The names of the first `count` parameters, as far as the signature tells."""
-    try:
-        signature = inspect.signature(fn.forward if isinstance(fn, Module) else fn)
-    except (TypeError, ValueError):
-        return [f"x{i}" for i in range(count)]
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in signature.parameters.values() if p.kind in kinds][:count]
-    return names + [f"x{i}" for i in range(len(names), count)]
-
-
-def _results(result: Any) -> dict[str, Tensor]:
-    """The tensors of a result by name; None (a loss that was not asked for) is left out."""
-    leaves, _ = flatten(result)
-    found = {n: v for n, v in zip(leaf_names(result, "y"), leaves, strict=True) if v is not None}
-    wrong = [type(v).__name__ for v in found.values() if not isinstance(v, Tensor)]
-    if wrong or not found:
+def _check_results(made: Recording) -> None:
+    """Tensors, at least one; None (a loss that was not asked for) is left out."""
+    wrong = [type(v).__name__ for v in made.leaves if not isinstance(v, Output) and v is not None]
+    if wrong or not made.outputs:
         raise ArgumentError(
             "export_c", "the function must return tensors, at least one",
             operands={"results": ", ".join(wrong) or "none"},
         )  # fmt: skip
-    return found
-
-
-def _check_state(traced: Traced) -> None:
-    boxes = [*(c.box for c in traced.writes), *traced.cleared]
-    if boxes:
-        names = [getattr(b, "name", "") or str(b.type) for b in boxes]
-        raise ArgumentError(
-            "export_c", "the function writes state, which a C file of constants cannot",
-            operands={"written": ", ".join(dict.fromkeys(names))},
-            fix="export a function without it (call .eval() on modules, pass random numbers in)",
-        )  # fmt: skip
-
-
-def _with_constants(traced: Traced, paths: Mapping[int, str]) -> tuple[Graph, dict[str, str]]:
-    """The traced graph with its captures as constants, and their names by digest."""
-    arguments = traced.graph.inputs[: traced.arguments]
-    captured = traced.graph.inputs[traced.arguments :]
-    weights: dict[str, str] = {}
-    with GraphBuilder(traced.graph.name) as builder:
-        values = [builder.input(v.type, v.name) for v in arguments]
-        for value, capture in zip(captured, traced.captures, strict=True):
-            attr = ArrayAttr(np.asarray(capture.read()._array))
-            _remember(weights, attr.array, paths.get(id(capture.box), value.name))
-            values += builder.emit(CONSTANT, (), {"value": attr}, source="", names=(value.name,))
-        return builder.finish(inline(traced.graph, values)), weights
 
 
 def _remember(weights: dict[str, str], array: NDArray[Any], name: str) -> None:

@@ -20,7 +20,7 @@ from pellucid.graph.ir import Graph, Node, Value
 from pellucid.passes.match import constant_array
 from pellucid.passes.rewrite import map_bodies, rewrite
 
-LIMIT_BYTES = 1 << 20
+LIMIT_BYTES = 1 << 28
 GROWTH_BYTES = 1 << 10
 KEPT = frozenset({"constant", "iota", "random_bits", "barrier", "broadcast_to"})
 """Never folded: literals, what loops get for free (positions, repetition), random numbers, and
