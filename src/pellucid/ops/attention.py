@@ -1,18 +1,23 @@
-"""Attention as a composition: what a fused kernel must agree with."""
+"""Attention, composed of products and a softmax or as one kernel, whichever is faster."""
 
 from __future__ import annotations
 
 import math
 
 from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.shape import broadcast_shapes
 from pellucid.graph.ir import Value
-from pellucid.ops.arithmetic import add, multiply
+from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
-from pellucid.ops.comparison import greater_equal, where
 from pellucid.ops.contraction import matmul
-from pellucid.ops.create import iota
-from pellucid.ops.layout import swapaxes
+from pellucid.ops.flash_attention import attention_scores, flash_attention
+from pellucid.ops.layout import reshape
 from pellucid.ops.normalization import masked_softmax, softmax
+from pellucid.ops.promotion import common_dtype
+from pellucid.ops.shared import accumulator
+
+FEWEST_QUERIES = 16  # that fill vectors
+MOST_COMPOSED = 1 << 14  # scores of a head whose matrix is read again from the caches
 
 
 def scaled_dot_product_attention(
@@ -43,7 +48,36 @@ def scaled_dot_product_attention(
     """
     if value.rank < 2:
         raise _misshapen(query, key, value)
+    if _pays(query, key, value):
+        _check(query, key, mask, is_causal)
+        return _flash(query, key, value, mask, is_causal, _scale(query, scale))
     return matmul(attention_weights(query, key, mask, is_causal=is_causal, scale=scale), value)
+
+
+def _pays(query: Value, key: Value, value: Value) -> bool:
+    """Whether blocks beat the composition: enough queries for vectors, many scores a head."""
+    if min(query.rank, key.rank) < 2 or any(v.type.size == 0 for v in (query, key, value)):
+        return False
+    floats = all(v.dtype.is_float and v.dtype.bits > 8 for v in (query, key, value))
+    queries, keys = query.shape[-2], key.shape[-2]
+    return floats and queries >= FEWEST_QUERIES and queries * keys > MOST_COMPOSED
+
+
+def _flash(  # noqa: PLR0913, PLR0917  # as the caller has them
+    query: Value, key: Value, value: Value, mask: Value | None, causal: bool, scale: float
+) -> Value:
+    """The primitive on operands of one dtype and equal leading axes."""
+    dtype = common_dtype("attention", (query, key, value))
+    wide = accumulator(dtype)
+    leads = [v.shape[:-2] for v in (query, key, value, mask) if v is not None]
+    lead = broadcast_shapes("attention", *leads)
+    q, k, v = (
+        broadcast_to(astype(x, wide), (*lead, *x.shape[-2:])) for x in (query, key, value)
+    )
+    if mask is not None:
+        seen = mask if mask.dtype.kind == "bool" else astype(mask, wide)
+        mask = reshape(seen, (1,) * (len(lead) + 2 - seen.rank) + seen.shape)
+    return astype(flash_attention(q, k, v, mask, causal=causal, scale=scale), dtype)
 
 
 def attention_weights(
@@ -55,21 +89,22 @@ def attention_weights(
     scale: float | None = None,
 ) -> Value:
     """`softmax(query @ key.T * scale + mask)`, `[..., L, S]`; as `scaled_dot_product_attention`."""
+    _check(query, key, mask, is_causal)
+    how = _scale(query, scale)
+    scores = attention_scores(query, key, mask, causal=is_causal, scale=how)
+    # causal rows see their first key: only a mask can hide all
+    return softmax(scores) if mask is None else masked_softmax(scores)
+
+
+def _check(query: Value, key: Value, mask: Value | None, is_causal: bool) -> None:
     if min(query.rank, key.rank) < 2 or query.shape[-1] != key.shape[-1]:
         raise _misshapen(query, key)
     if is_causal and mask is not None:
         raise ArgumentError("attention", "takes either a mask or is_causal", fix="drop one of them")
-    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = multiply(matmul(query, swapaxes(key, -1, -2)), factor)
-    if is_causal:
-        pair = scores.shape[-2:]
-        scores = where(greater_equal(iota(pair, 0), iota(pair, 1)), scores, -math.inf)
-    elif mask is not None and mask.dtype.kind == "bool":
-        scores = where(mask, scores, -math.inf)
-    elif mask is not None:
-        scores = add(scores, astype(mask, scores.dtype))
-    # causal rows see their first key: only a mask can hide all
-    return softmax(scores) if mask is None else masked_softmax(scores)
+
+
+def _scale(query: Value, scale: float | None) -> float:
+    return 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
 
 
 def _misshapen(*operands: Value) -> ShapeError:

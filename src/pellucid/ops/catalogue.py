@@ -19,6 +19,7 @@ from pellucid.ops.comparison import RECORDS as COMPARISON_RECORDS
 from pellucid.ops.contraction import RECORDS as CONTRACTION_RECORDS
 from pellucid.ops.conv import RECORDS as CONV_RECORDS
 from pellucid.ops.create import RECORDS as CREATE_RECORDS
+from pellucid.ops.flash_attention import RECORDS as ATTENTION_RECORDS
 from pellucid.ops.identity import RECORDS as IDENTITY_RECORDS
 from pellucid.ops.index import RECORDS as INDEX_RECORDS
 from pellucid.ops.join import RECORDS as JOIN_RECORDS
@@ -48,6 +49,7 @@ def collect(families: Iterable[Iterable[Op]]) -> Mapping[str, Op]:
 CATALOGUE: Mapping[str, Op] = collect(
     (
         ARITHMETIC_RECORDS,
+        ATTENTION_RECORDS,
         BINARY_RECORDS,
         BROADCAST_RECORDS,
         CASTING_RECORDS,

@@ -162,13 +162,11 @@ def same_iteration(
         affine(i) - affine(substitute_expr(j, primed))
         for i, j in zip(a.indices, b.indices, strict=True)
     ]
-    equal = _solve(gaps, variables, primed, both)
+    equal = _solve(gaps, primed, both)
     return variables if equal is None else {v for v in variables if Var(v) in equal}
 
 
-def _solve(
-    gaps: list[Affine], variables: set[str], primed: dict[str, Expr], facts: Facts
-) -> set[Expr] | None:
+def _solve(gaps: list[Affine], primed: dict[str, Expr], facts: Facts) -> set[Expr] | None:
     """The terms that must be equal on both sides where all gaps are 0; None if they cannot all be
     0.
     """
@@ -179,7 +177,7 @@ def _solve(
         for gap in (_cancel(g, equal, primed) for g in gaps):
             if facts.upper_sum(gap) < 0 or facts.upper_sum(gap.scaled(-1)) < 0:
                 return None
-            for term in _candidates(gap, variables, primed):
+            for term in _candidates(gap, primed):
                 if term not in equal and _forces(gap, term, primed, facts):
                     equal |= {term}
                     grown = True
@@ -196,13 +194,13 @@ def _cancel(gap: Affine, equal: set[Expr], primed: dict[str, Expr]) -> Affine:
     return gap
 
 
-def _candidates(gap: Affine, variables: set[str], primed: dict[str, Expr]) -> list[Expr]:
-    """Terms of the loops' variables that stand on both sides with opposite coefficients, largest
+def _candidates(gap: Affine, primed: dict[str, Expr]) -> list[Expr]:
+    """Terms of loops' variables that stand on both sides with opposite coefficients, largest
     first.
     """
     found = [
         t for t, c in gap.terms.items()
-        if free_vars(t) & variables and gap.terms.get(substitute_expr(t, primed)) == -c
+        if free_vars(t) & set(primed) and gap.terms.get(substitute_expr(t, primed)) == -c
     ]  # fmt: skip
     return sorted(found, key=lambda t: -abs(gap.terms[t]))
 

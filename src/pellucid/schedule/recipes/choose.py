@@ -5,6 +5,7 @@ from __future__ import annotations
 from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
+from pellucid.schedule.recipes.attention import holds_blocks, schedule_attention
 from pellucid.schedule.recipes.contraction import find_contraction, schedule_contraction
 from pellucid.schedule.recipes.elementwise import schedule_elementwise
 from pellucid.schedule.recipes.rows import schedule_rows
@@ -22,6 +23,8 @@ def schedule_kernel(kernel: Kernel, target: Target) -> tuple[Step, ...]:
     found = find_contraction(nest)
     if found is not None:
         schedule_contraction(schedule, nest, found, target)
+    elif holds_blocks(kernel.body):
+        schedule_attention(schedule, target)
     elif not inner_loops(nest.body) and not any(x.kind != "serial" for x in loops(kernel.body)):
         schedule_elementwise(schedule, nest, target)
     else:

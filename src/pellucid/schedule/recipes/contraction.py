@@ -107,11 +107,11 @@ def find_contraction(nest: Nest) -> Contraction | None:
     found = update_of(body[0])
     if found is None or found[0] != "add":
         return None
-    operands = _operands(found[1])
+    operands = operands_of(found[1])
     return None if operands is None else Contraction(body[0], tuple(reduced), *operands)
 
 
-def _operands(term: Expr) -> tuple[Load, Load] | None:
+def operands_of(term: Expr) -> tuple[Load, Load] | None:
     if not isinstance(term, Call) or term.fn != "mul":
         return None
     found = [[e for e in walk_expr(x) if isinstance(e, Load)] for x in term.args]
