@@ -75,6 +75,20 @@ def test_convolutions(  # noqa: PLR0913, PLR0917  # one per column of the table
 
 
 @needs_cc
+@pytest.mark.parametrize("schedule", [True, False], ids=["scheduled", "plain"])
+def test_attention_in_blocks(schedule: bool, tmp_path: Path) -> None:
+    def attend(q: Any, k: Any, v: Any) -> Any:
+        return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    q, k, v = (
+        np.random.default_rng(i).normal(size=(2, 150, 9)).astype(np.float32) for i in range(3)
+    )
+    export = export_c(attend, q, k, v, folder=tmp_path, schedule=schedule)
+    (got,) = compile_c(export, flags=("-O2", *STRICT))(q, k, v)
+    assert_close(got, pl.jit(attend)(pl.Tensor(q), pl.Tensor(k), pl.Tensor(v)).numpy())
+
+
+@needs_cc
 def test_several_inputs_and_outputs_of_all_kinds(tmp_path: Path) -> None:
     def fn(pair: dict[str, Any], scale: float, n: Any) -> Any:
         a, b = pair["a"], pair["b"]

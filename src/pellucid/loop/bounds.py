@@ -135,8 +135,7 @@ def _upper(sum_: Affine, facts: Facts) -> Bound:
     if facts.depth > _DEEPEST:
         return math.inf
     facts = replace(facts, depth=facts.depth + 1)
-    order = list(facts.extents)
-    term = max(sum_.terms, key=lambda t: _rank(t, order))
+    term = _first_to_go(sum_, facts)
     rest, coefficient = sum_.without(term), sum_.terms[term]
     best = _by_conditions(term, coefficient, rest, facts)
     if isinstance(term, Var):
@@ -144,6 +143,18 @@ def _upper(sum_: Affine, facts: Facts) -> Bound:
     if isinstance(term, Call):
         return min(best, _upper_call(term, coefficient, rest, facts))
     return best
+
+
+def _first_to_go(sum_: Affine, facts: Facts) -> Expr:
+    """The innermost term; but before a call, a variable whose extent that call limits."""
+    order = list(facts.extents)
+    term = max(sum_.terms, key=lambda t: _rank(t, order))
+    if isinstance(term, Call):
+        for other in sum_.terms:
+            extent = facts.extents.get(other.name) if isinstance(other, Var) else None
+            if extent is not None and any(e == term for e in walk_expr(extent)):
+                return other
+    return term
 
 
 def _rank(term: Expr, order: list[str]) -> tuple[int, int]:

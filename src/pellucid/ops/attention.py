@@ -63,7 +63,7 @@ def _pays(query: Value, key: Value, value: Value) -> bool:
     return floats and queries >= FEWEST_QUERIES and queries * keys > MOST_COMPOSED
 
 
-def _flash(  # noqa: PLR0913, PLR0917  # as the caller has them
+def _flash(  # as the caller has them
     query: Value, key: Value, value: Value, mask: Value | None, causal: bool, scale: float
 ) -> Value:
     """The primitive on operands of one dtype and equal leading axes."""
@@ -71,9 +71,7 @@ def _flash(  # noqa: PLR0913, PLR0917  # as the caller has them
     wide = accumulator(dtype)
     leads = [v.shape[:-2] for v in (query, key, value, mask) if v is not None]
     lead = broadcast_shapes("attention", *leads)
-    q, k, v = (
-        broadcast_to(astype(x, wide), (*lead, *x.shape[-2:])) for x in (query, key, value)
-    )
+    q, k, v = (broadcast_to(astype(x, wide), (*lead, *x.shape[-2:])) for x in (query, key, value))
     if mask is not None:
         seen = mask if mask.dtype.kind == "bool" else astype(mask, wide)
         mask = reshape(seen, (1,) * (len(lead) + 2 - seen.rank) + seen.shape)

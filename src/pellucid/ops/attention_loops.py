@@ -265,9 +265,7 @@ class _Forward(_Nests):
             j=rows, i=self.p.block,
         )  # fmt: skip
         body += self.nest(lambda i: self._rescale(i, before, shift, factor), i=self.p.block)
-        body += self.nest(
-            lambda j, i: self._raise(scores, shift, (j, i)), j=rows, i=self.p.block
-        )
+        body += self.nest(lambda j, i: self._raise(scores, shift, (j, i)), j=rows, i=self.p.block)
         body += self._mix(scores, factor, first, rows)
         return _holding((scores, before, shift, factor), body)
 
@@ -355,7 +353,8 @@ class _Backward(_Nests):
     def _part(self, part: Expr) -> Body:
         """Every `parts`-th block of queries, so that causal parts are equally long."""
         self.part = part
-        p, body = self.p, ()
+        p = self.p
+        body: Body = ()
         for whole, partial, n in ((self.dk, self.keys, p.width), (self.dv, self.values, p.depth)):
 
             def clear(j: Expr, d: Expr, whole: Buffer = whole, partial: Buffer = partial) -> Body:

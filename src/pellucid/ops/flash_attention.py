@@ -69,7 +69,7 @@ def flash_attention(
 
 def _check(name: str, q: TensorType, k: TensorType, v: TensorType, mask: Types) -> None:
     operands: dict[str, object] = {"query": q, "key": k, "value": v}
-    operands |= {"mask": m for m in mask}
+    operands |= dict(zip(("mask",), mask, strict=False))
     if len({t.dtype for t in (q, k, v)}) > 1 or q.dtype not in (float32, float64):
         raise DTypeError(name, "operands must be float32 or all float64", operands=operands)
     fits = min(q.rank, k.rank, v.rank) >= 2 and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
@@ -99,7 +99,7 @@ def _infer(
     return TensorType((*q.shape[:-1], v.shape[-1]), q.dtype), TensorType(q.shape[:-1], q.dtype)
 
 
-def _infer_grad(  # noqa: PLR0913, PLR0917  # one argument an operand
+def _infer_grad(  # noqa: PLR0913  # one argument an operand
     q: TensorType, k: TensorType, v: TensorType, g: TensorType, lse: TensorType,
     delta: TensorType, *mask: TensorType, causal: bool, scale: float,
 ) -> tuple[TensorType, ...]:  # fmt: skip
@@ -120,7 +120,7 @@ def _raw_scores(q: Array, k: Array, mask: Sequence[Array], causal: bool, scale: 
     for m in mask:
         hidden = np.where(m, scores, -np.inf) if m.dtype == np.bool_ else scores + m
         scores = hidden.astype(q.dtype)
-    return scores
+    return np.asarray(scores)
 
 
 def _reference(
@@ -137,7 +137,7 @@ def _reference(
         return np.matmul(raised * share, v).astype(q.dtype), lse.astype(q.dtype)
 
 
-def _grad_reference(  # noqa: PLR0913, PLR0917  # one argument an operand
+def _grad_reference(  # noqa: PLR0913  # one argument an operand
     q: Array, k: Array, v: Array, g: Array, lse: Array, delta: Array, *mask: Array,
     causal: bool, scale: float,
 ) -> tuple[Array, Array, Array]:  # fmt: skip

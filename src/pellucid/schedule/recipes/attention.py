@@ -15,12 +15,13 @@ they are. Threads share the loops around all nests.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, For, If, Load, Store
+from pellucid.loop.ir import Alloc, For, If, Store
 from pellucid.loop.rewrite import Block, index_vars
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.dependence import update_of
@@ -64,7 +65,7 @@ def leaf_nests(block: Block) -> Iterator[Nest]:
         match stmt:
             case For():
                 nest = _perfect(stmt)
-                if all(isinstance(s, Store) for s in nest.body):
+                if _is_leaf(nest):
                     yield nest
                 else:
                     yield from leaf_nests(nest.body)
@@ -74,6 +75,10 @@ def leaf_nests(block: Block) -> Iterator[Nest]:
                 yield from leaf_nests(stmt.body)
             case Store():
                 pass
+
+
+def _is_leaf(nest: Nest) -> bool:
+    return all(isinstance(s, Store) for s in nest.body)
 
 
 def _perfect(loop: For) -> Nest:
@@ -104,14 +109,14 @@ def find_product(nest: Nest) -> Product | None:
 
 
 def schedule_attention(schedule: Schedule, target: Target) -> None:
-    """A schedule for each nest, then threads over the loops around them."""
+    """Threads over the loops around all nests, while these are simple, then each nest's own."""
+    _threads(schedule, target)
     for nest in list(leaf_nests(schedule.kernel.body)):
         product = find_product(nest)
         if product is not None:
-            attempt_all(schedule, lambda product=product: _tile(schedule, product, target))
+            attempt_all(schedule, functools.partial(_tile, schedule, product, target))
         else:
             _rows(schedule, nest, target)
-    _threads(schedule, target)
     attempt(schedule, simplify)
 
 
@@ -165,7 +170,10 @@ def _threads(schedule: Schedule, target: Target) -> None:
     if target.cores < 2 or work(schedule.kernel.body) < 2 * PARALLEL_WORK:
         return
     for loop in inner_loops(schedule.kernel.body):
-        around = [x for x in _perfect(loop).loops if x.kind == "serial"]
+        nest = _perfect(loop)
+        around = nest.loops[:-1] if _is_leaf(nest) else nest.loops  # the last one has the lanes
+        if not around:
+            continue
         name = around[0].var
         for inner in around[1:]:
             fused = f"{name}{inner.var}"

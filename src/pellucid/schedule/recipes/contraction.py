@@ -112,6 +112,7 @@ def find_contraction(nest: Nest) -> Contraction | None:
 
 
 def operands_of(term: Expr) -> tuple[Load, Load] | None:
+    """The two loads whose product a term is, each with whatever is done to it alone."""
     if not isinstance(term, Call) or term.fn != "mul":
         return None
     found = [[e for e in walk_expr(x) if isinstance(e, Load)] for x in term.args]
