@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 import pellucid as pl
-from pellucid.command.options import Progress, parse_extents
+from pellucid.bench.timing import Pace
+from pellucid.command.bench import Bench, list_rows, run_bench
+from pellucid.command.options import Progress, parse_counts, parse_extents, parse_names
 from pellucid.command.staircase import climb
 from pellucid.command.staircase_show import check_ending, staircase_text, write_staircase
 from pellucid.command.staircase_work import WORKS
 from pellucid.command.tour import Tour, take_tour
-from pellucid.core.config import current_config
+from pellucid.core.config import current_config, usable_cores
 from pellucid.core.errors import ArgumentError, PellucidError
 from pellucid.runtime.cache import CacheInfo, DiskStore, open_cache
 from pellucid.runtime.machine import known_limits, machine_limits
@@ -117,6 +119,52 @@ def staircase(
         click.echo(f"written: {path}")
 
 
+@main.command(short_help="Compare with other frameworks and the machine's limits.")
+@click.argument("rows", nargs=-1)
+@click.option(
+    "--threads",
+    default=f"1,{usable_cores()}",
+    callback=parse_counts,
+    show_default=True,
+    help="Thread counts, one after the other; every candidate has the same.",
+)
+@click.option(
+    "--peers", callback=parse_names, help="Peers that take part, by comma [default: all]."
+)
+@click.option("--rounds", type=click.IntRange(1, 1000), default=15, show_default=True)
+@click.option("--quick", is_flag=True, help="Few short rounds: to see that it works.")
+@click.option("--all", "every", is_flag=True, help="Show every candidate, not the best peer only.")
+@click.option(
+    "--json", "path", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures."
+)
+@click.option("--list", "listed", is_flag=True, help="Names and goals of the rows.")
+def bench(  # noqa: PLR0913  # one for each option
+    *,
+    rows: tuple[str, ...],
+    threads: tuple[int, ...],
+    peers: tuple[str, ...],
+    rounds: int,
+    quick: bool,
+    every: bool,
+    path: Path | None,
+    listed: bool,
+) -> None:
+    """Measure ROWS (names or groups; * stands for anything) beside the peers that are installed.
+
+    Results are compared first. Then candidates take turns, so that all meet the same noise; shown
+    are medians, and how near they come to what the machine can do.
+    """
+    if listed:
+        click.echo(list_rows(rows))
+        return
+    wanted = Bench(
+        rows=rows, threads=threads, peers=peers, pace=Pace(rounds=rounds), quick=quick,
+        every=every, json=path,
+    )  # fmt: skip
+    with Progress() as progress:
+        run_bench(wanted, progress)
+
+
 @main.group()
 def cache() -> None:
     """Look at the compile cache on disk, or empty it."""
@@ -150,3 +198,7 @@ def _info(store: DiskStore) -> CacheInfo:
         fix = "set PELLUCID_CACHE_DIR to a folder that you can write"
         raise ArgumentError("cache", f"{info.folder} cannot be used: nothing is kept", fix=fix)
     return info
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,8 @@ from types import TracebackType
 
 import click
 
+from pellucid.core.config import MOST_THREADS
+
 
 def parse_extents(
     ctx: click.Context, param: click.Parameter, value: str | None
@@ -22,6 +24,25 @@ def parse_extents(
     if not all(p.isascii() and p.isdigit() and len(p) < 10 for p in parts):
         raise click.BadParameter(f"{value!r} is not like 512 or 2048x2048x1024", ctx, param)
     return tuple(map(int, parts))
+
+
+def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Thread counts with commas between them (`1,2`), each once, as an option's callback.
+
+    Raises:
+        BadParameter: anything else was given.
+    """
+    parts = value.split(",")
+    if not all(p.isascii() and p.isdigit() and 1 <= int(p[:9]) <= MOST_THREADS for p in parts):
+        raise click.BadParameter(
+            f"{value!r} is not a list of thread counts such as 1,2", ctx, param
+        )
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def parse_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names with commas between them, as an option's callback; none where nothing was given."""
+    return tuple(part.strip() for part in value.split(",")) if value else ()
 
 
 class Progress:

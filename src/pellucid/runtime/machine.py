@@ -207,6 +207,20 @@ def arithmetic_call(
     return lambda: run(*arrays), 2.0 * rounds * threads * width
 
 
+def bandwidth_call(
+    target: Target, threads: int, *, copy: bool
+) -> tuple[Callable[[], float], float]:
+    """A function that reads, or copies, arrays that no cache holds, and the bytes that one call of
+    it moves. To hold other work against, as `arithmetic_call`.
+    """
+    nbytes = dict(_levels(target, 2 if copy else 1))["DRAM"]
+    block = 8 * target.lanes(float32)
+    size = max(1, nbytes // threads // 4 // block) * block
+    arrays = _zeros(threads * size), _zeros(threads * size if copy else threads * block)
+    run = _load((copy_kernel if copy else read_kernel)(target, threads, size, 1), target)
+    return lambda: run(*arrays), 4.0 * threads * size * (2 if copy else 1)
+
+
 def _arithmetic(target: Target, threads: int, call_s: float, hoped: float) -> float:
     """float32 operations per second without memory.
 
