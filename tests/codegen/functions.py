@@ -31,7 +31,7 @@ def _calls(dtype: DType, results: tuple[DType, ...]) -> list[tuple[str, str, int
     """(output name, function, arguments, result dtype)."""
     calls = []
     for name, f in FUNCTIONS.items():
-        if f.rule not in ("cast", "bitcast") and dtype.kind in f.kinds:
+        if f.rule not in ("cast", "bitcast", "pack", "dot") and dtype.kind in f.kinds:
             calls.append((f"o_{name}", name, f.arity, bool_ if f.rule == "predicate" else dtype))
     for other in results:
         calls.append((f"cast_{other.name}", "cast", 1, other))

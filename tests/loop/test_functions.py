@@ -37,7 +37,8 @@ def value(fn: str, dtype: DType, *args: float, result: DType | None = None) -> o
 @pytest.mark.parametrize("dtype", ALL, ids=str)
 def test_every_function_gives_its_result_dtype(name: str, dtype: DType) -> None:
     fn = function(name)
-    if dtype.kind not in fn.kinds:
+    fits = dtype.kind in fn.kinds and (fn.rule != "dot" or dtype == int32)
+    if not fits or (fn.rule == "pack" and dtype.bits * fn.arity != 32):
         with pytest.raises(DTypeError):
             result_dtype(name, [dtype] * fn.arity, dtype)
         return

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pellucid import ops
-from pellucid.core.dtype import bool_, float32
+from pellucid.core.dtype import bfloat16, bool_, float32
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.graph.ir import GraphBuilder, TensorType, Value
 from tests.ops.gradient import grad
@@ -167,3 +167,42 @@ def test_diagonal_is_numpys(offset: int) -> None:
         run1(lambda v: ops.diagonal(v, offset, 2, 0), x), np.diagonal(x, offset, 2, 0)
     )
     np.testing.assert_allclose(run1(lambda v: ops.trace(v, offset), x), np.trace(x, offset, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "result"),
+    [
+        (np.int8, np.int8, "int32"), (np.uint8, np.int8, "int32"), (np.uint8, np.uint8, "int32"),
+        (np.int8, np.int8, "int64"), (np.int16, np.int8, "int32"), (np.int8, np.float32, "float32"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", [(3, 5, 4), (1, 1, 1), (0, 3, 2), (2, 0, 3), (7, 129, 5)])
+def test_a_wider_result_is_exact(a: Any, b: Any, result: str, shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    m, k, n = shape
+    x, y = rng.choice([-128, 127, 3], (m, k)), rng.choice([-128, 127, -5], (k, n))
+    x, y = x.astype(np.int64).astype(a), y.astype(np.int64).astype(b)
+    got = run1(lambda p, q: ops.matmul(p, q, dtype=result), x, y)
+    assert got.dtype == np.dtype(result)
+    np.testing.assert_array_equal(got, x.astype(np.int64) @ y.astype(np.int64))
+
+
+def test_a_narrower_result_is_refused() -> None:
+    with GraphBuilder() as builder:
+        x = _input(builder, 2, 2)
+        with pytest.raises(DTypeError, match=r"matmul: the result's dtype must hold .* Fix: leave"):
+            ops.matmul(x, x, dtype="int32")
+
+
+def test_the_gradient_of_a_wider_product_has_the_operands_dtypes() -> None:
+    x, y = _random(3, 4).astype(bfloat16.numpy), _random(4, 5).astype(np.float32)
+    z = np.array([[3, -128]] * 5, np.int8)
+
+    def product(a: Value, b: Value, c: Value) -> Value:
+        return ops.matmul(ops.matmul(a, b, dtype="float32"), c, dtype="float32")
+
+    dx, dy = grad(product, x, y, z)
+    assert (dx.dtype, dy.dtype) == (bfloat16.numpy, np.float32)
+    ones = np.ones((3, 2), np.float32) @ z.T.astype(np.float32)
+    np.testing.assert_allclose(dy, x.astype(np.float32).T @ ones, rtol=1e-5)
+    np.testing.assert_allclose(dx.astype(np.float32), ones @ y.T, rtol=2e-2, atol=2)

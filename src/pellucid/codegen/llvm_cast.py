@@ -46,7 +46,7 @@ _INFINITY = 0x7F800000
 
 
 def _has_half(target: Target) -> bool:
-    return "+f16c" in target.features or "+neon" in target.features
+    return target.has("f16c") or target.has("neon")
 
 
 class _Words:
@@ -79,6 +79,16 @@ class _Words:
         other = vector(f"i{bits}", self.width)
         source, result = (self.kind, other) if name == "trunc" else (other, self.kind)
         return self.function.pure(f"{name} {source} {value} to {result}")
+
+
+def _encode_bfloat(words: _Words, value: str) -> str:
+    """bfloat16 is the upper half of a float32, so that a carry out of its last bit rounds it."""
+    bits = words.bits(value)
+    odd = words.op("and", words.op("lshr", bits, 16), 1)
+    rounded = words.op("add", words.op("add", bits, 0x7FFF), odd)
+    quiet = words.op("or", bits, 0x7FFFFFFF & ~0x3FFFFF)
+    nan = words.function.pure(f"fcmp uno {words.float_kind} {value}, {value}")
+    return words.op("lshr", words.select(nan, quiet, rounded), 16)
 
 
 def _encode(words: _Words, value: str, form: _Format) -> str:
@@ -132,6 +142,8 @@ def narrow_bits(function: Function, value: Value, target: Target) -> str:
     if dtype.name == "float16" and _has_half(target):
         half = function.pure(f"fptrunc {value.typed} to {vector('half', width)}")
         return function.pure(f"bitcast {vector('half', width)} {half} to {vector('i16', width)}")
+    if dtype.name == "bfloat16":
+        return words.resize("trunc", 16, _encode_bfloat(words, value.text))
     return words.resize("trunc", dtype.bits, _encode(words, value.text, _FORMATS[dtype.name]))
 
 

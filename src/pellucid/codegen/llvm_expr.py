@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from pellucid.codegen.llvm_cast import from_memory
+from pellucid.codegen.llvm_cast import bitcast, from_memory
+from pellucid.codegen.llvm_dot import join
 from pellucid.codegen.llvm_emitter import Function
 from pellucid.codegen.llvm_index import (
     Affine,
@@ -34,7 +35,7 @@ from pellucid.codegen.llvm_types import (
     suffix,
     vector,
 )
-from pellucid.core.dtype import DType, bool_, int64
+from pellucid.core.dtype import DType, bool_, int32, int64, uint8, uint16
 from pellucid.core.errors import LoweringError
 from pellucid.core.target import Target
 from pellucid.loop.ir import Call, Const, Expr, Load, Var
@@ -47,6 +48,9 @@ _DECIDED = {
     "eq": lambda low, high: True if low == high == 0 else False if low > 0 or high < 0 else None,
     "ne": lambda low, high: False if low == high == 0 else True if low > 0 or high < 0 else None,
 }
+
+
+_UNSIGNED = {8: uint8, 16: uint16}
 
 
 @dataclass(slots=True)
@@ -67,6 +71,12 @@ class Storage:
     row: int = 0
     version: int = 0
     pin: int = 0
+    align: int = 0
+
+    @property
+    def alignment(self) -> int:
+        """Bytes that every element is aligned to: one element's, if not given."""
+        return self.align or self.dtype.itemsize
 
 
 @dataclass(slots=True)
@@ -103,6 +113,8 @@ class Expressions:
                 return self._call(fn, args, dtype)
 
     def _call(self, fn: str, args: tuple[Expr, ...], dtype: DType) -> Value:
+        if fn in ("pack2", "pack4"):
+            return self._word(args)
         values = [self.value(a) for a in args]
         if fn == "select" and values[0].literal and values[0].width == 1:
             return values[1] if values[0].text == "true" else values[2]
@@ -110,6 +122,47 @@ class Expressions:
         if dtype == int64 and result.width == 1 and fn in ("min", "max"):
             self._note_range(fn, args, result.text)
         return result
+
+    def _word(self, parts: tuple[Expr, ...]) -> Value:
+        """Numbers as one word: a single load where they are neighbours in memory."""
+        first = self._first_of_neighbours(parts)
+        if first is not None:
+            return self._load_words(first, len(parts))
+        values = [self._bits_of(x) for x in parts]
+        width = max(v.width for v in values)
+        return join(self.ops, [splat(self.function, v, width).text for v in values], width)
+
+    def _first_of_neighbours(self, parts: tuple[Expr, ...]) -> Load | None:
+        """The first of loads that follow each other in memory."""
+        loads = [x for x in parts if isinstance(x, Load)]
+        if len(loads) != len(parts) or len({x.buffer.name for x in loads}) > 1:
+            return None
+        place = self.storages[loads[0].buffer.name]
+        first, *others = (self.address(place, x.indices) for x in loads)
+        follow = all(f == replace(first, const=first.const + n) for n, f in enumerate(others, 1))
+        return loads[0] if follow and place.lanes == 1 else None
+
+    def _load_words(self, first: Load, size: int) -> Value:
+        """The words that start at an element, each lane's at its own."""
+        place = self.storages[first.buffer.name]
+        form, align = self.address(place, first.indices), place.dtype.itemsize
+        if form.vector or form.lane not in (0, size):
+            words = replace(place, dtype=int32, align=align)
+            return self._gather_at(words, self.lane_pointers(place, form))
+        pointer = self.pointer(place, replace(form, lane=0))
+        words = replace(place, pointer=pointer, dtype=int32, align=align)
+        return self.load_at(words, Affine(lane=form.lane // size))
+
+    def _bits_of(self, part: Expr) -> Value:
+        """A number's bits as an unsigned integer, read from memory as they are if possible."""
+        dtype = _UNSIGNED[part.dtype.bits]
+        if isinstance(part, Load):
+            place = self.storages[part.buffer.name]
+            return self.load_at(replace(place, dtype=dtype), self.address(place, part.indices))
+        if isinstance(part, Call) and part.fn == "select":
+            sides = [self._bits_of(x) for x in part.args[1:]]
+            return apply(self.ops, "select", [self.value(part.args[0]), *sides], dtype)
+        return bitcast(self.function, self.value(part), dtype, self.target)
 
     def _note_range(self, fn: str, args: tuple[Expr, ...], name: str) -> None:
         first, second = (range_of(self.affine(a), self.ranges, self.width) for a in args)
@@ -245,7 +298,10 @@ class Expressions:
     def load(self, expr: Load) -> Value:
         """One element, or one per lane."""
         place = self.storages[expr.buffer.name]
-        form = self.address(place, expr.indices)
+        return self.load_at(place, self.address(place, expr.indices))
+
+    def load_at(self, place: Storage, form: Affine) -> Value:
+        """The element at an address, or the lanes'."""
         if place.lanes > 1:
             return self._load_lanes(place, self.pointer(place, form), place.lanes, "")
         if form.uniform:
@@ -282,7 +338,7 @@ class Expressions:
     def load_text(self, place: Storage, pointer: str, width: int) -> str:
         """A plain load of `width` elements."""
         kind = storage(place.dtype)
-        align = 64 if place.lanes > 1 and place.padded else place.dtype.itemsize
+        align = 64 if place.lanes > 1 and place.padded else place.alignment
         align = min(align, place.dtype.itemsize * width)
         return f"load {vector(kind, width)}, ptr {pointer}, align {align}"
 
@@ -321,7 +377,7 @@ class Expressions:
         bits = vector("i1", width)
         self.function.module.declare(f"{kind} @{name}(ptr, i32, {bits}, {kind})")
         return (
-            f"call {kind} @{name}(ptr {pointer}, i32 {place.dtype.itemsize}, "
+            f"call {kind} @{name}(ptr {pointer}, i32 {place.alignment}, "
             f"{bits} {mask}, {kind} zeroinitializer)"
         )
 
@@ -336,13 +392,15 @@ class Expressions:
         return self.function.pure(f"getelementptr {kind}, ptr {base}, <{width} x i64> {lanes}")
 
     def _gather(self, place: Storage, form: Affine) -> Value:
+        return self._gather_at(place, self.lane_pointers(place, form))
+
+    def _gather_at(self, place: Storage, pointers: str) -> Value:
         width = self.width
         kind, bits = vector(storage(place.dtype), width), vector("i1", width)
         name = f"llvm.masked.gather.{suffix(kind)}.v{width}p0"
-        pointers = self.lane_pointers(place, form)
         self.function.module.declare(f"{kind} @{name}(<{width} x ptr>, i32, {bits}, {kind})")
         text = (
-            f"call {kind} @{name}(<{width} x ptr> {pointers}, i32 {place.dtype.itemsize}, "
+            f"call {kind} @{name}(<{width} x ptr> {pointers}, i32 {place.alignment}, "
             f"{bits} {self.mask or 'splat (i1 true)'}, {kind} zeroinitializer)"
         )
         return self._read(place, text, width)

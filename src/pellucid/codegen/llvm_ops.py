@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pellucid.codegen import llvm_math
-from pellucid.codegen.llvm_cast import bitcast, cast, rounded
+from pellucid.codegen.llvm_cast import bitcast, cast, rounded, to_memory
+from pellucid.codegen.llvm_dot import DOTS, add_dot, join
 from pellucid.codegen.llvm_lanes import Ops
 from pellucid.codegen.llvm_types import (
     Value,
@@ -314,6 +315,11 @@ def apply(ops: Ops, fn: str, args: list[Value], dtype: DType) -> Value:
         return cast(ops.function, args[0], dtype, ops.target)
     if fn == "bitcast":
         return bitcast(ops.function, args[0], dtype, ops.target)
+    if fn in DOTS and len(args) == 2:
+        zero = splat(ops.function, constant(0, dtype), width)
+        return add_dot(ops, fn, zero, *args)
+    if fn in ("pack2", "pack4"):
+        return join(ops, [to_memory(ops.function, a, ops.target) for a in args], width)
     if fn == "fma" and len(args) == 3:
         return rounded(ops.function, ops.multiply_add(*args), ops.target)
     if fn in BINARY and len(args) == 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from pellucid.codegen.llvm_cast import to_memory
+from pellucid.codegen.llvm_dot import DOTS, add_dot
 from pellucid.codegen.llvm_expr import Expressions, Storage
 from pellucid.codegen.llvm_index import Affine
 from pellucid.codegen.llvm_ops import apply, reduce_lanes
@@ -85,7 +86,11 @@ class Stores(Expressions):
         self._write_plain(place, pointer, apply(self.ops, fn, [old, value], place.dtype))
 
     def _combined(self, fn: str, old: Value, rest: Expr, dtype: DType) -> Value:
-        """`fn(old, rest)`; a float sum of products may fuse the product into the sum."""
+        """`fn(old, rest)`; a float sum of products may fuse the product into the sum, and a dot
+        product adds to its sum.
+        """
+        if fn == "add" and isinstance(rest, Call) and rest.fn in DOTS:
+            return add_dot(self.ops, rest.fn, old, *(self.value(x) for x in rest.args))
         if fn == "add" and dtype.is_float and not is_narrow(dtype) and isinstance(rest, Call):
             if rest.fn == "mul":
                 a, b = (splat(self.function, self.value(x), old.width) for x in rest.args)

@@ -27,3 +27,7 @@ class Target:
     def lanes(self, dtype: DType) -> int:
         """Elements of `dtype` in one vector register."""
         return max(1, self.vector_bits // max(8, dtype.bits))
+
+    def has(self, feature: str) -> bool:
+        """Whether the machine has an LLVM feature: `avx512vnni`, `avx512bf16`, `f16c` and so on."""
+        return f"+{feature}" in self.features.split(",")

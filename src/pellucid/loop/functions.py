@@ -14,6 +14,7 @@ cases included:
 - `cast` from float to integer truncates and saturates, NaN becomes 0; to bool it is `x != 0`;
   integers wrap.
 - float16, bfloat16 and float8 are computed in float32 and rounded once.
+- `pack` and `dot` functions: `words.py`.
 """
 
 from __future__ import annotations
@@ -27,18 +28,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.core.dtype import DType, Kind, bool_, float32
+from pellucid.core.dtype import DType, Kind, bool_, float32, int32
 from pellucid.core.errors import ArgumentError, DTypeError, did_you_mean
+from pellucid.loop import words
 from pellucid.loop.ir import Call, Expr
 
 Array = NDArray[Any]
-Rule = Literal["same", "predicate", "select", "cast", "bitcast"]
+Rule = Literal["same", "predicate", "select", "cast", "bitcast", "pack", "dot"]
 
 _FLOAT: frozenset[Kind] = frozenset(("float",))
 _NUMBER: frozenset[Kind] = frozenset(("int", "uint", "float"))
 _BITS: frozenset[Kind] = frozenset(("bool", "int", "uint"))
 _INTEGER: frozenset[Kind] = frozenset(("int", "uint"))
 _ANY: frozenset[Kind] = frozenset(("bool", "int", "uint", "float"))
+_WORD: frozenset[Kind] = frozenset(("int",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class ScalarFunction:
         kinds: dtype kinds its (value) arguments may have.
         rule: `same`: arguments and result share one dtype; `predicate`: equal dtypes to bool;
             `select`: a bool and two of the result's dtype; `cast`, `bitcast`: the result's dtype is
-            free (bitcast: of the same width).
+            free (bitcast: of the same width); `pack`: arguments of one dtype, 32 bits together, to
+            int32; `dot`: two words (int32) to `result`.
         compute: the meaning on NumPy arrays of full-width dtypes; `cast` and `bitcast` are in
             `evaluate`.
         doc: one sentence.
@@ -63,6 +67,7 @@ class ScalarFunction:
     rule: Rule
     compute: Callable[..., Any]
     doc: str
+    result: DType = int32
 
 
 def _int_divisor(b: Array) -> Array:
@@ -204,6 +209,12 @@ def _table() -> dict[str, ScalarFunction]:
         ScalarFunction("select", 3, _ANY, "select", np.where, "b where a, else c"),
         ScalarFunction("cast", 1, _ANY, "cast", _cast_only, "x as another dtype, saturating"),
         ScalarFunction("bitcast", 1, _ANY, "bitcast", _cast_only, "x's bits as another dtype"),
+        ScalarFunction("pack2", 2, _NUMBER, "pack", words.pack, "two 16-bit numbers as a word"),
+        ScalarFunction("pack4", 4, _NUMBER, "pack", words.pack, "four 8-bit numbers as a word"),
+        ScalarFunction("dot4s", 2, _WORD, "dot", words.dot4s, "four products int8 * int8"),
+        ScalarFunction("dot4u", 2, _WORD, "dot", words.dot4u, "four products uint8 * int8"),
+        ScalarFunction("dot2s", 2, _WORD, "dot", words.dot2s, "two products int16 * int16"),
+        ScalarFunction("dot2b", 2, _WORD, "dot", words.dot2b, "two products of bfloat16", float32),
     ]
     return {row.name: row for row in rows}
 
@@ -250,7 +261,17 @@ def result_dtype(name: str, args: Sequence[DType], target: DType | None = None) 
         raise _refuse(fn, "operands must have one dtype", args)
     if values[0].kind not in fn.kinds:
         raise _refuse(fn, f"is not defined on {values[0].kind}", args)
+    if fn.rule in ("pack", "dot"):
+        return _word_dtype(fn, args)
     return bool_ if fn.rule == "predicate" else values[0]
+
+
+def _word_dtype(fn: ScalarFunction, args: Sequence[DType]) -> DType:
+    if fn.rule == "pack" and args[0].bits * fn.arity != int32.bits:
+        raise _refuse(fn, f"takes {int32.bits // fn.arity}-bit numbers", args)
+    if fn.rule == "dot" and args[0] != int32:
+        raise _refuse(fn, "takes words of int32", args)
+    return fn.result
 
 
 def call(name: str, *args: Expr, dtype: DType | None = None) -> Call:
@@ -306,5 +327,7 @@ def evaluate(name: str, dtype: DType, *args: Array) -> Array:
     with np.errstate(all="ignore"):
         if fn.rule == "cast":
             return cast_array(arrays[0], dtype)
+        if fn.rule == "pack":
+            return np.asarray(fn.compute(*arrays))
         wide = [a.astype(float32.numpy) if _narrow(a.dtype) else a for a in arrays]
         return np.asarray(fn.compute(*wide)).astype(dtype.numpy, copy=False)

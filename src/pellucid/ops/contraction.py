@@ -7,7 +7,20 @@ from typing import cast
 
 import numpy as np
 
-from pellucid.core.dtype import as_dtype, bfloat16, float16, float32, float64, int32, int64
+from pellucid.core.dtype import (
+    DType,
+    DTypeLike,
+    as_dtype,
+    bfloat16,
+    float16,
+    float32,
+    float64,
+    int8,
+    int32,
+    int64,
+    promote,
+    uint8,
+)
 from pellucid.core.errors import DTypeError, ShapeError
 from pellucid.core.shape import Shape, broadcast_shapes, normalize_axis, size_of
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
@@ -16,6 +29,7 @@ from pellucid.loop.compute import Index, Lowering, Readers, Reduction
 from pellucid.loop.ir import Call, Expr
 from pellucid.ops.arithmetic import add
 from pellucid.ops.broadcast import broadcast_to
+from pellucid.ops.casting import astype
 from pellucid.ops.layout import expand_dims, moveaxis, permute_dims, reshape, squeeze
 from pellucid.ops.pointwise import moved_bytes
 from pellucid.ops.promotion import as_value, common_dtype, refuse_bool
@@ -24,7 +38,13 @@ from pellucid.ops.shared import Array, Types, accumulator, cast_expr
 AxisPair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def dot_general(a: Value, b: Value, contract: AxisPair, batch: AxisPair = ((), ())) -> Value:
+def dot_general(
+    a: Value,
+    b: Value,
+    contract: AxisPair,
+    batch: AxisPair = ((), ()),
+    dtype: DTypeLike | None = None,
+) -> Value:
     """Sums of products over paired axes; dtypes are promoted, narrow floats add in float32.
 
     Args:
@@ -32,23 +52,39 @@ def dot_general(a: Value, b: Value, contract: AxisPair, batch: AxisPair = ((), (
         b: right operand.
         contract: the axes summed over, of `a` and of `b`, pairwise of one size.
         batch: the axes kept in both, pairwise of one size.
+        dtype: of the result, as in `matmul`.
 
     Returns:
         Axes: batch, then what is left of `a`, then what is left of `b`, each in order.
+
+    Raises:
+        DTypeError: `dtype` cannot hold an operand's values.
     """
-    x, y = _promoted("dot_general", a, b)
-    return emit(DOT_GENERAL, x, y, contract=contract, batch=batch)
+    x, y, attrs = _operands("dot_general", a, b, dtype)
+    return emit(DOT_GENERAL, x, y, contract=contract, batch=batch, **attrs)
 
 
-def matmul(a: Value, b: Value) -> Value:
+def matmul(a: Value, b: Value, dtype: DTypeLike | None = None) -> Value:
     """The matrix product over the last axis of `a` and the last but one of `b`.
 
     Rank-1 operands are vectors (their axis is summed away); leading axes broadcast.
 
+    Args:
+        a: left operand.
+        b: right operand.
+        dtype: of the result. Products and sums are those of the operands cast to it, but no cast
+            copy is made: int8 with uint8 as int32 is exact as far as int32 reaches (it wraps, as
+            all integer arithmetic), bfloat16 as float32 is rounded only by the sum. Without it the
+            operands' common dtype, narrow floats rounded after a sum in float32.
+
     Raises:
         ShapeError: an operand is a scalar, inner sizes differ, or leading axes do not broadcast.
+        DTypeError: `dtype` cannot hold an operand's values.
+
+    Gradient: for float operands, each in its own dtype.
+    Other names: NumPy: `dtype`; JAX: `preferred_element_type`; PyTorch: `_int_mm`.
     """
-    x, y = _promoted("matmul", a, b)
+    x, y, attrs = _operands("matmul", a, b, dtype)
     if x.rank == 0 or y.rank == 0:
         fix = "use multiply for scalars"
         raise ShapeError(
@@ -58,10 +94,10 @@ def matmul(a: Value, b: Value) -> Value:
     if x.shape[-1] != y.shape[inner]:
         raise _inner_error(x, y)
     if y.rank <= 2:
-        return dot_general(x, y, ((x.rank - 1,), (inner,)))
+        return dot_general(x, y, ((x.rank - 1,), (inner,)), **attrs)
     if x.rank == 1:
-        return squeeze(_batched_matmul(expand_dims(x, 0), y), -2)
-    return _batched_matmul(x, y)
+        return squeeze(_batched_matmul(expand_dims(x, 0), y, attrs), -2)
+    return _batched_matmul(x, y, attrs)
 
 
 def _inner_error(x: Value, y: Value) -> ShapeError:
@@ -74,12 +110,12 @@ def _inner_error(x: Value, y: Value) -> ShapeError:
     return ShapeError("matmul", "inner dims must match", operands=operands, fix=fix)
 
 
-def _batched_matmul(x: Value, y: Value) -> Value:
+def _batched_matmul(x: Value, y: Value, attrs: dict[str, DType]) -> Value:
     lead = broadcast_shapes("matmul", x.shape[:-2], y.shape[:-2])
     x = broadcast_to(x, (*lead, *x.shape[-2:]))
     y = broadcast_to(y, (*lead, *y.shape[-2:]))
     axes = tuple(range(len(lead)))
-    return dot_general(x, y, ((len(lead) + 1,), (len(lead),)), (axes, axes))
+    return dot_general(x, y, ((len(lead) + 1,), (len(lead),)), (axes, axes), **attrs)
 
 
 def tensordot(a: Value, b: Value, axes: int | Sequence[Sequence[int]] = 2) -> Value:
@@ -128,6 +164,31 @@ def _promoted(name: str, a: Value, b: Value) -> tuple[Value, Value]:
     return x, y
 
 
+def _operands(
+    name: str, a: Value, b: Value, dtype: DTypeLike | None
+) -> tuple[Value, Value, dict[str, DType]]:
+    """The operands as a node takes them, and its `dtype` attribute where it needs one."""
+    if dtype is None:
+        return *_promoted(name, a, b), {}
+    result = as_dtype(dtype)
+    refuse_bool(name, (a, b))
+    _require_widening(name, a.type, b.type, result)
+    return a, b, {} if a.dtype == b.dtype == result else {"dtype": result}
+
+
+def _require_widening(name: str, a: TensorType, b: TensorType, dtype: DType) -> None:
+    if any(promote(t.dtype, dtype, name) != dtype for t in (a, b)):
+        operands: dict[str, object] = {"a": a, "b": b, "dtype": dtype}
+        raise DTypeError(
+            name, "the result's dtype must hold the operands'", operands=operands,
+            fix="leave `dtype` out and cast the result with .astype",
+        )  # fmt: skip
+
+
+def _result_dtype(a: DType, attrs: Attrs) -> DType:
+    return cast("DType", attrs.get("dtype", a))
+
+
 def _pairs(attrs: Attrs) -> tuple[AxisPair, AxisPair]:
     return cast("AxisPair", attrs["contract"]), cast("AxisPair", attrs["batch"])
 
@@ -137,11 +198,20 @@ def _free(rank: int, *used: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axis for axis in range(rank) if axis not in taken)
 
 
-def _infer(a: TensorType, b: TensorType, *, contract: AxisPair, batch: AxisPair) -> TensorType:
+def _infer(
+    a: TensorType,
+    b: TensorType,
+    *,
+    contract: AxisPair,
+    batch: AxisPair,
+    dtype: DType | None = None,
+) -> TensorType:
     operands: dict[str, object] = {"a": a, "b": b, "contract": contract, "batch": batch}
-    if a.dtype != b.dtype or a.dtype.kind == "bool":
+    if "bool" in (a.dtype.kind, b.dtype.kind) or (dtype is None and a.dtype != b.dtype):
         rule = "operands must be numbers of one dtype"
         raise DTypeError("dot_general", rule, operands=operands)
+    if dtype is not None:
+        _require_widening("dot_general", a, b, dtype)
     for x, side in ((a, 0), (b, 1)):
         named = (*contract[side], *batch[side])
         if len(set(named)) != len(named) or any(not 0 <= i < x.rank for i in named):
@@ -154,11 +224,14 @@ def _infer(a: TensorType, b: TensorType, *, contract: AxisPair, batch: AxisPair)
     kept = [a.shape[i] for i in batch[0]]
     kept += [a.shape[i] for i in _free(a.rank, contract[0], batch[0])]
     kept += [b.shape[i] for i in _free(b.rank, contract[1], batch[1])]
-    return TensorType(tuple(kept), a.dtype)
+    return TensorType(tuple(kept), dtype or a.dtype)
 
 
-def _reference(a: Array, b: Array, *, contract: AxisPair, batch: AxisPair) -> Array:
-    wide = accumulator(as_dtype(a.dtype)).numpy
+def _reference(
+    a: Array, b: Array, *, contract: AxisPair, batch: AxisPair, dtype: DType | None = None
+) -> Array:
+    made = dtype or as_dtype(a.dtype)
+    wide = accumulator(made).numpy
     free = [_free(x.ndim, contract[s], batch[s]) for s, x in ((0, a), (1, b))]
     left = a.astype(wide).transpose(*batch[0], *free[0], *contract[0])
     right = b.astype(wide).transpose(*batch[1], *contract[1], *free[1])
@@ -171,33 +244,37 @@ def _reference(a: Array, b: Array, *, contract: AxisPair, batch: AxisPair) -> Ar
             left.reshape(size_of(lead), size_of(rows), inner),
             right.reshape(size_of(lead), inner, size_of(columns)),
         )
-        return np.asarray(result).reshape((*lead, *rows, *columns)).astype(a.dtype, copy=False)
+        return np.asarray(result).reshape((*lead, *rows, *columns)).astype(made.numpy, copy=False)
 
 
 def _vjp(site: Site, g: Value) -> Sequence[Value | None]:
     a, b = site.inputs
-    if not a.dtype.is_float:
-        return (None, None)
     contract, batch = _pairs(site.attrs)
-    wanted = site.wanted or (True, True)
+    given = site.wanted or (True, True)
+    wanted = [w and v.dtype.is_float for w, v in zip(given, (a, b), strict=True)]
     lead = len(batch[0])
     rows = len(_free(a.rank, contract[0], batch[0]))
     of_a = tuple(range(lead, lead + rows))
     of_b = tuple(range(lead + rows, g.rank))
     return (
-        _pull(g, b, of_b, (contract, batch), a.rank) if wanted[0] else None,
-        _pull(g, a, of_a, (contract[::-1], batch[::-1]), b.rank) if wanted[1] else None,
+        _pull(g, b, of_b, (contract, batch), a.type) if wanted[0] else None,
+        _pull(g, a, of_a, (contract[::-1], batch[::-1]), b.type) if wanted[1] else None,
     )
 
 
 def _pull(
-    g: Value, other: Value, g_axes: tuple[int, ...], pairs: tuple[AxisPair, AxisPair], rank: int
+    g: Value,
+    other: Value,
+    g_axes: tuple[int, ...],
+    pairs: tuple[AxisPair, AxisPair],
+    operand: TensorType,
 ) -> Value:
     """The cotangent of one operand: `g` contracted with the other over the other's free axes."""
-    contract, batch = pairs
+    (contract, batch), rank, own_dtype = pairs, operand.rank, operand.dtype
     free = _free(other.rank, contract[1], batch[1])
     lead = tuple(range(len(batch[0])))
-    made = dot_general(g, other, (g_axes, free), (lead, batch[1]))
+    dtype = None if g.dtype == other.dtype == own_dtype else g.dtype
+    made = astype(dot_general(g, other, (g_axes, free), (lead, batch[1]), dtype), own_dtype)
     # made's axes: batch, own free axes, then the other's contracted axes in ascending order
     partner = dict(zip(contract[1], contract[0], strict=True))
     own = _free(rank, contract[0], batch[0])
@@ -224,15 +301,17 @@ def _batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
     contracted = (moved[0][0], moved[1][0])
     kept = (moved[0][1], moved[1][1])
     if all(batched):
-        return (emit(DOT_GENERAL, a, b, contract=contracted, batch=((0, *kept[0]), (0, *kept[1]))),)
-    result = emit(DOT_GENERAL, a, b, contract=contracted, batch=kept)
+        kept = ((0, *kept[0]), (0, *kept[1]))
+        return (emit(DOT_GENERAL, a, b, **{**site.attrs, "contract": contracted, "batch": kept}),)
+    result = emit(DOT_GENERAL, a, b, **{**site.attrs, "contract": contracted, "batch": kept})
     rows = a.rank - len(contract[0]) - len(batch[0])
     return (moveaxis(result, len(batch[0]) + (0 if batched[0] else rows), 0),)
 
 
 def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
     (a, b), (contract, batch) = inputs, _pairs(attrs)
-    wide = accumulator(a.dtype)
+    made = _result_dtype(a.dtype, attrs)
+    wide = accumulator(made)
     lead = len(batch[0])
     free = [_free(t.rank, contract[s], batch[s]) for s, t in ((0, a), (1, b))]
     starts = (lead, lead + len(free[0]))
@@ -254,7 +333,7 @@ def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
         init=0.0 if wide.is_float else 0,
         accumulate=wide,
         body=body,
-        finish=None if wide == a.dtype else lambda total: cast_expr(total, a.dtype),
+        finish=None if wide == made else lambda total: cast_expr(total, made),
     )
 
 
@@ -279,9 +358,16 @@ def _samples() -> Sequence[Sample]:
         Sample((TensorType(a, float64), TensorType(b, float64)), {"contract": c, "batch": k})
         for a, b, c, k in cases
     ]
-    for dtype in (float32, float16, bfloat16, int32, int64):
+    for dtype in (float32, float16, bfloat16, int8, int32, int64):
         types = (TensorType((3, 7), dtype), TensorType((7, 5), dtype))
         made.append(Sample(types, {"contract": plain, "batch": none}))
+    for a, b, result in (
+        (int8, int8, int32), (uint8, int8, int32), (uint8, uint8, int64),
+        (bfloat16, bfloat16, float32), (float16, bfloat16, float32),
+        (float32, int8, float32), (float32, float64, float64),
+    ):  # fmt: skip
+        types = (TensorType((3, 7), a), TensorType((7, 5), b))
+        made.append(Sample(types, {"contract": plain, "batch": none, "dtype": result}))
     return made
 
 

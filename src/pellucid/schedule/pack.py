@@ -61,6 +61,7 @@ def pack(
 
     The copy is filled at the start of the body of each loop `at`, or of the kernel. Its loops are
     called `<var>_<operand>`. Elements past a cut-off extent are left undefined, and never read.
+    Other expressions outside the loops `order` go on reading the operand itself.
 
     Args:
         kernel: the kernel.
@@ -122,7 +123,9 @@ def _operand(body: Block, facts: Facts, buffer: Buffer, order: tuple[str, ...]) 
     places = _places(body, facts, buffer)
     if not places:
         raise ScheduleError("pack", f"{buffer.name} is not read here")
-    expr, inside = places[0]
+    near = [p for p in places if all(v in p[1].extents for v in order)]
+    expr, inside = (near or places)[0]
+    places = near + [p for p in places if p[0] == expr and p not in near] if near else places
     if any(other != expr for other, _ in places):
         raise ScheduleError(
             "pack", f"{buffer.name} is read by different expressions", fix="pack before specialize"

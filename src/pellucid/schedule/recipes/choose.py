@@ -8,6 +8,7 @@ from pellucid.loop.rewrite import loops
 from pellucid.schedule.recipes.attention import holds_blocks, schedule_attention
 from pellucid.schedule.recipes.contraction import find_contraction, schedule_contraction
 from pellucid.schedule.recipes.elementwise import schedule_elementwise
+from pellucid.schedule.recipes.mixed import find_mixed, schedule_mixed
 from pellucid.schedule.recipes.rows import schedule_rows
 from pellucid.schedule.recipes.shape import inner_loops, outer_nest
 from pellucid.schedule.trace import Schedule, Step
@@ -20,7 +21,9 @@ def schedule_kernel(kernel: Kernel, target: Target) -> tuple[Step, ...]:
     """
     schedule = Schedule(kernel)
     nest = outer_nest(kernel)
-    found = find_contraction(nest)
+    found, mixed = find_contraction(nest), find_mixed(nest, target)
+    if mixed is not None and schedule_mixed(schedule, mixed, target):
+        return schedule.steps
     if found is not None:
         schedule_contraction(schedule, nest, found, target)
     elif holds_blocks(kernel.body):
