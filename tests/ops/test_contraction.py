@@ -202,7 +202,8 @@ def test_the_gradient_of_a_wider_product_has_the_operands_dtypes() -> None:
         return ops.matmul(ops.matmul(a, b, dtype="float32"), c, dtype="float32")
 
     dx, dy = grad(product, x, y, z)
-    assert (dx.dtype, dy.dtype) == (bfloat16.numpy, np.float32)
+    assert dx.dtype == bfloat16.numpy
+    assert dy.dtype == np.float32
     ones = np.ones((3, 2), np.float32) @ z.T.astype(np.float32)
     np.testing.assert_allclose(dy, x.astype(np.float32).T @ ones, rtol=1e-5)
     np.testing.assert_allclose(dx.astype(np.float32), ones @ y.T, rtol=2e-2, atol=2)

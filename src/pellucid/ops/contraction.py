@@ -23,7 +23,7 @@ from pellucid.core.dtype import (
 )
 from pellucid.core.errors import DTypeError, ShapeError
 from pellucid.core.shape import Shape, broadcast_shapes, normalize_axis, size_of
-from pellucid.graph.ir import Attrs, TensorType, Value, emit
+from pellucid.graph.ir import Attr, Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.loop.compute import Index, Lowering, Readers, Reduction
 from pellucid.loop.ir import Call, Expr
@@ -60,7 +60,8 @@ def dot_general(
     Raises:
         DTypeError: `dtype` cannot hold an operand's values.
     """
-    x, y, attrs = _operands("dot_general", a, b, dtype)
+    x, y, made = _operands("dot_general", a, b, dtype)
+    attrs: dict[str, Attr] = {} if made is None else {"dtype": made}
     return emit(DOT_GENERAL, x, y, contract=contract, batch=batch, **attrs)
 
 
@@ -84,7 +85,7 @@ def matmul(a: Value, b: Value, dtype: DTypeLike | None = None) -> Value:
     Gradient: for float operands, each in its own dtype.
     Other names: NumPy: `dtype`; JAX: `preferred_element_type`; PyTorch: `_int_mm`.
     """
-    x, y, attrs = _operands("matmul", a, b, dtype)
+    x, y, made = _operands("matmul", a, b, dtype)
     if x.rank == 0 or y.rank == 0:
         fix = "use multiply for scalars"
         raise ShapeError(
@@ -94,10 +95,10 @@ def matmul(a: Value, b: Value, dtype: DTypeLike | None = None) -> Value:
     if x.shape[-1] != y.shape[inner]:
         raise _inner_error(x, y)
     if y.rank <= 2:
-        return dot_general(x, y, ((x.rank - 1,), (inner,)), **attrs)
+        return dot_general(x, y, ((x.rank - 1,), (inner,)), dtype=made)
     if x.rank == 1:
-        return squeeze(_batched_matmul(expand_dims(x, 0), y, attrs), -2)
-    return _batched_matmul(x, y, attrs)
+        return squeeze(_batched_matmul(expand_dims(x, 0), y, made), -2)
+    return _batched_matmul(x, y, made)
 
 
 def _inner_error(x: Value, y: Value) -> ShapeError:
@@ -110,12 +111,12 @@ def _inner_error(x: Value, y: Value) -> ShapeError:
     return ShapeError("matmul", "inner dims must match", operands=operands, fix=fix)
 
 
-def _batched_matmul(x: Value, y: Value, attrs: dict[str, DType]) -> Value:
+def _batched_matmul(x: Value, y: Value, dtype: DType | None) -> Value:
     lead = broadcast_shapes("matmul", x.shape[:-2], y.shape[:-2])
     x = broadcast_to(x, (*lead, *x.shape[-2:]))
     y = broadcast_to(y, (*lead, *y.shape[-2:]))
     axes = tuple(range(len(lead)))
-    return dot_general(x, y, ((len(lead) + 1,), (len(lead),)), (axes, axes), **attrs)
+    return dot_general(x, y, ((len(lead) + 1,), (len(lead),)), (axes, axes), dtype)
 
 
 def tensordot(a: Value, b: Value, axes: int | Sequence[Sequence[int]] = 2) -> Value:
@@ -166,14 +167,14 @@ def _promoted(name: str, a: Value, b: Value) -> tuple[Value, Value]:
 
 def _operands(
     name: str, a: Value, b: Value, dtype: DTypeLike | None
-) -> tuple[Value, Value, dict[str, DType]]:
-    """The operands as a node takes them, and its `dtype` attribute where it needs one."""
+) -> tuple[Value, Value, DType | None]:
+    """The operands as a node takes them, and the result's dtype where it is not theirs."""
     if dtype is None:
-        return *_promoted(name, a, b), {}
+        return *_promoted(name, a, b), None
     result = as_dtype(dtype)
     refuse_bool(name, (a, b))
     _require_widening(name, a.type, b.type, result)
-    return a, b, {} if a.dtype == b.dtype == result else {"dtype": result}
+    return a, b, None if a.dtype == b.dtype == result else result
 
 
 def _require_widening(name: str, a: TensorType, b: TensorType, dtype: DType) -> None:
