@@ -53,6 +53,10 @@ def _pack(buffer: object, *_: object) -> str:
     return f"A copy of {buffer} in the order of use, so that reads follow memory."
 
 
+def _group(var: object, inner: object, fn: object, *_: object) -> str:
+    return f"Products along {inner} by {fn}: several narrow numbers in one instruction."
+
+
 def _stage(buffer: object, *_: object) -> str:
     return f"A tile of {buffer} in a small buffer of its own while the reduction runs."
 
@@ -96,6 +100,7 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "vectorize": _lanes,
     "parallelize": _parallelize,
     "pack": _pack,
+    "group": _group,
     "stage": _stage,
     "distribute": _distribute,
     "isolate": _isolate,
