@@ -29,6 +29,9 @@ CASES: dict[str, tuple[Callable[..., Value], list[tuple[int, ...]]]] = {
     "softmax": (ops.softmax, [(9, 77)]),
     "gelu": (ops.gelu, [(3, 101)]),
     "column_sums": (lambda x: ops.sum(x, axis=0), [(33, 19)]),
+    "long_column_sums": (lambda x: ops.sum(x, axis=0), [(301, 77)]),
+    "long_column_maxima": (lambda x: ops.max(x, axis=1), [(3, 129, 200)]),
+    "long_rows": (lambda x: ops.var(x, axis=1), [(3, 1043)]),
     "transpose": (lambda x: ops.transpose(x, (1, 0)), [(33, 19)]),
     "conv": (
         lambda x, w: ops.conv2d(x, w, padding=((1, 1), (1, 1))),

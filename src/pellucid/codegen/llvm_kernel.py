@@ -8,7 +8,7 @@ what is a vector, unrolled or parallel is in the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pellucid.codegen.llvm_emitter import Function, Module
@@ -41,6 +41,8 @@ _ALIGN = 64
 _UNROLLED_VECTORS = 4
 # Accumulators must lie at constant offsets to become registers, so loops over them unroll further.
 _UNROLLED_LOCAL_VECTORS = 16
+SUMS_AT_ONCE = 4  # vectors of accumulators of one long reduction
+FEWEST_STEPS = 2  # of so many vectors, beside which adding them up is little
 
 
 @dataclass(slots=True)
@@ -103,13 +105,14 @@ class Writer(Stores):
         build: Callable[[str], None],
         begin: str = "0",
         step: int = 1,
+        changing: Sequence[Storage] = (),
     ) -> None:
         """A loop around `build`, with the memory that `body` writes marked as changing in it."""
         reach = range_of(extent, self.ranges, self.width)
         sure = begin == "0" and reach is not None and reach[0] > 0
         end = scalar_part(self.function, extent)
         changed = [self.storages[n] for n in stored_names(body) if n in self.storages]
-        changed += list(self.accumulators.values())
+        changed += [*self.accumulators.values(), *changing]
         pins = [place.pin for place in changed]
         with self.function.loop(end, begin=begin, step=str(step), sure=sure) as counter:
             if reach is not None:
@@ -137,18 +140,53 @@ class Writer(Stores):
         for store, fn in sums.items():
             self._open_accumulator(store, fn, lanes)
         if extent.known:
-            self._static_chunks(loop, extent.const, lanes, bool(sums))
+            done = self._independent_sums(loop, extent.const, lanes, sums)
+            self._static_chunks(loop, extent.const, lanes, bool(sums), done)
         else:
             self._dynamic_chunks(loop, extent, lanes)
         for store, fn in sums.items():
             self._close_accumulator(store, fn)
 
-    def _static_chunks(self, loop: For, extent: int, lanes: int, whole: bool) -> None:
-        """Full vectors, then the rest as one masked vector (`whole`: not a narrower one)."""
+    def _independent_sums(self, loop: For, extent: int, lanes: int, sums: dict[Store, str]) -> int:
+        """Most of a long reduction with several accumulators, which do not wait for each other.
+
+        Returns:
+            The iterations that are done.
+        """
+        step = lanes * SUMS_AT_ONCE
+        if not sums or extent < FEWEST_STEPS * step:
+            return 0
+        first = dict(self.accumulators)
+        sets = [first]
+        for _ in range(SUMS_AT_ONCE - 1):
+            for store, fn in sums.items():
+                self._open_accumulator(store, fn, lanes)
+            sets.append(dict(self.accumulators))
+        places = [own[store] for own in sets for store in sums]
+
+        def build(counter: str) -> None:
+            for number, own in enumerate(sets):
+                self.accumulators = own
+                self._chunk(loop, Affine(number * lanes, ((counter, 1),)), lanes, "")
+
+        done = extent // step * step
+        self._counted(Affine(done), loop.body, build, step=step, changing=places)
+        for own in sets[1:]:
+            self.accumulators = first
+            for store, fn in sums.items():
+                self._join_accumulators(first[store], own[store], fn)
+        return done
+
+    def _static_chunks(
+        self, loop: For, extent: int, lanes: int, whole: bool, done: int = 0
+    ) -> None:
+        """Full vectors after the first `done` iterations, then the rest as one masked vector
+        (`whole`: not a narrower one).
+        """
         full, rest = divmod(extent, lanes)
         limit = _UNROLLED_LOCAL_VECTORS if self._touches_stack(loop) else _UNROLLED_VECTORS
-        if full <= limit:
-            for chunk in range(full):
+        if full <= limit or done:
+            for chunk in range(done // lanes, full):
                 self._chunk(loop, Affine(chunk * lanes), lanes, "")
         else:
             self._chunk_loop(loop, Affine(full * lanes), lanes)

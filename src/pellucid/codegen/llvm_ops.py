@@ -8,6 +8,7 @@ more give 0 or the sign, max and min hand on NaN, nothing traps. Transcendental 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from pellucid.codegen import llvm_math
@@ -75,15 +76,17 @@ def _extremum(name: str) -> Binary:
             return ops.binary(_BOOL_ARITHMETIC[name], a, b)
         if not a.dtype.is_float:
             return ops.intrinsic(f"{'s' if _signed(a) else 'u'}{name}", a, b)
-        # One machine instruction that gives its second operand when either is NaN; a constant goes
-        # first, so that
-        # only a NaN in a variable first operand needs mending.
-        if _is_number(b):
-            a, b = b, a
-        picked = ops.select(ops.compare(f"fcmp {predicate}", a, b), a, b)
-        if _is_number(a):
+        # One machine instruction that gives its second operand when either is NaN, so only a NaN in
+        # a variable first operand needs mending. The accumulator of a reduction is `a`: as the
+        # second operand it waits for no comparison.
+        first, second = (a, b) if _is_number(a) else (b, a)
+        greater = ops.compare(f"fcmp {predicate}", first, second)
+        picked = ops.select(greater, first, second)
+        if _is_number(first):
             return picked
-        return ops.select(ops.compare("fcmp uno", a, a), a, picked)
+        # A NaN of our own: with `first` instead, LLVM would join both selections into one of masks.
+        nan = ops.const(first, math.nan)
+        return ops.select(ops.compare("fcmp uno", first, first), nan, picked)
 
     return build
 

@@ -73,6 +73,11 @@ class Stores(Expressions):
         total = splat(self.function, self._combined(fn, old, rest, store.buffer.dtype), place.lanes)
         self._write_plain(place, place.pointer, self._blend(total, old))
 
+    def _join_accumulators(self, place: Storage, other: Storage, fn: str) -> None:
+        """Add a second accumulator of the same reduction to the first."""
+        both = [self._load_lanes(p, p.pointer, p.lanes, "") for p in (place, other)]
+        self._write_plain(place, place.pointer, apply(self.ops, fn, both, place.dtype))
+
     def _close_accumulator(self, store: Store, fn: str) -> None:
         place = self.accumulators.pop(store)
         lanes = self._load_lanes(place, place.pointer, place.lanes, "")

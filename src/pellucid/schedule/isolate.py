@@ -22,7 +22,7 @@ import math
 
 from pellucid.core.errors import ScheduleError
 from pellucid.loop.bounds import Facts
-from pellucid.loop.ir import Alloc, Buffer, For, Kernel, Load, Stmt, Var
+from pellucid.loop.ir import Alloc, Buffer, For, Kernel, Load, Var
 from pellucid.loop.rewrite import (
     Block,
     all_expressions,
@@ -39,6 +39,9 @@ from pellucid.schedule.nest import flatten, rewrite_loops, with_allocs
 def isolate(kernel: Kernel, var: str, inner: str, name: str | None = None) -> Kernel:
     """Every loop over `var` around a loop over `inner` as up to three loops over `var`.
 
+    Loops over `var` that hold no such loop are left alone, so a body with several inner loops is
+    cut by one step for each.
+
     Args:
         kernel: the kernel.
         var: the loop to cut.
@@ -49,11 +52,15 @@ def isolate(kernel: Kernel, var: str, inner: str, name: str | None = None) -> Ke
         ScheduleError: no such loops, an extent without a known limit, or iterations that pass
             values to each other across a cut.
     """
+    if not any(_holds(x.body, inner) for x in loops(kernel.body) if x.var == var):
+        raise ScheduleError("isolate", f"{var!r} must hold one loop {inner!r}")
 
     def change(loop: For, facts: Facts) -> Block:
         buffers, pieces = flatten(loop.body)
-        at = [n for n, p in enumerate(pieces) if any(x.var == inner for x in _loops(p))]
-        if len(at) != 1:
+        at = [n for n, p in enumerate(pieces) if _holds((p,), inner)]
+        if not at:
+            return (loop,)
+        if len(at) > 1:
             raise ScheduleError("isolate", f"{var!r} must hold one loop {inner!r}")
         parts = [tuple(pieces[: at[0]]), (pieces[at[0]],), tuple(pieces[at[0] + 1 :])]
         names = [var, name or var, var]
@@ -63,8 +70,8 @@ def isolate(kernel: Kernel, var: str, inner: str, name: str | None = None) -> Ke
     return rewrite_loops(kernel, "isolate", var, change)
 
 
-def _loops(stmt: Stmt) -> list[For]:
-    return list(loops((stmt,)))
+def _holds(block: Block, inner: str) -> bool:
+    return any(x.var == inner for x in loops(block))
 
 
 def _cut(loop: For, facts: Facts, buffers: list[Buffer], named: list[tuple[str, Block]]) -> Block:

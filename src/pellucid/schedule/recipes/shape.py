@@ -13,6 +13,7 @@ from pellucid.loop.rewrite import (
     constant,
     expressions,
     free_vars,
+    loops,
     stores,
 )
 
@@ -103,6 +104,16 @@ def inner_loops(block: Block) -> list[For]:
         else:
             found += [x for part in _parts(stmt) for x in inner_loops(part)]
     return found
+
+
+def innermost(block: Block) -> list[For]:
+    """The loops of a block that hold no loop."""
+    return [x for x in loops(block) if not any(True for _ in loops(x.body))]
+
+
+def path_to(nest: Nest, inner: For) -> list[For]:
+    """The loops inside a row down to one of the innermost, that one last."""
+    return [x for x in loops(nest.body) if x is inner or any(y is inner for y in loops(x.body))]
 
 
 def _parts(stmt: Stmt) -> tuple[Block, ...]:
