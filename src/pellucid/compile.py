@@ -16,14 +16,14 @@ import functools
 import hashlib
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from pellucid.codegen.kernel import CompiledKernel, KernelObject
+from pellucid.codegen.kernel import CompiledKernel, KernelObject, PackObject
 from pellucid.codegen.llvm import (
     LLVM_VERSION,
     KernelArguments,
@@ -38,6 +38,7 @@ from pellucid.core.version import source_digest
 from pellucid.graph.foreign import foreign_digest
 from pellucid.graph.ir import Graph
 from pellucid.graph.key import graph_key
+from pellucid.loop.ir import Kernel
 from pellucid.loop.key import kernel_key
 from pellucid.loop.printer import print_kernel
 from pellucid.lower.donation import donate_inputs
@@ -103,6 +104,26 @@ class ObjectStore(Protocol):
         """Keep `data` under `key`."""
 
 
+class PackCall(NamedTuple):
+    """Constants made ready for a kernel: by what code, from which slots, to which new slot."""
+
+    pack: PackObject
+    sources: tuple[int, ...]
+    slot: int
+
+
+class Binding(NamedTuple):
+    """A program's calls with the slots they get, and what runs once before the first of them.
+
+    Attributes:
+        calls: in order; scratch slots and those of packed constants follow the program's own.
+        packs: what fills the slots of packed constants.
+    """
+
+    calls: tuple[KernelArguments, ...]
+    packs: tuple[PackCall, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
     """A program and every form it takes, each made when first asked for.
@@ -146,20 +167,28 @@ class Compiled:
             return donate_inputs(lower_graph(graph), self.donated)
 
     @cached_property
+    def constants(self) -> tuple[frozenset[str], ...]:
+        """For each call, the parameters of its kernel whose contents are known."""
+        lowered = self.lowered
+        known = {slot.id for slot in lowered.slots if slot.role == "constant"}
+        return tuple(
+            frozenset(p.name for p, a in zip(c.kernel.params, c.args, strict=True) if a in known)
+            for c in lowered.calls
+        )
+
+    @cached_property
     def symbols(self) -> tuple[str, ...]:
         """The kernel's symbol, for each call; calls of equal kernels share it."""
-        calls = self.lowered.calls
+        calls = zip(self.lowered.calls, self.constants, strict=True)
         with self._stage("symbols"):
-            keys = [_digest(kernel_key(c.kernel), _machine(self.target)) for c in calls]
+            keys = [_kernel_digest(c.kernel, known, self.target) for c, known in calls]
         return tuple(f"kernel_{key[:32]}" for key in keys)
 
     @cached_property
     def kernels(self) -> Mapping[str, CompiledKernel]:
         """The distinct kernels, by symbol."""
-        return {
-            symbol: CompiledKernel(symbol, call.kernel, self.target)
-            for symbol, call in zip(self.symbols, self.lowered.calls, strict=True)
-        }
+        calls = zip(self.symbols, self.lowered.calls, self.constants, strict=True)
+        return {s: CompiledKernel(s, c.kernel, self.target, known) for s, c, known in calls}
 
     @property
     def entry(self) -> str:
@@ -181,25 +210,28 @@ class Compiled:
         """
         return {symbol: self._object(kernel, store) for symbol, kernel in self.kernels.items()}
 
-    def arguments(self, objects: Mapping[str, KernelObject]) -> tuple[KernelArguments, ...]:
-        """For each call its symbol, its slots, and a slot for scratch memory where it wants some.
-
-        Scratch slots are numbered after the program's.
-        """
+    def bind(self, objects: Mapping[str, KernelObject]) -> Binding:
+        """What every call is called with. New slots are numbered after the program's."""
         fresh = itertools.count(len(self.lowered.slots))
-        return tuple(
-            KernelArguments(
-                symbol=symbol,
-                slots=call.args,
-                scratch=next(fresh) if any(objects[symbol].scratch) else None,
-            )
-            for symbol, call in zip(self.symbols, self.lowered.calls, strict=True)
-        )
+        packs: dict[tuple[str, tuple[int, ...]], PackCall] = {}
+        calls = []
+        for symbol, call in zip(self.symbols, self.lowered.calls, strict=True):
+            made = objects[symbol]
+            copies = []
+            for pack in made.packs:
+                sources = tuple(call.args[i] for i in pack.sources)
+                if (pack.symbol, sources) not in packs:
+                    packs[pack.symbol, sources] = PackCall(pack, sources, next(fresh))
+                copies.append(packs[pack.symbol, sources].slot)
+            slots = tuple(call.args[i] if i >= 0 else copies[-1 - i] for i in made.params)
+            scratch = next(fresh) if any(made.scratch) else None
+            calls.append(KernelArguments(symbol=symbol, slots=slots, scratch=scratch))
+        return Binding(tuple(calls), tuple(packs.values()))
 
-    def entry_object(self, objects: Mapping[str, KernelObject]) -> bytes:
-        """The object file of the entry."""
+    def entry_object(self, calls: Sequence[KernelArguments]) -> bytes:
+        """The object file of the entry, which makes these calls."""
         with self._stage("entry"):
-            return compile_ir(render_entry(self.arguments(objects), self.entry), self.target)
+            return compile_ir(render_entry(calls, self.entry), self.target)
 
     @property
     def ir(self) -> str:
@@ -218,7 +250,7 @@ class Compiled:
             return KernelObject.from_bytes(known)
         try:
             # form by form, so that each stage is timed by itself
-            for stage, form in (("schedule", "steps"), ("render", "ir"), ("llvm", "object")):
+            for stage, form in (("schedule", "hoisted"), ("render", "ir"), ("llvm", "object")):
                 with self._stage(stage):
                     getattr(kernel, form)
         except Exception as error:
@@ -293,6 +325,11 @@ def optimize(graph: Graph, config: Config | None = None, *, keep_dumps: bool = F
     config = config or current_config()
     disabled, unsafe = config.disable_passes, config.unsafe_math
     return run_passes(graph, PASSES, disabled, keep=keep_dumps, unsafe=unsafe)
+
+
+def _kernel_digest(kernel: Kernel, constants: Collection[str], target: Target) -> str:
+    known = [i for i, p in enumerate(kernel.params) if p.name in constants]
+    return _digest(kernel_key(kernel), repr(known), _machine(target))
 
 
 def _machine(target: Target) -> str:

@@ -1,21 +1,25 @@
 """One kernel on its way from a naive nest to an object file, each form made when first asked for.
 
-Enters: a kernel as `lower/` made it, and a target. Leaves: schedule steps, LLVM IR, machine code as
-text and as an object file with the scratch memory it wants. Knows no program and no addresses.
+Enters: a kernel as `lower/` made it, which of its inputs are constants, and a target. Leaves:
+schedule steps, LLVM IR, machine code as text and as an object file with the scratch memory it
+wants, and the code that prepares constants for it. Knows no program and no addresses.
 """
 
 from __future__ import annotations
 
-import struct
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from pellucid.codegen.llvm import assembly, compile_ir, render_kernel
 from pellucid.codegen.llvm_kernel import kernel_scratch_bytes
+from pellucid.core.shape import Shape
 from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 from pellucid.lower.inplace import inplace_params
+from pellucid.schedule.hoist import Hoisted, hoist
 from pellucid.schedule.recipes import schedule_kernel
 from pellucid.schedule.trace import Step
 
@@ -31,20 +35,60 @@ class Scratch(NamedTuple):
         return self.shared + threads * self.per_thread
 
 
+class PackObject(NamedTuple):
+    """The code that makes a copy of constants once, in the order in which a kernel reads them.
+
+    Attributes:
+        code: an object file with one function, `symbol(sources..., copy, [scratch])`.
+        symbol: its name.
+        sources: positions of the constants among the kernel's parameters as lowered.
+        shape: of the copy.
+        dtype: its name.
+        scratch: bytes of working memory.
+    """
+
+    code: bytes
+    symbol: str
+    sources: tuple[int, ...]
+    shape: Shape
+    dtype: str
+    scratch: int
+
+
 class KernelObject(NamedTuple):
-    """A kernel's object file, and the scratch memory its code wants."""
+    """A kernel's object file, the scratch memory its code wants, and what it is called with.
+
+    Attributes:
+        code: the object file.
+        scratch: working memory.
+        params: for each pointer it takes, the position among the parameters as lowered, or
+            `-1 - k` for the copy that `packs[k]` makes.
+        packs: what makes copies of constants.
+    """
 
     code: bytes
     scratch: Scratch
+    params: tuple[int, ...]
+    packs: tuple[PackObject, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """As stored."""
-        return struct.pack("<qq", *self.scratch) + self.code
+        """As stored: the length of a JSON head, the head, the object files."""
+        packs = [[len(p.code), *p[1:]] for p in self.packs]
+        head = json.dumps([len(self.code), self.scratch, self.params, packs]).encode()
+        codes = b"".join([self.code, *(p.code for p in self.packs)])
+        return len(head).to_bytes(8, "little") + head + codes
 
     @staticmethod
     def from_bytes(data: bytes) -> KernelObject:
         """As it was before `to_bytes`."""
-        return KernelObject(data[16:], Scratch(*struct.unpack("<qq", data[:16])))
+        end = 8 + int.from_bytes(data[:8], "little")
+        size, scratch, params, rows = json.loads(data[8:end])
+        code, packs, end = data[end : end + size], [], end + size
+        for length, symbol, sources, shape, dtype, working in rows:
+            part = data[end : end + length]
+            packs.append(PackObject(part, symbol, tuple(sources), tuple(shape), dtype, working))
+            end += length
+        return KernelObject(code, Scratch(*scratch), tuple(params), tuple(packs))
 
 
 @dataclass(frozen=True)
@@ -55,21 +99,28 @@ class CompiledKernel:
         symbol: the object's exported function.
         kernel: the naive nest.
         target: the machine it is compiled for.
+        constants: names of the parameters whose contents never change.
     """
 
     symbol: str
     kernel: Kernel
     target: Target
+    constants: frozenset[str] = frozenset()
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The schedule, step by step; the last step's kernel is what is compiled."""
-        return schedule_kernel(self.kernel, self.target)
+        return schedule_kernel(self.kernel, self.target, self.constants)
+
+    @cached_property
+    def hoisted(self) -> Hoisted:
+        """The scheduled nest without the copies of constants, and these by themselves."""
+        return hoist(self.steps[-1].kernel, self.constants)
 
     @property
     def scheduled(self) -> Kernel:
         """The nest that is compiled."""
-        return self.steps[-1].kernel
+        return self.hoisted.kernel
 
     @cached_property
     def ir(self) -> str:
@@ -87,7 +138,24 @@ class CompiledKernel:
     @cached_property
     def object(self) -> KernelObject:
         """What runs."""
-        return KernelObject(compile_ir(self.ir, self.target), self.scratch)
+        places = {p.name: i for i, p in enumerate(self.kernel.params)}
+        packs = self.hoisted.packs
+        places |= {pack.params[-1].name: -1 - k for k, pack in enumerate(packs)}
+        params = tuple(places[p.name] for p in self.scheduled.params)
+        made = tuple(self._pack(k, places) for k in range(len(packs)))
+        return KernelObject(compile_ir(self.ir, self.target), self.scratch, params, made)
+
+    def _pack(self, number: int, places: Mapping[str, int]) -> PackObject:
+        kernel, symbol = self.hoisted.packs[number], f"{self.symbol}_pack{number}"
+        *sources, copy = kernel.params
+        return PackObject(
+            code=compile_ir(render_kernel(kernel, self.target, symbol), self.target),
+            symbol=symbol,
+            sources=tuple(places[p.name] for p in sources),
+            shape=copy.shape,
+            dtype=copy.dtype.name,
+            scratch=Scratch(*kernel_scratch_bytes(kernel)).nbytes(1),
+        )
 
     @cached_property
     def assembly(self) -> str:

@@ -24,6 +24,7 @@ from pellucid.loop.ir import Kernel
 from pellucid.lower.program import LoweredProgram
 from pellucid.runtime.memory_plan import MemoryPlan
 from pellucid.runtime.program import plan_program
+from pellucid.schedule.recipes import schedule_kernel
 
 C99 = Target(
     name="c99", vector_bits=128, vector_registers=16, has_fma=False, cores=1,
@@ -76,7 +77,9 @@ def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
     program = replace(compiled.lowered, calls=calls)
     symbols = _symbols(compiled)
     kernels = {
-        symbols[s]: k.scheduled if schedule else k.kernel for s, k in compiled.kernels.items()
+        # weights stay as they are, below their names
+        symbols[s]: schedule_kernel(k.kernel, C99)[-1].kernel if schedule else k.kernel
+        for s, k in compiled.kernels.items()
     }
     sizes = {symbol: c_scratch_bytes(kernel) for symbol, kernel in kernels.items()}
     count = len(program.slots)

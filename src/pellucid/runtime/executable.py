@@ -27,13 +27,14 @@ from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.log import get_logger
 from pellucid.runtime.buffer import array_maker, data_pointer, default_allocator
 from pellucid.runtime.cache import Cache, open_cache
+from pellucid.runtime.constants import place_constants
 from pellucid.runtime.dump import dump_program
 from pellucid.runtime.native import PARALLEL_FOR, Library, link, pool_library
 from pellucid.runtime.pool import max_threads, start_pool
 from pellucid.runtime.program import Port, Program, make_program
 
 LOG = get_logger("runtime.executable")
-STORED_CONSTANT_BYTES = 32 << 20  # programs with more constants are compiled again per process
+STORED_CONSTANT_BYTES = 64 << 20  # programs with more constants are compiled again per process
 
 Array = NDArray[Any]
 
@@ -156,7 +157,8 @@ class Executable:
             self._table[slot] = base  # slots of no bytes still get an address
         for slot, offset in self.program.plan.offsets().items():
             self._table[slot] = base + offset
-        for slot, array in self.program.constants.items():
+        self._constants = place_constants(self.program.constants)
+        for slot, array in self._constants.items():
             self._table[slot] = data_pointer(array)
 
     def _link_profiled(self) -> Callable[..., None]:

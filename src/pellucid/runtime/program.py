@@ -21,6 +21,7 @@ from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import CompileError
 from pellucid.core.shape import Shape
 from pellucid.lower.program import KernelCall, LoweredProgram
+from pellucid.runtime.constants import pack_constants
 from pellucid.runtime.memory_plan import Lifetime, MemoryPlan, Rectangle, plan_memory
 
 
@@ -138,7 +139,7 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         CompileError: a pass or a kernel failed.
     """
     objects = compiled.objects(store)
-    arguments = compiled.arguments(objects)
+    arguments, packs = compiled.bind(objects)
     lowered = compiled.lowered
     scratch = {a.scratch: objects[a.symbol].scratch for a in arguments if a.scratch is not None}
     code = {symbol: made.code for symbol, made in objects.items()}
@@ -150,11 +151,19 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         inputs=_ports(lowered.inputs, [v.type for v in graph.inputs]),
         outputs=_ports(lowered.outputs, [v.type for v in graph.outputs]),
         donated=dict(compiled.donated),
-        slots=len(lowered.slots) + len(scratch),
+        slots=len(lowered.slots) + len(scratch) + len(packs),
         plan=plan_program(lowered, arguments, scratch, threads),
-        constants=_constants(lowered),
-        objects={**code, compiled.entry: compiled.entry_object(objects)},
+        constants=_used(pack_constants(_constants(lowered), packs), arguments),
+        objects={**code, compiled.entry: compiled.entry_object(arguments)},
     )
+
+
+def _used(
+    constants: Mapping[int, NDArray[Any]], calls: Sequence[KernelArguments]
+) -> dict[int, NDArray[Any]]:
+    """Those that a call still reads, in the order of their first use."""
+    slots = dict.fromkeys(slot for call in calls for slot in call.slots)
+    return {slot: constants[slot] for slot in slots if slot in constants}
 
 
 def plan_program(

@@ -6,7 +6,7 @@ nest to what is compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pellucid.loop.ir import Kernel
@@ -26,9 +26,16 @@ class Step:
 
 
 class Schedule:
-    """A kernel on its way through primitives; the first of `steps` is the kernel as lowered."""
+    """A kernel on its way through primitives; the first of `steps` is the kernel as lowered.
 
-    def __init__(self, kernel: Kernel) -> None:
+    Args:
+        kernel: the kernel as lowered.
+        constants: names of parameters whose contents never change: a whole copy of one, made
+            outside all loops, costs nothing at run time (`hoist.py`).
+    """
+
+    def __init__(self, kernel: Kernel, constants: Collection[str] = ()) -> None:
+        self.constants = frozenset(constants)
         self.steps: tuple[Step, ...] = (Step("lower", (), kernel),)
 
     @property

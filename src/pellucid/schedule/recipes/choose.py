@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
@@ -14,12 +16,19 @@ from pellucid.schedule.recipes.shape import inner_loops, outer_nest
 from pellucid.schedule.trace import Schedule, Step
 
 
-def schedule_kernel(kernel: Kernel, target: Target) -> tuple[Step, ...]:
+def schedule_kernel(
+    kernel: Kernel, target: Target, constants: Collection[str] = ()
+) -> tuple[Step, ...]:
     """The steps from the kernel as lowered to the kernel that is compiled, which is the last one's.
 
     Never fails: a step that is not legal for this nest is left out.
+
+    Args:
+        kernel: as lowered.
+        target: the machine.
+        constants: names of the parameters whose contents never change.
     """
-    schedule = Schedule(kernel)
+    schedule = Schedule(kernel, constants)
     nest = outer_nest(kernel)
     found, mixed = find_contraction(nest), find_mixed(nest, target)
     if mixed is not None and schedule_mixed(schedule, mixed, target):

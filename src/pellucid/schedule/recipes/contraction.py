@@ -53,6 +53,7 @@ LONG = 512  # steps of a reduction, beside which adding up a vector's lanes is l
 FEWEST_TURNED = 24  # of a copy that turns its operand round
 STEPS = range(1, 5)  # elements between neighbours in one cache line
 FEWEST_ROWS = 8  # neighbours that make a tile
+FEW_SUMS = 8  # vectors of sums that hide the latency of an addition
 FEW_ROWS = 16  # rows that leave room for lines
 LEAST_WORK = 1 << 11
 BRIEF = 64  # steps of a reduction that take no longer than what stands around it
@@ -217,7 +218,7 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
     _, lane, wide, narrow = min(options, key=lambda o: (o[0], -nest.loops.index(o[1])))
     rows = [x for x in nest.loops if x.var in index_vars(narrow) and x.var not in index_vars(wide)]
     per_vector = target.lanes(found.update.buffer.dtype)
-    vectors = 1 if extent_of(lane) <= per_vector else 2
+    vectors = _vectors(extent_of(lane), rows, per_vector, target)
     most = (target.vector_registers - 2 - vectors) // vectors
     most = min(most, 12 if vectors == 2 else 25)
     row, more = _rows(rows, most, narrow)
@@ -228,6 +229,17 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
     )
     tiling = Tiling(lane, row, width, height, wide, narrow, panels, more)
     return _with_lines(tiling, nest, vectors, target)
+
+
+def _vectors(extent: int, rows: Sequence[For], per_vector: int, target: Target) -> int:
+    """Vectors in a tile's width: two, or more where rows are too few to hide an addition's latency;
+    then as many as leave every core the same number of tiles.
+    """
+    whole, count = -(-extent // per_vector), math.prod(extent_of(x) for x in rows)
+    most = min(whole, FEW_SUMS // count, target.vector_registers // 2)
+    if most <= 2:
+        return min(whole, 2)
+    return max(range(2, most + 1), key=lambda v: (_balance(-(-whole // v), target.cores) > 0.9, v))
 
 
 def _with_lines(tiling: Tiling, nest: Nest, vectors: int, target: Target) -> Tiling:
@@ -392,6 +404,9 @@ def _pack_wide(
     One panel at a time where its loop is outermost of those that do not index it, else all at once.
     """
     lane, name = tiling.lane.var, tiling.wide.buffer.name
+    if name in schedule.constants:
+        _pack_constant(schedule, tiling, tiling.wide, reduced, others)
+        return
     rows = 1 if tiling.row is None else -(-extent_of(tiling.row) // tiling.height)
     if stride(tiling.wide, lane) == 1 and not (_far(tiling.wide, reduced) and rows >= FEWEST_USES):
         return
@@ -419,6 +434,9 @@ def _pack_narrow(
     Where the reduction runs along memory, whole lines of it are copied, row beside row.
     """
     reduced = [x.var for x in found.reduced]
+    if tiling.narrow.buffer.name in schedule.constants:
+        _pack_constant(schedule, tiling, tiling.narrow, reduced, others)
+        return reduced
     columns = -(-extent_of(tiling.lane) // tiling.width)
     if tiling.row is None or tiling.more or others or len(reduced) != 1 or columns < FEWEST_USES:
         return reduced
@@ -445,6 +463,30 @@ def _pack_narrow(
         attempt(schedule, lanes, f"{along}_{name}")
         attempt(schedule, parallelize, first)
     return reduced
+
+
+def _pack_constant(
+    schedule: Schedule,
+    tiling: Tiling,
+    load: Load,
+    reduced: Sequence[str],
+    others: Sequence[For],
+) -> None:
+    """A copy of an operand that never changes, in the order of use: made once, so always worth it.
+
+    What does not fill a tile is padded, so that every row of the copy is read as whole vectors.
+    """
+    known, name = index_vars(load), load.buffer.name
+    tiled = [x.var for x in (tiling.line, tiling.row, tiling.lane) if x is not None]
+    tiled = [v for v in tiled if v in known]
+    outer = [x.var for x in others if x.var in known]
+    if tiling.panels > 1 and tiling.lane.var in tiled:
+        outer.append(f"{tiling.lane.var}b")
+    outer += [f"{v}o" for v in tiled]
+    inner = [x.var for x in tiling.more if x.var in known] + [f"{v}i" for v in tiled]
+    order = [*outer, *(v for v in reduced if v in known), *inner]
+    if attempt(schedule, pack, name, order):
+        attempt(schedule, lanes, f"{order[-1]}_{name}")
 
 
 def _far(load: Load, reduced: Sequence[str]) -> bool:
