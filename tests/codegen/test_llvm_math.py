@@ -10,15 +10,17 @@ import pytest
 import scipy.special
 from numpy.typing import NDArray
 
-from pellucid.core.dtype import float32
+from pellucid.core.dtype import float32, float64
 from pellucid.core.target import Target
+from pellucid.loop.functions import evaluate
 from pellucid.loop.ir import Buffer, Call, Const, For, Kernel, Load, Store, Var
 from tests.codegen.native import run
 from tests.codegen.targets import each_target
 
 Array = NDArray[Any]
 REFERENCES: dict[str, Callable[[Array], Array]] = {
-    "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
+    "exp": np.exp, "exp_bounded": lambda x: evaluate("exp_bounded", float64, x),
+    "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
     "log2": np.log2, "log10": np.log10, "tanh": np.tanh, "erf": scipy.special.erf, "sin": np.sin,
     "cos": np.cos, "sinh": np.sinh, "cosh": np.cosh,
 }  # fmt: skip

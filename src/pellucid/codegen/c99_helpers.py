@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pellucid.core.dtype import DType
+from pellucid.loop.functions import EXP_BOUND
 
 _REAL_TYPES = {32: "float", 64: "double"}
 
@@ -108,6 +109,12 @@ def _abs(_: DType) -> str:
     return "  return (T)(a < 0 ? (U)0 - (U)a : (U)a);"
 
 
+def _exp_bounded(t: DType) -> str:
+    return f"""\
+  if (a < -{EXP_BOUND!r}) return 0;
+  return exp{real_suffix(t)}(a > {EXP_BOUND!r} ? (T){EXP_BOUND!r} : a);"""
+
+
 def _comparison(sign: str) -> Callable[[DType], str]:
     def build(_: DType) -> str:
         return f"  return a {sign} b;"
@@ -119,7 +126,7 @@ COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": "
 _BODIES: dict[str, tuple[int, Callable[[DType], str]]] = {
     "floordiv": (2, _floordiv), "mod": (2, _mod), "max": (2, _extremum(">")),
     "min": (2, _extremum("<")), "shl": (2, _shl), "shr": (2, _shr), "pow": (2, _pow),
-    "sign": (1, _sign), "abs": (1, _abs),
+    "sign": (1, _sign), "abs": (1, _abs), "exp_bounded": (1, _exp_bounded),
 } | {name: (2, _comparison(sign)) for name, sign in COMPARISONS.items()}  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from pellucid.codegen.llvm_lanes import Ops
 from pellucid.codegen.llvm_types import Value, gather_lanes, lane, register, vector
 from pellucid.core.dtype import DType, float32, float64, int32, int64
 from pellucid.core.errors import ArgumentError
+from pellucid.loop.functions import EXP_BOUND
 
 _LN2 = math.log(2)
 _MAGIC = {32: 1.5 * 2**23, 64: 1.5 * 2**52}
@@ -175,6 +176,12 @@ def _exp_negative(m: _Maths, x: Value) -> Value:
     n, whole = m.nearest(x, 1 / _LN2)
     r = m.fma(n, -_LN2_LOW, m.fma(n, -_LN2_HIGH, x))
     return m.mul(_exp_reduced(m, r), m.power_of_two(whole, x.dtype))
+
+
+def _exp_bounded(m: _Maths, x: Value) -> Value:
+    """The exponential, but 0 for results that a sum with 1 loses; no denormal on the way."""
+    result = _exp_negative(m, m.clamp(x, None, EXP_BOUND))
+    return m.select(m.test("olt", x, -EXP_BOUND), 0.0, result)
 
 
 def _exp2(m: _Maths, x: Value) -> Value:
@@ -375,7 +382,8 @@ def _float_power(m: _Maths, a: Value, b: Value) -> Value:
 
 
 _SINGLE: dict[str, Callable[[_Maths, Value], Value]] = {
-    "exp": _exp, "exp2": _exp2, "log": _log, "tanh": _tanh, "erf": _erf, "sin": _sin, "cos": _cos,
+    "exp": _exp, "exp_bounded": _exp_bounded, "exp2": _exp2, "log": _log,
+    "tanh": _tanh, "erf": _erf, "sin": _sin, "cos": _cos,
     "expm1": _widened(_wide_expm1), "log1p": _widened(_wide_log1p),
     "log2": _widened(_wide_log2), "log10": _widened(_wide_log10),
     "sinh": _widened(_wide_sinh), "cosh": _widened(_wide_cosh),
@@ -397,6 +405,12 @@ def libm(ops: Ops, name: str, args: Sequence[Value]) -> Value:
     return ops.per_lane(one, *args)
 
 
+def _wide_exp_bounded(ops: Ops, x: Value) -> Value:
+    m = _Maths(ops)
+    result = libm(ops, "exp", [m.clamp(x, -EXP_BOUND, EXP_BOUND)])
+    return m.select(m.test("olt", x, -EXP_BOUND), 0.0, result)
+
+
 def power(ops: Ops, a: Value, b: Value) -> Value:
     """`a ** b` as C's pow."""
     if a.dtype.bits == 64:
@@ -406,6 +420,8 @@ def power(ops: Ops, a: Value, b: Value) -> Value:
 
 def call(ops: Ops, fn: str, args: Sequence[Value]) -> Value:
     """`fn` of `FUNCTIONS`."""
+    if args[0].dtype.bits == 64 and fn == "exp_bounded":
+        return _wide_exp_bounded(ops, args[0])
     if args[0].dtype.bits == 64 or fn not in _SINGLE:
         return libm(ops, fn, args)
     return _as_single(ops, _SINGLE[fn], *args)

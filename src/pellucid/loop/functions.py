@@ -36,6 +36,8 @@ from pellucid.loop.ir import Call, Expr
 Array = NDArray[Any]
 Rule = Literal["same", "predicate", "select", "cast", "bitcast", "pack", "dot"]
 
+EXP_BOUND = 87.0  # up to which exp is a normal float32, and so in range on the way there
+
 _FLOAT: frozenset[Kind] = frozenset(("float",))
 _NUMBER: frozenset[Kind] = frozenset(("int", "uint", "float"))
 _BITS: frozenset[Kind] = frozenset(("bool", "int", "uint"))
@@ -130,6 +132,11 @@ def _erf(x: Array) -> Array:
     return np.asarray(_erf_object(x.astype(np.float64))).astype(x.dtype)
 
 
+def _exp_bounded(x: Array) -> Array:
+    clipped = np.clip(x, -EXP_BOUND, EXP_BOUND)
+    return np.where(x < -EXP_BOUND, x.dtype.type(0), np.exp(clipped))
+
+
 def _rsqrt(x: Array) -> Array:
     return np.asarray(x.dtype.type(1) / np.sqrt(x))
 
@@ -163,6 +170,7 @@ _SAME: list[tuple[str, int, frozenset[Kind], Callable[..., Any], str]] = [
     ("sign", 1, _NUMBER, np.sign, "-1, 0 or 1; NaN for NaN"),
     ("not", 1, _BITS, np.invert, "bitwise complement; logical on bool"),
     ("exp", 1, _FLOAT, np.exp, "e to the power x"),
+    ("exp_bounded", 1, _FLOAT, _exp_bounded, "exp(x), but 0 below -87, and exp(87) above 87"),
     ("expm1", 1, _FLOAT, np.expm1, "exp(x) - 1, accurate near 0"),
     ("exp2", 1, _FLOAT, np.exp2, "2 to the power x"),
     ("log", 1, _FLOAT, np.log, "natural logarithm"),

@@ -42,8 +42,8 @@ from pellucid.loop.ir import (
     select,
 )
 
-QUERY_BLOCK = 64  # scores of a block: 16 KB, beside as much of keys and values
-KEY_BLOCK = 64
+BLOCK = 64  # queries, and keys: 16 KB of scores, beside as much of keys and values
+CAUSAL_BLOCK = 32  # less is wasted beside the diagonal
 ROWS = 8  # blocks are multiples, so that register tiles fill them
 LANES = 16
 FEWEST_TASKS = 8  # parallel pieces of a gradient, whatever the number of heads
@@ -66,7 +66,7 @@ class Problem:
     @property
     def block(self) -> int:
         """Queries a block."""
-        return _even(self.queries, QUERY_BLOCK, LANES)
+        return _even(self.queries, CAUSAL_BLOCK if self.causal else BLOCK, LANES)
 
     @property
     def blocks(self) -> int:
@@ -76,7 +76,7 @@ class Problem:
     @property
     def rows(self) -> int:
         """Keys a block."""
-        return _even(self.keys, KEY_BLOCK, ROWS)
+        return _even(self.keys, CAUSAL_BLOCK if self.causal else BLOCK, ROWS)
 
     @property
     def parts(self) -> int:
@@ -467,7 +467,7 @@ def _minus(a: Expr, b: Expr) -> Expr:
 
 
 def _exp(a: Expr) -> Expr:
-    return _call("exp", a)
+    return _call("exp_bounded", a)
 
 
 def _hidden(seen: Expr, score: Expr) -> Expr:
