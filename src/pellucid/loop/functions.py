@@ -134,7 +134,7 @@ def _erf(x: Array) -> Array:
 
 def _exp_bounded(x: Array) -> Array:
     clipped = np.clip(x, -EXP_BOUND, EXP_BOUND)
-    return np.where(x < -EXP_BOUND, x.dtype.type(0), np.exp(clipped))
+    return np.asarray(np.where(x < -EXP_BOUND, x.dtype.type(0), np.exp(clipped)))
 
 
 def _rsqrt(x: Array) -> Array:
