@@ -38,6 +38,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Prefetch,
     Stmt,
     Store,
     Var,
@@ -209,6 +210,8 @@ class _Printer:
                     if orelse:
                         self.line("} else {")
                         self.indented(orelse)
+                case Prefetch():
+                    pass
                 case Alloc(buffer, inner):
                     self.line("{")
                     self.alloc(buffer, inner)

@@ -35,7 +35,7 @@ from pellucid.codegen.llvm_vectorize import (
 from pellucid.core.dtype import int32
 from pellucid.core.shape import size_of
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, For, If, Kernel, Stmt, Store
+from pellucid.loop.ir import Alloc, For, If, Kernel, Prefetch, Stmt, Store
 
 _ALIGN = 64
 _UNROLLED_VECTORS = 4
@@ -69,6 +69,8 @@ class Writer(Stores):
                     self._if(stmt)
                 case Alloc():
                     self._alloc(stmt)
+                case Prefetch():
+                    self._prefetch(stmt)
 
     # --- loops -----------------------------------------------------------------------------------
 
@@ -257,6 +259,15 @@ class Writer(Stores):
             self.mask = mask
             function.branch(some, lambda body=body: self.write(body))  # type: ignore[misc]  # runs before the loop goes on
             self.mask = outer
+
+    def _prefetch(self, stmt: Prefetch) -> None:
+        place = self.storages[stmt.buffer.name]
+        form = self.address(place, stmt.indices)
+        pointer = self.pointer(place, replace(form, lane=0, vector=""))
+        self.function.module.declare("void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self.function.effect(
+            f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 {3 if stmt.near else 2}, i32 1)"
+        )
 
     def _alloc(self, stmt: Alloc) -> None:
         buffer = stmt.buffer

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pellucid.core.dtype import DType, bool_, int64
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, Call, Const, Expr, For, If, Load, Stmt, Store, Var
+from pellucid.loop.ir import Alloc, Call, Const, Expr, For, If, Load, Prefetch, Stmt, Store, Var
 
 _REDUCIBLE = frozenset(("add", "mul", "max", "min", "and", "or", "xor"))
 _PRIVATE_BYTES = 1024
@@ -43,6 +43,8 @@ def roots(stmt: Stmt) -> tuple[Expr, ...]:
         return (*stmt.indices, stmt.value)
     if isinstance(stmt, For):
         return (stmt.extent,)
+    if isinstance(stmt, Prefetch):
+        return stmt.indices
     return (stmt.cond,) if isinstance(stmt, If) else ()
 
 

@@ -33,6 +33,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Prefetch,
     Stmt,
     Store,
     Var,
@@ -101,6 +102,8 @@ def _run_block(block: tuple[Stmt, ...], state: _State) -> None:
             case Alloc():
                 arrays = {**state.arrays, stmt.buffer.name: _poison(stmt.buffer)}
                 _run_block(stmt.body, replace(state, arrays=arrays))
+            case Prefetch():
+                pass
 
 
 def _poison(buffer: Buffer) -> Array:

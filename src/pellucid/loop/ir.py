@@ -1,7 +1,8 @@
 """The loop IR: one kernel is a nest of counted loops over row-major buffers.
 
 Enters from `lower/`, is rewritten by `schedule/`, leaves to `codegen/`. Expressions are pure trees;
-statements are `For`, `If`, `Store` and `Alloc`. Every loop starts at 0 and steps by 1. Index
+statements are `For`, `If`, `Store`, `Alloc` and
+`Prefetch`. Every loop starts at 0 and steps by 1. Index
 arithmetic is int64. All nodes are frozen and compare by structure, so two kernels that print alike
 are alike.
 
@@ -130,7 +131,19 @@ class Alloc:
     body: tuple[Stmt, ...]
 
 
-Stmt = Store | For | If | Alloc
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """A hint that `buffer[indices]` will be wanted soon; changes nothing.
+
+    `near`: in the first-level cache, else in the second. The place may lie outside the buffer.
+    """
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    near: bool = True
+
+
+Stmt = Store | For | If | Alloc | Prefetch
 
 
 @dataclass(frozen=True, slots=True)

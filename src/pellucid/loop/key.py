@@ -18,6 +18,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Prefetch,
     Stmt,
     Store,
     Var,
@@ -68,6 +69,9 @@ class _Numbering:
                 self.parts.append(f"if {self.expr(stmt.cond)}")
                 self.block(stmt.then)
                 self.block(stmt.orelse)
+            case Prefetch():
+                far = "" if stmt.near else "far "
+                self.parts.append(f"prefetch {far}{self.element(stmt.buffer, stmt.indices)}")
             case Alloc():
                 self.parts.append(f"alloc {self.declare(stmt.buffer)}")
                 self.block(stmt.body)

@@ -25,6 +25,7 @@ from pellucid.loop.ir import (
     Kernel,
     Load,
     LoopKind,
+    Prefetch,
     Scope,
     Stmt,
     Store,
@@ -48,6 +49,7 @@ _BUFFER = re.compile(r"(\w+): (\w+)\[([\d, ]*)\]")
 _FOR = re.compile(r"(parallel |vector |unroll |)for (\w+) in 0\.\.(.*):")
 _IF = re.compile(r"if (.*):")
 _ALLOC = re.compile(r"alloc (.*) (local|temp)(:?)")
+_PREFETCH = re.compile(r"prefetch (.*?)( far)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,8 @@ class _Blocks:
             buffer = _buffer(match.group(1), _SCOPES[match.group(2)], line)
             depth = line.depth + (1 if match.group(3) else 0)
             return Alloc(buffer, self.block(depth, {**names, buffer.name: buffer}))
+        if match := _PREFETCH.fullmatch(line.text):
+            return _prefetch(match, line, names)
         return _store(line, names)
 
     def condition(self, line: _Line, cond: str, names: Names) -> If:
@@ -140,6 +144,13 @@ class _Blocks:
             self.lines.pop(0)
             orelse = self.block(line.depth + 1, names)
         return If(_Expressions(cond, names, line).whole(), then, orelse)
+
+
+def _prefetch(match: re.Match[str], line: _Line, names: Names) -> Prefetch:
+    access = _Expressions(match.group(1), names, line).whole()
+    if not isinstance(access, Load):
+        raise _error(line, "a prefetch names an element")
+    return Prefetch(access.buffer, access.indices, match.group(2) is None)
 
 
 def _store(line: _Line, names: Names) -> Store:

@@ -28,6 +28,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Prefetch,
     Stmt,
     Store,
     Var,
@@ -95,6 +96,9 @@ def _statement(stmt: Stmt, depth: int, *, last: bool) -> list[str]:
         case If():
             lines = [f"{pad}if {print_expr(stmt.cond)}:", *_block(stmt.then, depth + 1)]
             return lines + ([f"{pad}else:", *_block(stmt.orelse, depth + 1)] if stmt.orelse else [])
+        case Prefetch():
+            where = "" if stmt.near else " far"
+            return [f"{pad}prefetch {_access(stmt.buffer, stmt.indices)}{where}"]
         case Alloc():
             head = f"{pad}alloc {print_buffer(stmt.buffer)} {stmt.buffer.scope}"
             flat = last and bool(stmt.body)

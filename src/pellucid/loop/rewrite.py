@@ -21,6 +21,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Prefetch,
     Stmt,
     Store,
     Var,
@@ -56,7 +57,7 @@ def walk(block: Block) -> Iterator[Stmt]:
 def bodies(stmt: Stmt) -> tuple[Block, ...]:
     """The blocks inside a statement."""
     match stmt:
-        case Store():
+        case Store() | Prefetch():
             return ()
         case If():
             return (stmt.then, stmt.orelse)
@@ -69,6 +70,8 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
     match stmt:
         case Store():
             return (*stmt.indices, stmt.value)
+        case Prefetch():
+            return stmt.indices
         case For():
             return (stmt.extent,)
         case If():
@@ -163,6 +166,8 @@ def map_own(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
             return For(stmt.var, change(stmt.extent), stmt.body, stmt.kind)
         case If():
             return If(change(stmt.cond), stmt.then, stmt.orelse)
+        case Prefetch():
+            return Prefetch(stmt.buffer, tuple(change(i) for i in stmt.indices), stmt.near)
         case Alloc():
             return stmt
 
@@ -170,7 +175,7 @@ def map_own(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
 def map_bodies(stmt: Stmt, change: Callable[[Block], Block]) -> Stmt:
     """A statement with its blocks changed."""
     match stmt:
-        case Store():
+        case Store() | Prefetch():
             return stmt
         case For():
             return For(stmt.var, stmt.extent, change(stmt.body), stmt.kind)
@@ -224,6 +229,8 @@ def replace_buffer(block: Block, old: Buffer, new: Buffer, prefix: tuple[Expr, .
     def on_stmt(stmt: Stmt) -> Stmt:
         if isinstance(stmt, Store) and stmt.buffer == old:
             return Store(new, prefix + stmt.indices, stmt.value)
+        if isinstance(stmt, Prefetch) and stmt.buffer == old:
+            return Prefetch(new, prefix + stmt.indices, stmt.near)
         return Alloc(new, stmt.body) if isinstance(stmt, Alloc) and stmt.buffer == old else stmt
 
     return map_stmt(map_exprs(block, on_expr), on_stmt)

@@ -24,6 +24,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Prefetch,
     Stmt,
     Store,
     Var,
@@ -47,7 +48,7 @@ def simplify_block(block: Block, facts: Facts) -> Block:
 def _statement(stmt: Stmt, facts: Facts) -> Block:
     stmt = map_own(stmt, lambda e: simplify_expr(e, facts))
     match stmt:
-        case Store():
+        case Store() | Prefetch():
             return (stmt,)
         case Alloc():
             body = simplify_block(stmt.body, facts)

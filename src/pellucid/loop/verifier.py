@@ -27,6 +27,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Prefetch,
     Stmt,
     Store,
     Var,
@@ -76,6 +77,8 @@ def _block(block: Block, scope: _Scope) -> None:
                 _if(stmt, scope)
             case Alloc():
                 _alloc(stmt, scope)
+            case Prefetch():
+                _element(Load(stmt.buffer, stmt.indices), scope)
 
 
 def _store(stmt: Store, scope: _Scope) -> None:
@@ -153,7 +156,7 @@ def _call(expr: Call, scope: _Scope) -> None:
         raise VerifyError(scope.kernel, rule)
 
 
-def _access(load: Load, scope: _Scope) -> None:
+def _element(load: Load, scope: _Scope) -> None:
     name = load.buffer.name
     if scope.buffers.get(name) != load.buffer:
         raise VerifyError(scope.kernel, f"buffer {name!r} is not in scope")
@@ -162,6 +165,10 @@ def _access(load: Load, scope: _Scope) -> None:
         raise VerifyError(scope.kernel, f"{name} needs one index per axis", operands=operands)
     if any(i.dtype != int64 for i in load.indices):
         raise VerifyError(scope.kernel, f"indices of {name} must be int64", fix="insert a cast")
+
+
+def _access(load: Load, scope: _Scope) -> None:
+    _element(load, scope)
     for axis in range(len(load.indices)):
         error = out_of_bounds(scope.kernel, load, axis, scope.place)
         if error is not None:
@@ -190,7 +197,7 @@ def _touches(block: Block, place: Place) -> Iterator[_Touch]:
             case Alloc():
                 inner = _touches(stmt.body, place)
                 yield from (t for t in inner if t.buffer != stmt.buffer)
-            case Store():
+            case Store() | Prefetch():
                 pass
 
 

@@ -21,6 +21,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Prefetch,
     Stmt,
     Store,
     Var,
@@ -145,6 +146,9 @@ class _Merge:
             case If():
                 cond = self._expr(stmt.cond)
                 return If(cond, self._body(stmt.then), self._body(stmt.orelse))
+            case Prefetch():
+                idx = self._index(stmt.buffer, stmt.indices)
+                return replace(stmt, buffer=self._buffer(stmt.buffer), indices=idx)
             case Alloc():
                 return Alloc(self._buffer(stmt.buffer), self._body(stmt.body))
 
@@ -187,7 +191,7 @@ def _children(stmt: Stmt) -> tuple[Stmt, ...]:
             return stmt.body
         case If():
             return (*stmt.then, *stmt.orelse)
-        case Store():
+        case Store() | Prefetch():
             return ()
 
 
@@ -211,7 +215,7 @@ def _own(stmt: Stmt) -> tuple[Expr, ...]:
             return (stmt.extent,)
         case If():
             return (stmt.cond,)
-        case Alloc():
+        case Alloc() | Prefetch():
             return ()
 
 

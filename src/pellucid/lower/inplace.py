@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pellucid.loop.compute import Index
-from pellucid.loop.ir import Alloc, Buffer, Call, Expr, For, If, Kernel, Load, Stmt, Store
+from pellucid.loop.ir import Alloc, Buffer, Call, Expr, For, If, Kernel, Load, Prefetch, Stmt, Store
 
 
 def inplace_params(kernel: Kernel, args: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -60,6 +60,8 @@ def _events(stmts: Sequence[Stmt]) -> Iterator[Event]:
                 yield from _events(stmt.orelse)
             case Alloc():
                 yield from _events(stmt.body)
+            case Prefetch():
+                pass
 
 
 def _loads(expr: Expr) -> Iterator[Event]:

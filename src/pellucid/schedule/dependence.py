@@ -20,7 +20,20 @@ from dataclasses import dataclass, replace
 
 from pellucid.loop.affine import Affine, affine
 from pellucid.loop.bounds import Facts
-from pellucid.loop.ir import Alloc, Buffer, Call, Const, Expr, For, If, Load, Stmt, Store, Var
+from pellucid.loop.ir import (
+    Alloc,
+    Buffer,
+    Call,
+    Const,
+    Expr,
+    For,
+    If,
+    Load,
+    Prefetch,
+    Stmt,
+    Store,
+    Var,
+)
 from pellucid.loop.rewrite import Block, expressions, free_vars, substitute_expr, walk_expr
 
 COMMUTATIVE = frozenset(("add", "mul", "max", "min", "and", "or", "xor"))
@@ -76,7 +89,7 @@ def _collect(
                 found += _collect(stmt.then + stmt.orelse, around, private)
             case Alloc():
                 found += _collect(stmt.body, around, private | {stmt.buffer})
-            case Store():
+            case Store() | Prefetch():
                 pass
     return found
 

@@ -22,7 +22,20 @@ from dataclasses import dataclass
 
 from pellucid.core.errors import ScheduleError
 from pellucid.loop.bounds import Facts
-from pellucid.loop.ir import Buffer, Call, Const, Expr, For, If, Kernel, Load, Scope, Store, Var
+from pellucid.loop.ir import (
+    Buffer,
+    Call,
+    Const,
+    Expr,
+    For,
+    If,
+    Kernel,
+    Load,
+    Prefetch,
+    Scope,
+    Store,
+    Var,
+)
 from pellucid.loop.rewrite import (
     Block,
     children,
@@ -166,7 +179,7 @@ def _places(block: Block, facts: Facts, buffer: Buffer) -> list[tuple[Expr, Fact
                 found += _places(stmt.body, facts.enter(stmt), buffer)
             case If():
                 found += _places(stmt.then, facts, buffer) + _places(stmt.orelse, facts, buffer)
-            case Store():
+            case Store() | Prefetch():
                 pass
             case _:
                 found += _places(stmt.body, facts, buffer)

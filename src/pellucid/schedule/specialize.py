@@ -16,7 +16,7 @@ from pellucid.core.errors import ScheduleError
 from pellucid.loop.affine import affine
 from pellucid.loop.bounds import Facts
 from pellucid.loop.ir import Call, Const, Expr, For, If, Kernel, Var, compare
-from pellucid.loop.rewrite import Block, constant, free_vars, loops, substitute, walk_expr
+from pellucid.loop.rewrite import Block, constant, loops, substitute, walk_expr
 from pellucid.loop.simplify import simplify_block
 from pellucid.schedule.nest import rewrite_loops
 
@@ -57,9 +57,14 @@ def full_iterations(loop: For) -> int:
     count = constant(loop.extent) or 0
     for inner in loops(loop.body):
         for expr in walk_expr(inner.extent):
-            if isinstance(expr, Call) and expr.fn == "min" and loop.var in free_vars(expr):
+            if isinstance(expr, Call) and expr.fn == "min" and _is_linear(expr, loop.var):
                 count = min(count, _full(expr, loop.var))
     return max(0, count)
+
+
+def _is_linear(expr: Call, var: str) -> bool:
+    """Whether a loop's variable counts in a minimum itself, and not only in one inside it."""
+    return any(Var(var) in affine(a).terms for a in expr.args)
 
 
 def _full(expr: Call, var: str) -> int:

@@ -1,29 +1,37 @@
-"""Large contractions: blocks of the reduction that keep the operands in the second-level cache.
+"""Large contractions: blocks that keep one operand in the second-level cache, the other on its way.
 
 ```
-parallel for jb in N/256:                # columns of one thread
-  acc: f32[M, 256] = 0
+Ap = A, packed                           # row tiles in order of use, by all threads
+parallel for jb in N/128:                # columns of one thread
+  acc: f32[M, 128] = 0
   for ko in K/1024:                      # a block of the reduction
     Bp = B[ko, jb], packed: stays in the second-level cache
-    for io in M/12: for jo in 8: acc[io, jo] += A[io, ko] * Bp[jo]    # register tiles
+    for io in M/12: for jo in 4: for k:  # register tiles
+      prefetch Ap[io + 1]                # a quarter of it in each tile
+      acc[io, jo] += Ap[io, ko, k] * Bp[jo, k]
   C[:, jb] = f(acc)
 ```
-The accumulators rest in memory between blocks, which costs `2 / (2 * block)` transfers a product.
-Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); here one
-level of blocking, since the first-level cache is served well by the prefetcher.
+A reduction that is one block has no `acc`: its sums stay in registers until `f`. Otherwise they
+rest in memory between blocks, and are asked for one tile ahead. Without prefetching, each row tile
+would wait for its operand: the processor's own prefetcher starts anew with every tile.
+Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pellucid.core.target import Target
-from pellucid.loop.ir import Load
+from pellucid.loop.ir import Const, Expr, Load, Var, iadd, ifloordiv, imod, imul
+from pellucid.loop.rewrite import substitute_expr
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.pack import pack
 from pellucid.schedule.parallelize import parallelize
+from pellucid.schedule.peel import peel
+from pellucid.schedule.prefetch import prefetch
 from pellucid.schedule.recipes.plan import attempt
 from pellucid.schedule.recipes.shape import stride
 from pellucid.schedule.reorder import reorder
@@ -33,57 +41,85 @@ from pellucid.schedule.stage import stage
 from pellucid.schedule.trace import Schedule
 from pellucid.schedule.unroll import unroll
 
-PANELS = 8  # register tiles side by side that share each stretch of the rows' operand
+PANELS = 4  # register tiles side by side that share each stretch of the rows' operand
 LINE_BYTES = 64
+AHEAD = 8  # rows of an operand being packed that are on their way
+
+Packing = Literal["lines", "dense", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """What is blocked: loops over columns, rows and the reduction; tile sizes; the operands."""
+    """What is blocked: loops over columns, rows and the reduction; tile sizes; the operands.
+
+    `depth` is one block of the reduction, of `extent` steps in all. `packing` is the layout of the
+    rows' operand: whole cache lines along the reduction, row beside row (`lines`), the elements of
+    one step side by side (`dense`), or where it lies.
+    """
 
     lane: str
     row: str
     reduced: str
     width: int
     height: int
+    panels: int
+    extent: int
     depth: int
     wide: Load
     narrow: Load
+    packing: Packing
     accumulator: str
 
+    @property
+    def whole(self) -> bool:
+        """Whether the reduction is one block."""
+        return self.depth >= self.extent
 
-def block_depth(extent: int, width: int, itemsize: int, target: Target) -> int:
-    """The longest even part of a reduction of which `PANELS` tiles' columns fill a second-level
-    cache; 0 where the whole fits half of it, or no part does.
+    @property
+    def line(self) -> int:
+        """Elements of the rows' operand in a cache line."""
+        return LINE_BYTES // self.narrow.dtype.itemsize
+
+    @property
+    def stretch(self) -> int:
+        """Steps of the reduction between two prefetches: a cache line, or an even part if near."""
+        even = [n for n in range(self.line // 2, self.line + 1) if self.extent % n == 0]
+        return max(even) if even and self.whole and self.packing == "none" else self.line
+
+
+def block_shape(extent: int, width: int, itemsize: int, target: Target) -> tuple[int, int]:
+    """Steps of a reduction per block, and register tiles side by side, whose columns fill half the
+    second-level cache: the whole reduction where it fits, else even parts in whole cache lines.
     """
-    most = target.l2_bytes // (PANELS * width * itemsize)
-    if 2 * extent * width * itemsize * 4 <= target.l2_bytes:
-        return 0
-    parts = [n for n in range(LINE_BYTES, most + 1) if extent % n == 0]
-    return max(parts, default=0) if 4 * max(parts, default=0) >= most else 0
+    line, most = LINE_BYTES // itemsize, target.l2_bytes // (2 * width * itemsize)
+    for panels in (PANELS, PANELS // 2):
+        if extent * panels <= most:
+            return extent, panels
+    blocks = -(-extent // max(line, most // PANELS))
+    return -(-extent // (blocks * line)) * line, PANELS
 
 
 def schedule_blocked(schedule: Schedule, blocks: Blocks) -> None:
-    """Blocks of the reduction outside, register tiles inside, packed operands.
+    """Blocks outside, register tiles inside, packed operands.
 
     Raises:
         ScheduleError: the nest is not a plain matrix product with its epilogue.
     """
     lane, row, apply = blocks.lane, blocks.row, schedule.apply
-    apply(split, lane, PANELS * blocks.width, f"{lane}b", f"{lane}p")
+    apply(split, lane, blocks.panels * blocks.width, f"{lane}b", f"{lane}p")
     apply(split, f"{lane}p", blocks.width, f"{lane}o", f"{lane}i")
     apply(split, row, blocks.height, f"{row}o", f"{row}i")
     apply(reorder, f"{lane}b", f"{row}o", f"{lane}o", f"{row}i", f"{lane}i")
-    for var, name in ((f"{lane}i", f"{lane}r"), (f"{row}i", f"{row}r")):
-        apply(isolate, var, blocks.reduced, name)
-    for var, name in ((f"{lane}o", f"{lane}q"), (f"{row}o", f"{row}q")):
-        apply(isolate, var, blocks.reduced, name)
-    apply(split, blocks.reduced, blocks.depth, "ko", "ki")
-    apply(reorder, "ko", f"{row}q", f"{lane}q", "ki", f"{row}r", f"{lane}r")
-    _pack(schedule, blocks)
-    apply(stage, blocks.accumulator, [f"{row}r", f"{lane}r"], f"{lane}q")
+    tiles = _reduction(schedule, blocks)
+    _pack_wide(schedule, blocks, tiles)
+    _pack_narrow(schedule, blocks, tiles)
     apply(parallelize, f"{lane}b")
-    for var in (f"{lane}b", f"{row}o", f"{row}q", f"{lane}o"):
+    if blocks.extent % blocks.depth:
+        attempt(schedule, specialize, "ko")
+    if blocks.extent % blocks.stretch:
+        attempt(schedule, peel, "kio")
+        attempt(schedule, peel, f"kio_{blocks.narrow.buffer.name}")
+    for var in (f"{lane}b", f"{row}o", f"{row}q", f"{lane}o", f"{lane}q"):
         attempt(schedule, specialize, var)
     for var in (f"{lane}i", f"{lane}r", f"{lane}r_{blocks.accumulator}"):
         attempt(schedule, lanes, var)
@@ -92,16 +128,80 @@ def schedule_blocked(schedule: Schedule, blocks: Blocks) -> None:
     attempt(schedule, simplify)
 
 
-def _pack(schedule: Schedule, blocks: Blocks) -> None:
-    """The columns' operand block by block, the rows' one whole, in lines along memory."""
-    lane, row = blocks.lane, blocks.row
-    schedule.apply(pack, blocks.wide.buffer.name, [f"{lane}q", "ki", f"{lane}r"], "ko")
-    attempt(schedule, lanes, f"{lane}r_{blocks.wide.buffer.name}")
-    name, line = blocks.narrow.buffer.name, LINE_BYTES // blocks.narrow.dtype.itemsize
-    order, along = [f"{row}q", "ko", "ki", f"{row}r"], f"{row}r"
-    if stride(blocks.narrow, blocks.reduced) == 1 and blocks.depth % line == 0:
-        schedule.apply(split, "ki", line, "kio", "kii")
-        order, along = [f"{row}q", "ko", "kio", f"{row}r", "kii"], "kii"
-    if attempt(schedule, pack, name, order):
+def _reduction(schedule: Schedule, blocks: Blocks) -> tuple[str, str]:
+    """The sums in registers over a block; what the loops over row and column tiles are called."""
+    lane, row, apply = blocks.lane, blocks.row, schedule.apply
+    for var, name in ((f"{lane}i", f"{lane}r"), (f"{row}i", f"{row}r")):
+        apply(isolate, var, blocks.reduced, name)
+    registers = [f"{row}r", f"{lane}r"]
+    if blocks.whole:
+        apply(split, blocks.reduced, blocks.extent, "ko", "ki")
+        apply(reorder, "ko", "ki", *registers)
+        apply(stage, blocks.accumulator, registers, "ko")
+        return f"{row}o", f"{lane}o"
+    tiles = f"{row}q", f"{lane}q"
+    for var, name in ((f"{lane}o", tiles[1]), (f"{row}o", tiles[0])):
+        apply(isolate, var, blocks.reduced, name)
+    apply(split, blocks.reduced, blocks.depth, "ko", "ki")
+    apply(reorder, "ko", *tiles, "ki", *registers)
+    apply(stage, blocks.accumulator, registers, tiles[1])
+    columns = [("pr", blocks.height), ("pc", -(-blocks.width // blocks.line))]
+    ahead = iadd(Var(tiles[1]), 1)
+    place = [Var(tiles[0]), ahead, Var("pr"), imul(Var("pc"), blocks.line)]
+    attempt(schedule, prefetch, blocks.accumulator, tiles[1], place, columns)
+    return tiles
+
+
+def _pack_wide(schedule: Schedule, blocks: Blocks, tiles: tuple[str, str]) -> None:
+    """The columns' operand, as much of it as one block of the reduction and one thread need."""
+    lane, name = blocks.lane, blocks.wide.buffer.name
+    at = f"{lane}b" if blocks.whole else "ko"
+    order = [*(["ko"] if blocks.whole else []), tiles[1], "ki", f"{lane}r"]
+    schedule.apply(pack, name, order, at)
+    attempt(schedule, lanes, f"{lane}r_{name}")
+    if stride(blocks.wide, lane) != 1:
+        return
+    # along the source's rows, which are far apart: each is asked for some rows ahead
+    if not attempt(schedule, reorder, f"ki_{name}", f"{tiles[1]}_{name}"):
+        return
+    step, line = f"ki_{name}", blocks.line
+    lines = blocks.panels * -(-blocks.width // line)
+    block = Const(0) if blocks.whole else imul(Var("ko"), blocks.depth)
+    values = {
+        lane: iadd(imul(Var(f"{lane}b"), blocks.panels * blocks.width), imul(Var("pl"), line)),
+        blocks.reduced: iadd(block, iadd(Var(step), AHEAD)),
+    }  # fmt: skip
+    place = [substitute_expr(i, values) for i in blocks.wide.indices]
+    attempt(schedule, prefetch, name, step, place, [("pl", lines)])
+
+
+def _pack_narrow(schedule: Schedule, blocks: Blocks, tiles: tuple[str, str]) -> None:
+    """The rows' operand in the order of use; each tile's is asked for during the tile before."""
+    row, name, height = blocks.row, blocks.narrow.buffer.name, blocks.height
+    schedule.apply(split, "ki", blocks.stretch, "kio", "kii")
+    order, along = [tiles[0], "ko", "kio", f"{row}r", "kii"], "kii"
+    if blocks.packing == "dense":
+        order, along = [tiles[0], "ko", "kio", "kii", f"{row}r"], f"{row}r"
+    copied = blocks.packing != "none" and attempt(schedule, pack, name, order)
+    if copied:
         attempt(schedule, lanes, f"{along}_{name}")
-        attempt(schedule, parallelize, f"{row}q_{name}")
+        attempt(schedule, parallelize, f"{tiles[0]}_{name}")
+    each = -(-height // blocks.panels)
+    number = iadd(imul(Var(tiles[1]), each), Var("pr"))
+    place = _next_tile(blocks, tiles, number, copied=copied)
+    target = f"{name}p" if copied else name
+    attempt(schedule, prefetch, target, "kio", place, [("pr", each)], False)
+
+
+def _next_tile(blocks: Blocks, tiles: tuple[str, str], number: Expr, *, copied: bool) -> list[Expr]:
+    """Where line `number` of the next row tile lies, for these steps of the reduction."""
+    ahead = iadd(Var(tiles[0]), 1)
+    if not copied:
+        steps = iadd(imul(Var("ko"), blocks.depth), imul(Var("kio"), blocks.stretch))
+        values = {blocks.row: iadd(imul(ahead, blocks.height), number), blocks.reduced: steps}
+        return [substitute_expr(i, values) for i in blocks.narrow.indices]
+    first: list[Expr] = [ahead, Var("ko"), Var("kio")]
+    if blocks.packing == "lines":
+        return [*first, number, Const(0)]
+    start = imul(number, blocks.line)
+    return [*first, ifloordiv(start, blocks.height), imod(start, blocks.height)]

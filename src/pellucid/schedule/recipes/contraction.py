@@ -30,7 +30,7 @@ from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.pack import pack
 from pellucid.schedule.parallelize import parallelize
-from pellucid.schedule.recipes.blocked import PANELS, Blocks, block_depth, schedule_blocked
+from pellucid.schedule.recipes.blocked import PANELS, Blocks, Packing, block_shape, schedule_blocked
 from pellucid.schedule.recipes.dots import choose_dots, schedule_dots
 from pellucid.schedule.recipes.elementwise import parallel_outer
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
@@ -157,18 +157,28 @@ def _blocked(
     row, size = tiling.row, tiling.wide.dtype.itemsize
     if row is None or len(nest.loops) != 2 or len(found.reduced) != 1:
         return False
-    columns = PANELS * tiling.width
-    if extent_of(tiling.lane) % (columns * target.cores) or extent_of(row) < PANELS * tiling.height:
+    if tiling.narrow.buffer.nbytes <= target.l2_bytes // 2:
         return False
-    depth = block_depth(extent_of(found.reduced[0]), tiling.width, size, target)
-    if not depth or tiling.narrow.buffer.nbytes <= target.l2_bytes // 2:
+    tiles = -(-extent_of(tiling.lane) // tiling.width)
+    if tiles < PANELS * target.cores or extent_of(row) < 2 * tiling.height:
         return False
+    extent = extent_of(found.reduced[0])
+    depth, panels = block_shape(extent, tiling.width, size, target)
     blocks = Blocks(
         lane=tiling.lane.var, row=row.var, reduced=found.reduced[0].var,
-        width=tiling.width, height=tiling.height, depth=depth,
-        wide=tiling.wide, narrow=tiling.narrow, accumulator=found.update.buffer.name,
+        width=tiling.width, height=tiling.height, panels=panels, extent=extent, depth=depth,
+        wide=tiling.wide, narrow=tiling.narrow, packing=_packing(tiling, found),
+        accumulator=found.update.buffer.name,
     )  # fmt: skip
     return attempt_all(schedule, lambda: schedule_blocked(schedule, blocks))
+
+
+def _packing(tiling: Tiling, found: Contraction) -> Packing:
+    """The layout that the rows' operand of a large product gets."""
+    row = None if tiling.row is None else stride(tiling.narrow, tiling.row.var)
+    if row is None or stride(tiling.narrow, found.reduced[0].var) != 1:
+        return "dense"
+    return "none" if row * tiling.narrow.dtype.itemsize % PAGE_BYTES else "lines"
 
 
 def _dots(

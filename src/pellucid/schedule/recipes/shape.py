@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pellucid.loop.affine import affine
-from pellucid.loop.ir import Alloc, Call, Expr, For, If, Kernel, Load, Stmt, Store, Var
+from pellucid.loop.ir import Alloc, Call, Expr, For, If, Kernel, Load, Prefetch, Stmt, Store, Var
 from pellucid.loop.rewrite import (
     Block,
     all_expressions,
@@ -60,7 +60,7 @@ def work(block: Block, times: int = 1) -> int:
                 total += work(stmt.then + stmt.orelse, times)
             case Alloc():
                 total += work(stmt.body, times)
-            case Store():
+            case Store() | Prefetch():
                 pass
     return total
 
