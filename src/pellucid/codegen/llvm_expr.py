@@ -79,6 +79,10 @@ class Storage:
         return self.align or self.dtype.itemsize
 
 
+# vectors as they are in memory, by pointer, version and address
+Turned = dict[tuple[str, DType, int, Affine], str]
+
+
 @dataclass(slots=True)
 class Expressions:
     """Evaluates expressions under the current bindings; `llvm_kernel.Writer` adds statements."""
@@ -90,6 +94,7 @@ class Expressions:
     ranges: dict[str, Range] = field(default_factory=dict)
     width: int = 1
     mask: str = ""
+    turned: Turned = field(default_factory=dict)
 
     @property
     def ops(self) -> Ops:
@@ -328,7 +333,7 @@ class Expressions:
 
     def _read(self, place: Storage, text: str, width: int) -> Value:
         """A load, reused while no store to `place` intervenes; packed floats are unpacked."""
-        return from_memory(self.function, self._raw(place, text), place.dtype, width, self.target)
+        return from_memory(self.function, self.raw(place, text), place.dtype, width, self.target)
 
     @staticmethod
     def load_key(place: Storage, text: str) -> str:
@@ -353,11 +358,11 @@ class Expressions:
                 chunks.append("poison")
                 continue
             at = replace(form, const=form.const + chunk * width)
-            chunks.append(self._raw(place, self.lanes_text(place, self.pointer(place, at), mask)))
+            chunks.append(self.raw(place, self.lanes_text(place, self.pointer(place, at), mask)))
         picked = gather_chunks(self.function, kind, chunks, step)
         return from_memory(self.function, picked, place.dtype, width, self.target)
 
-    def _raw(self, place: Storage, text: str) -> str:
+    def raw(self, place: Storage, text: str) -> str:
         """A load as it is in memory, reused while no store to `place` intervenes."""
         floor = max(place.pin, self.function.certain_level)
         return self.function.pure(text, floor, self.load_key(place, text))
@@ -392,6 +397,9 @@ class Expressions:
         return self.function.pure(f"getelementptr {kind}, ptr {base}, <{width} x i64> {lanes}")
 
     def _gather(self, place: Storage, form: Affine) -> Value:
+        known = self.turned.get((place.pointer, place.dtype, place.version, form))
+        if known is not None:
+            return from_memory(self.function, known, place.dtype, self.width, self.target)
         return self._gather_at(place, self.lane_pointers(place, form))
 
     def _gather_at(self, place: Storage, pointers: str) -> Value:

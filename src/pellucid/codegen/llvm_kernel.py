@@ -24,6 +24,7 @@ from pellucid.codegen.llvm_scratch import (
     kernel_scratch_bytes as kernel_scratch_bytes,
 )
 from pellucid.codegen.llvm_store import Stores
+from pellucid.codegen.llvm_turn import turned_loads
 from pellucid.codegen.llvm_types import Value, splat, storage, vector
 from pellucid.codegen.llvm_vectorize import (
     can_vectorize,
@@ -83,10 +84,17 @@ class Writer(Stores):
         elif loop.kind == "parallel" and not self.parallel and self.width == 1:
             self._parallel_loop(loop, extent)
         elif extent.known and (loop.kind == "unroll" or extent.const == 1):
-            for iteration in range(extent.const):
-                self._bound(loop.var, Affine(iteration), loop.body)
+            self._unrolled_loop(loop, extent.const)
         else:
             self._serial_loop(loop, extent)
+
+    def _unrolled_loop(self, loop: For, extent: int) -> None:
+        outside = self.turned
+        if self.width > 1:
+            self.turned = outside | turned_loads(self, loop, extent)
+        for iteration in range(extent):
+            self._bound(loop.var, Affine(iteration), loop.body)
+        self.turned = outside
 
     def _bound(self, var: str, form: Affine, body: tuple[Stmt, ...]) -> None:
         shadowed = self.variables.get(var)

@@ -39,7 +39,7 @@ def write_mask(function: Function, mask: str, width: int, step: int, chunk: int)
     if not mask:
         return _literal([k is not None for k in lanes])
     order = [width if k is None else k for k in lanes]
-    return _shuffle(function, vector("i1", width), (mask, "zeroinitializer"), order)
+    return shuffle(function, vector("i1", width), (mask, "zeroinitializer"), order)
 
 
 def gather_chunks(function: Function, kind: str, chunks: Sequence[str], step: int) -> str:
@@ -47,10 +47,10 @@ def gather_chunks(function: Function, kind: str, chunks: Sequence[str], step: in
     width = int(kind[1:].split(" ", 1)[0])
     homes = [divmod(k * step, width) for k in range(width)]
     order = [place if home == 0 else 0 for home, place in homes]
-    result = _shuffle(function, kind, (chunks[0], "poison"), order)
+    result = shuffle(function, kind, (chunks[0], "poison"), order)
     for chunk, text in enumerate(chunks[1:], 1):
         order = [width + place if home == chunk else k for k, (home, place) in enumerate(homes)]
-        result = _shuffle(function, kind, (result, text), order)
+        result = shuffle(function, kind, (result, text), order)
     return result
 
 
@@ -58,10 +58,10 @@ def scatter_chunk(function: Function, kind: str, lanes: str, step: int, chunk: i
     """One chunk with the lanes' elements in their places."""
     width = int(kind[1:].split(" ", 1)[0])
     order = [_lane_of(chunk * width + e, width, step) for e in range(width)]
-    return _shuffle(function, kind, (lanes, "poison"), order)
+    return shuffle(function, kind, (lanes, "poison"), order)
 
 
-def _shuffle(
+def shuffle(
     function: Function, kind: str, sources: tuple[str, str], order: Sequence[int | None]
 ) -> str:
     """Elements of two vectors in a new order, counted through both; `None` is any value."""

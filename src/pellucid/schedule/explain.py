@@ -53,6 +53,10 @@ def _pack(buffer: object, *_: object) -> str:
     return f"A copy of {buffer} in the order of use, so that reads follow memory."
 
 
+def _prefetch(buffer: object, at: object, *_: object) -> str:
+    return f"In {at}, {buffer} is asked for before it is needed, so that nothing waits for it."
+
+
 def _group(var: object, inner: object, fn: object, *_: object) -> str:
     return f"Products along {inner} by {fn}: several narrow numbers in one instruction."
 
@@ -100,6 +104,7 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "vectorize": _lanes,
     "parallelize": _parallelize,
     "pack": _pack,
+    "prefetch": _prefetch,
     "group": _group,
     "stage": _stage,
     "distribute": _distribute,

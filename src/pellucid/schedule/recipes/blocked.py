@@ -32,6 +32,7 @@ from pellucid.schedule.pack import pack
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.peel import peel
 from pellucid.schedule.prefetch import prefetch
+from pellucid.schedule.recipes.copies import turn_copy
 from pellucid.schedule.recipes.plan import attempt
 from pellucid.schedule.recipes.shape import stride
 from pellucid.schedule.reorder import reorder
@@ -54,7 +55,7 @@ class Blocks:
 
     `depth` is one block of the reduction, of `extent` steps in all. `packing` is the layout of the
     rows' operand: whole cache lines along the reduction, row beside row (`lines`), the elements of
-    one step side by side (`dense`), or where it lies.
+    one step side by side (`dense`), or where it lies. `lanes` fill a vector.
     """
 
     lane: str
@@ -69,6 +70,7 @@ class Blocks:
     narrow: Load
     packing: Packing
     accumulator: str
+    lanes: int
 
     @property
     def whole(self) -> bool:
@@ -114,13 +116,19 @@ def schedule_blocked(schedule: Schedule, blocks: Blocks) -> None:
     _pack_wide(schedule, blocks, tiles)
     _pack_narrow(schedule, blocks, tiles)
     apply(parallelize, f"{lane}b")
+    name = blocks.wide.buffer.name
     if blocks.extent % blocks.depth:
         attempt(schedule, specialize, "ko")
     if blocks.extent % blocks.stretch:
         attempt(schedule, peel, "kio")
         attempt(schedule, peel, f"kio_{blocks.narrow.buffer.name}")
-    for var in (f"{lane}b", f"{row}o", f"{row}q", f"{lane}o", f"{lane}q"):
+    copied = f"{tiles[0]}_{blocks.narrow.buffer.name}"
+    for var in (f"{lane}b", f"{row}o", f"{row}q", f"{lane}o", f"{lane}q", copied):
         attempt(schedule, specialize, var)
+    if stride(blocks.wide, lane) != 1:
+        attempt(schedule, specialize, f"{tiles[1]}_{name}")
+        if not turn_copy(schedule, f"ki_{name}", f"{lane}r_{name}", blocks.lanes):
+            attempt(schedule, lanes, f"{lane}r_{name}")
     for var in (f"{lane}i", f"{lane}r", f"{lane}r_{blocks.accumulator}"):
         attempt(schedule, lanes, var)
     for var in (f"{row}r", f"{row}r_{blocks.accumulator}"):
@@ -158,9 +166,9 @@ def _pack_wide(schedule: Schedule, blocks: Blocks, tiles: tuple[str, str]) -> No
     at = f"{lane}b" if blocks.whole else "ko"
     order = [*(["ko"] if blocks.whole else []), tiles[1], "ki", f"{lane}r"]
     schedule.apply(pack, name, order, at)
-    attempt(schedule, lanes, f"{lane}r_{name}")
     if stride(blocks.wide, lane) != 1:
         return
+    attempt(schedule, lanes, f"{lane}r_{name}")
     # along the source's rows, which are far apart: each is asked for some rows ahead
     if not attempt(schedule, reorder, f"ki_{name}", f"{tiles[1]}_{name}"):
         return
@@ -184,8 +192,12 @@ def _pack_narrow(schedule: Schedule, blocks: Blocks, tiles: tuple[str, str]) -> 
         order, along = [tiles[0], "ko", "kio", "kii", f"{row}r"], f"{row}r"
     copied = blocks.packing != "none" and attempt(schedule, pack, name, order)
     if copied:
+        outer = f"{tiles[0]}_{name}"
+        if blocks.packing == "dense":  # a few rows of the source at a time, in the order of memory
+            inside = f"ko_{name}", f"kio_{name}"
+            outer = inside[1] if attempt(schedule, reorder, *inside, outer) else outer
         attempt(schedule, lanes, f"{along}_{name}")
-        attempt(schedule, parallelize, f"{tiles[0]}_{name}")
+        attempt(schedule, parallelize, outer)
     each = -(-height // blocks.panels)
     number = iadd(imul(Var(tiles[1]), each), Var("pr"))
     place = _next_tile(blocks, tiles, number, copied=copied)

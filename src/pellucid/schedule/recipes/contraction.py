@@ -31,6 +31,7 @@ from pellucid.schedule.lanes import lanes
 from pellucid.schedule.pack import pack
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.blocked import PANELS, Blocks, Packing, block_shape, schedule_blocked
+from pellucid.schedule.recipes.copies import turn_copy
 from pellucid.schedule.recipes.dots import choose_dots, schedule_dots
 from pellucid.schedule.recipes.elementwise import parallel_outer
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
@@ -43,6 +44,7 @@ from pellucid.schedule.trace import Schedule
 from pellucid.schedule.unroll import unroll
 
 GATHER = 1.3  # cycles to read one element that is not beside the one before it
+TURN = 0.3  # the same where what follows is wanted too: in blocks, in registers
 COPY = 0.2  # cycles to copy one element that is
 FAR_BYTES = 1024  # rows this far apart miss the prefetcher and the translation cache
 PAGE_BYTES = 4096  # rows a multiple of this apart fight for the same cache lines
@@ -146,6 +148,7 @@ def schedule_contraction(
     _registers(schedule, tiling, found, reduced)
     for var in outer:
         attempt(schedule, specialize, var)
+    _fill_wide(schedule, tiling, found, target)
     _innermost(schedule, nest, tiling, found)
     attempt(schedule, simplify)
 
@@ -168,7 +171,7 @@ def _blocked(
         lane=tiling.lane.var, row=row.var, reduced=found.reduced[0].var,
         width=tiling.width, height=tiling.height, panels=panels, extent=extent, depth=depth,
         wide=tiling.wide, narrow=tiling.narrow, packing=_packing(tiling, found),
-        accumulator=found.update.buffer.name,
+        accumulator=found.update.buffer.name, lanes=target.lanes(tiling.wide.dtype),
     )  # fmt: skip
     return attempt_all(schedule, lambda: schedule_blocked(schedule, blocks))
 
@@ -332,7 +335,8 @@ def _cost(nest: Nest, found: Contraction, lane: For, wide: Load) -> float:
     """Cycles beside the multiplications when `lane` has the lanes."""
     cost = 0.0
     size = float(wide.buffer.size)
-    cost += size * (COPY if stride(wide, lane.var) == 1 else GATHER)
+    along = stride(wide, found.reduced[-1].var) == 1
+    cost += size * (COPY if stride(wide, lane.var) == 1 else TURN if along else GATHER)
     for store in stores(nest.body):
         if store.buffer.scope == "param" and stride(store, lane.var) != 1:
             cost += GATHER * store.buffer.size
@@ -424,16 +428,24 @@ def _pack_wide(
     shared = [x.var for x in others if x.var in index_vars(tiling.wide)]
     if len(shared) < len(others):
         if attempt(schedule, pack, name, [*shared, f"{lane}o", *reduced, f"{lane}i"]):
-            attempt(schedule, lanes, f"{lane}i_{name}")
             first = next((v for v in (*shared, reduced[0]) if v), "")
             attempt(schedule, parallelize, f"{first}_{name}")
         return
     single = outer[0] == f"{lane}o"
     order = [*reduced, f"{lane}i"] if single else [f"{lane}o", *reduced, f"{lane}i"]
     if attempt(schedule, pack, name, order, outer[0] if inside else None):
-        attempt(schedule, lanes, f"{lane}i_{name}")
         if not inside:
             attempt(schedule, parallelize, f"{lane}o_{name}")
+
+
+def _fill_wide(schedule: Schedule, tiling: Tiling, found: Contraction, target: Target) -> None:
+    """Lanes for the copy of the lanes' operand, in blocks turned round where it lies across."""
+    lane, name = tiling.lane.var, tiling.wide.buffer.name
+    attempt(schedule, specialize, f"{lane}o_{name}")
+    step, inner = f"{found.reduced[-1].var}_{name}", f"{lane}i_{name}"
+    along = stride(tiling.wide, found.reduced[-1].var) == 1
+    if not along or not turn_copy(schedule, step, inner, target.lanes(tiling.wide.dtype)):
+        attempt(schedule, lanes, inner)
 
 
 def _pack_narrow(
