@@ -23,7 +23,7 @@ def test_hot_programs_are_compiled_after_the_same_number_of_calls_in_every_run()
     for _ in range(2):
         program = Program(_graph(3000))
         calls = 0
-        while program._executable is None and calls < 5000:
+        while program.executable is None and calls < 5000:
             (result,) = program.run([x])
             calls += 1
         switched.append(calls)
@@ -36,7 +36,7 @@ def test_large_programs_are_compiled_at_once() -> None:
     program = Program(_graph(1200, 1200))
     x = np.ones((1200, 1200), np.float32)
     np.testing.assert_allclose(program.run([x])[0], np.exp(2 * x), rtol=1e-6)
-    assert program._executable is not None
+    assert program.executable is not None
 
 
 def test_views_are_never_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_views_are_never_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.ones((3000, 1000), np.float32)
     for _ in range(10_000):
         (result,) = program.run([x])
-    assert program._executable is None
+    assert program.executable is None
     assert np.shares_memory(result, x)
 
 

@@ -47,6 +47,9 @@ class Executable:
         program: calls, ports and memory plan.
         library: the linked code.
         cached: True if the program came from the cache.
+        table: the addresses that the code works with, by slot.
+        lock: held while the program runs.
+        busy: 1 while it runs from here: its temporaries are in use.
     """
 
     def __init__(self, compiled: Compiled) -> None:
@@ -55,10 +58,11 @@ class Executable:
         self.library = _link(self.program)
         self._entry = self.library.function(self.program.entry, ctypes.c_void_p)
         self._profiled: Callable[..., None] | None = None
-        self._lock = threading.Lock()
-        self._table = (ctypes.c_int64 * max(1, self.program.slots))()
-        self._address = ctypes.addressof(self._table)
-        self._inputs = _Inputs(self.program, self._table)
+        self.lock = threading.Lock()
+        self.table = (ctypes.c_int64 * max(1, self.program.slots))()
+        self.busy = ctypes.c_int64(0)
+        self._address = ctypes.addressof(self.table)
+        self._inputs = _Inputs(self.program, self.table)
         self._outputs = [
             (port.slot, array_maker(port.shape, port.numpy), self.program.donated.get(k))
             for k, port in enumerate(self.program.outputs)
@@ -85,8 +89,9 @@ class Executable:
             ShapeError, DTypeError: an array does not have its port's type.
             ArgumentError: the number of arrays is wrong, or an output cannot be written into.
         """
-        with self._lock:
+        with self.lock:
             results = self._bind(inputs, outputs)
+            self.busy.value = 1
             try:
                 # Python handles signals when the program has returned, so what is raised in here
                 # finds all outputs written
@@ -97,16 +102,22 @@ class Executable:
                 if keep is not None:
                     keep(results)
                 raise
+            finally:
+                self.busy.value = 0
             return results
 
     def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], NDArray[np.int64]]:
         """`run`, and start and end of each call in nanoseconds of one clock, shape (calls, 2)."""
         times = np.zeros((len(self.program.calls), 2), np.int64)
-        with self._lock:
+        with self.lock:
             if self._profiled is None:
                 self._profiled = self._link_profiled()
             results = self._bind(inputs, None)
-            self._profiled(self._address, data_pointer(times))
+            self.busy.value = 1
+            try:
+                self._profiled(self._address, data_pointer(times))
+            finally:
+                self.busy.value = 0
             return results, times
 
     def _bind(self, inputs: Sequence[Array], outputs: Sequence[Array] | None) -> list[Array]:
@@ -114,7 +125,7 @@ class Executable:
         taken = self._inputs.bind(inputs)
         if outputs is not None:
             return self._given_outputs(taken, outputs)
-        table = self._table
+        table = self.table
         results: list[Array] = []
         for slot, make, donor in self._outputs:
             if donor is None:
@@ -145,7 +156,7 @@ class Executable:
                         "an output must be C-contiguous, writeable and apart from all other arrays",
                         operands={"output": k},
                     )
-                self._table[slot] = data_pointer(array)
+                self.table[slot] = data_pointer(array)
             results.append(array)
         return results
 
@@ -154,12 +165,12 @@ class Executable:
         self._arena = default_allocator().block(max(1, self.program.plan.peak))
         base = ctypes.addressof(self._arena)
         for slot in range(self.program.slots):
-            self._table[slot] = base  # slots of no bytes still get an address
+            self.table[slot] = base  # slots of no bytes still get an address
         for slot, offset in self.program.plan.offsets().items():
-            self._table[slot] = base + offset
+            self.table[slot] = base + offset
         self._constants = place_constants(self.program.constants)
         for slot, array in self._constants.items():
-            self._table[slot] = data_pointer(array)
+            self.table[slot] = data_pointer(array)
 
     def _link_profiled(self) -> Callable[..., None]:
         calls = [call.arguments for call in self.program.calls]

@@ -7,6 +7,7 @@ mechanism.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,12 +18,13 @@ from pellucid.core import dtype as dt
 from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.graph.ir import GraphBuilder, TensorType, Value, inline
 from pellucid.tensor.box import STATE, Array, Box, as_array, leaked
+from pellucid.tensor.direct import MOST_DIRECT, PLANNED_AT, Attempt, make_attempt
 from pellucid.tensor.program import Program, program_for
 from pellucid.tensor.refuse import RAW, refusal
 from pellucid.tensor.tape import record
 
-_HERE = object()  # stands in a call's static arguments where a tensor was
 _MOST_CALLS = 8192
+_NO_NAMES: dict[str, Any] = {}
 
 
 class _Call:
@@ -30,10 +32,10 @@ class _Call:
     list.
     """
 
-    __slots__ = ("kind", "program")
+    __slots__ = ("kind", "program", "runs")
 
     def __init__(self, program: Program, kind: type | None) -> None:
-        self.program, self.kind = program, kind
+        self.program, self.kind, self.runs = program, kind, 0
 
 
 class _Calls(dict[Any, _Call]):
@@ -51,6 +53,34 @@ class _Calls(dict[Any, _Call]):
 _CALLS = _Calls()
 
 
+class _Latest(dict[Any, tuple[Attempt, ...]]):
+    """Direct calls of each eager function, the latest first.
+
+    Args:
+        numbers: whether Python numbers among the arguments are inputs of the program.
+    """
+
+    def __init__(self, numbers: bool) -> None:
+        self.numbers = numbers
+
+    def note(self, fn: Any, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Let the next calls like this one, which wanted no gradients, go straight to its machine
+        code.
+        """
+        executable = call.program.executable
+        if executable is None or call.kind is not None:
+            return
+        call.runs += 1
+        if call.runs in PLANNED_AT:
+            plain = next(a.plain for a in args if isinstance(a, Box))
+            attempt = make_attempt(executable, args, kwargs, plain, self.numbers)
+            if attempt is not None:
+                self[fn] = (attempt, *self.get(fn, ()))[:MOST_DIRECT]
+
+
+_LATEST, _LATEST_OF_NUMBERS = _Latest(False), _Latest(True)
+
+
 def apply(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Run or record `fn`, a function of graph values, on tensors.
 
@@ -64,23 +94,39 @@ def apply(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     if STATE.trace is not None:
         return _record(fn, args, kwargs)
+    for attempt in _LATEST.get(fn, ()):
+        result = attempt(args, kwargs)
+        if result is not None:
+            return result
+    return _apply(fn, args, kwargs)
+
+
+def _apply(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    call, boxes = _find(fn, args, kwargs)
+    results, taped = _run(call.program, boxes)
+    if not taped and args and isinstance(args[0], Box):
+        _LATEST.note(fn, call, args, kwargs)
+    return results[0] if call.kind is None else call.kind(results)
+
+
+def _find(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[_Call, list[Box]]:
+    """The cached call for these arguments, made at the first, and the tensors among them."""
     boxes: list[Box] = []
-    spec = tuple([_spec(a, boxes) for a in args])
-    named = tuple([(k, _spec(v, boxes)) for k, v in sorted(kwargs.items())]) if kwargs else ()
-    if not boxes:
-        raise ArgumentError(
-            fn.__name__, "needs at least one Tensor", fix="make one of a number: Tensor(1.0)"
-        )
-    arrays = [_concrete(b) for b in boxes]
-    key = (fn, spec, named, tuple([(a.shape, a.dtype) for a in arrays]))
     try:
+        spec = [_type(a, boxes) if isinstance(a, Box) else _spec(a, boxes) for a in args]
+        named = _named_spec(kwargs, boxes) if kwargs else ()
+        key = (fn, named, *spec)
         call = _CALLS.get(key)
         if call is None:
+            if not boxes:
+                rule, fix = "needs at least one Tensor", "make one of a number: Tensor(1.0)"
+                raise ArgumentError(fn.__name__, rule, fix=fix)
             call = _CALLS.add(key, _build(fn, spec, named, boxes))
     except RAW as error:
         raise refusal(error, fn, args, kwargs)  # noqa: B904  # the cause is set there
-    results = _run(call.program, boxes, arrays)
-    return results[0] if call.kind is None else call.kind(results)
+    return call, boxes
 
 
 def _record(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -110,18 +156,23 @@ def _settle(args: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(type(a)(_settle(a)) if type(a) in (list, tuple) else settled(a) for a in args)
 
 
-def _concrete(box: Box) -> Array:
+def _type(box: Box, boxes: list[Box]) -> Any:
+    """A stand-in for a tensor, which is moved to `boxes`."""
     array = box._array
     if array is None:
         raise leaked()
-    return array
+    boxes.append(box)
+    return (array.shape, array.dtype)
+
+
+def _named_spec(kwargs: dict[str, Any], boxes: list[Box]) -> Any:
+    return tuple([(k, _spec(v, boxes)) for k, v in sorted(kwargs.items())])
 
 
 def _spec(arg: Any, boxes: list[Box]) -> Any:
     """A hashable stand-in for an argument, its tensors moved to `boxes`."""
     if isinstance(arg, Box):
-        boxes.append(arg)
-        return _HERE
+        return _type(arg, boxes)
     if isinstance(arg, (list, tuple)):
         return (list if isinstance(arg, list) else tuple, tuple(_spec(a, boxes) for a in arg))
     if isinstance(arg, slice):
@@ -132,9 +183,9 @@ def _spec(arg: Any, boxes: list[Box]) -> Any:
 
 
 def _restore(spec: Any, values: Any) -> Any:
-    if spec is _HERE:
-        return next(values)
     kind, content = spec
+    if type(kind) is tuple:  # a shape: a tensor was here
+        return next(values)
     if kind in (list, tuple):
         return kind(_restore(s, values) for s in content)
     if kind is slice:
@@ -159,18 +210,26 @@ def run_program(program: Program, boxes: Sequence[Box]) -> Sequence[Box]:
         trace = STATE.trace
         outputs = inline(program.graph, [trace.value_of(b) for b in boxes])
         return [trace.wrap(v) for v in outputs]
-    return _run(program, boxes, [_concrete(b) for b in boxes])
+    if any(b._array is None for b in boxes):
+        raise leaked()
+    return _run(program, boxes)[0]
 
 
-def _run(program: Program, boxes: Sequence[Box], arrays: Sequence[Array]) -> list[Box]:
-    plain = boxes[0].plain
+def _run(program: Program, boxes: Sequence[Box]) -> tuple[list[Box], bool]:
+    """The outputs as tensors, and whether gradients can follow them."""
+    arrays: list[Array] = []
+    wanted = cell = False
+    for b in boxes:
+        arrays.append(b._array)  # type: ignore[arg-type]  # concrete: no trace is open
+        wanted |= b.requires_grad
+        cell |= b.is_cell
     outputs = program.run(arrays)
-    if any(b.is_cell for b in boxes):  # a cell's memory may be updated in place by a jitted step
+    if cell:  # its memory may be updated in place by a jitted step
         outputs = [_apart(o, arrays) for o in outputs]
-    results = [plain(o) for o in outputs]
-    if STATE.grad and any(b.requires_grad for b in boxes):
+    results = list(map(boxes[0].plain, outputs))
+    if wanted and STATE.grad:
         record(program, boxes, [b.shared() for b in boxes], results)
-    return results
+    return results, wanted
 
 
 def _apart(output: Array, arrays: Sequence[Array]) -> Array:
@@ -185,9 +244,9 @@ def as_operand(value: Any, other: Box, op: str) -> Box:
         DTypeError: the scalar does not fit the other operand's integer type.
     """
     if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
-        dtype = dt.scalar_dtype(other.dtype, value)
+        dtype = _scalar_dtype(other.dtype, type(value))  # type: ignore[arg-type]  # types are hashable
         try:
-            return other.plain(np.asarray(value, dtype=dtype.numpy))
+            return other.plain(np.array(value, dtype))
         except OverflowError:
             raise DTypeError(
                 op, f"the scalar {value} does not fit", operands={"dtype": dtype}
@@ -196,6 +255,12 @@ def as_operand(value: Any, other: Box, op: str) -> Box:
         operands = {"tensor": other.type, "it": type(value).__name__}
         raise DTypeError(op, "takes tensors, numbers and arrays", operands=operands)
     return other.plain(np.array(as_array(value, None)))  # a copy: the tape keeps it
+
+
+@functools.cache
+def _scalar_dtype(other: dt.DType, kind: type) -> np.dtype[Any]:
+    """NumPy's dtype for a Python number beside a tensor: its value does not matter."""
+    return dt.scalar_dtype(other, kind()).numpy
 
 
 def is_operand(value: Any) -> bool:
@@ -207,6 +272,11 @@ def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
     """`apply` for functions whose Python scalar arguments are data: `x * 0.1` and `x * 0.2` share
     one program.
     """
+    if STATE.trace is None:
+        for attempt in _LATEST_OF_NUMBERS.get(fn, ()):
+            result = attempt(args, _NO_NAMES)
+            if result is not None:
+                return result
     for a in args:
         if isinstance(a, Box):
             other = a
@@ -215,9 +285,12 @@ def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
         raise ArgumentError(fn.__name__, "needs at least one Tensor", fix=_WRAP)
     if STATE.trace is not None:
         return _record_elementwise(fn, args, other)
-    return apply(
-        fn, *[a if isinstance(a, Box) else as_operand(a, other, fn.__name__) for a in args]
-    )
+    operands = tuple([a if isinstance(a, Box) else as_operand(a, other, fn.__name__) for a in args])
+    call, boxes = _find(fn, operands, _NO_NAMES)
+    results, taped = _run(call.program, boxes)
+    if not taped and all(isinstance(a, Box) or type(a) in (float, int) for a in args):
+        _LATEST_OF_NUMBERS.note(fn, call, args, _NO_NAMES)
+    return results[0] if call.kind is None else call.kind(results)
 
 
 def _record_elementwise(fn: Callable[..., Any], args: Sequence[Any], first: Box) -> Any:

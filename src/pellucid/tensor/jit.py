@@ -23,6 +23,7 @@ from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.core.log import get_logger
 from pellucid.runtime.executable import Executable
 from pellucid.tensor.box import STATE, Array, Box, leaked
+from pellucid.tensor.direct import DECLINED, MOST_DIRECT, PLANNED_AT, Direct, make_direct
 from pellucid.tensor.dispatch import settled
 from pellucid.tensor.guards import EDITS, Guard, names_read, watching
 from pellucid.tensor.lowered import Lowered
@@ -118,6 +119,7 @@ class Specialisation:
         executable: the native program.
         tape: the program that gradients follow, if they can reach it.
         edits: when the attributes in `recorded.traced.reads` were last found unchanged.
+        runs: how often it was run after its arguments were read in Python.
     """
 
     signature: Signature
@@ -126,6 +128,11 @@ class Specialisation:
     executable: Executable
     tape: Program | None
     edits: int
+    runs: int = 0
+
+    def leaves(self, results: Sequence[Box]) -> list[Any]:
+        """The leaves of what the function returns."""
+        return [results[v.index] if isinstance(v, _Result) else v for v in self.recorded.leaves]
 
     def check_numbers(self, boxes: Sequence[Tensor]) -> None:
         """Refuse Python ints that do not fit the integers they met, as the same line does eagerly.
@@ -206,12 +213,21 @@ class JitFunction(Generic[P, R]):
             )
         self._lock = threading.RLock()
         self._compiled: dict[Any, list[Specialisation]] = {}
+        self._direct: tuple[Direct, ...] = ()
         self._history: list[_Made] = []
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The function's result; compiles first where no program fits these arguments."""
         if STATE.trace is not None:  # jit inside a trace is part of the outer program
             return self._fn(*args, **kwargs)
+        for direct in self._direct:
+            result = direct(args, kwargs)
+            if result is not DECLINED:
+                return result
+        return self._call_checked(args, kwargs)
+
+    def _call_checked(self, args: Any, kwargs: Any) -> Any:
+        """A call that reads its arguments in Python."""
         boxes, key, parts = self._read(args, kwargs)
         with self._lock:
             chosen = None
@@ -221,7 +237,17 @@ class JitFunction(Generic[P, R]):
                     break
             if chosen is None:
                 chosen = self._compile(args, kwargs, boxes, key, parts)
-            return self._run(chosen, boxes)
+            result, taped = self._run(chosen, boxes)
+            chosen.runs += 1
+            if not (taped or self._static) and chosen.runs in PLANNED_AT:
+                self._plan(chosen, args, kwargs)
+            return result
+
+    def _plan(self, spec: Specialisation, args: Any, kwargs: Any) -> None:
+        """Let the next calls like this one go straight to the program."""
+        direct = make_direct(spec, args, kwargs, Tensor.plain)
+        others = [d for d in self._direct if d.spec is not spec]
+        self._direct = (*filter(None, [direct]), *others)[:MOST_DIRECT]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -372,7 +398,8 @@ class JitFunction(Generic[P, R]):
                 bound.arguments[k] = swap(bound.arguments[k])
         return bound.args, bound.kwargs
 
-    def _run(self, spec: Specialisation, boxes: list[Tensor]) -> Any:
+    def _run(self, spec: Specialisation, boxes: list[Tensor]) -> tuple[Any, bool]:
+        """What the function returns, and whether gradients can follow it."""
         traced = spec.recorded.traced
         spec.check_numbers(boxes)
         inputs = _inputs(traced, boxes)
@@ -385,8 +412,7 @@ class JitFunction(Generic[P, R]):
         if taped and spec.tape is not None:
             written = [Tensor.plain(c.box.shared()) for c in traced.writes]
             record(spec.tape, inputs, arrays, [*results, *written])  # type: ignore[arg-type]  # concrete
-        leaves = [results[v.index] if isinstance(v, _Result) else v for v in spec.recorded.leaves]
-        return unflatten(spec.recorded.result, leaves)
+        return unflatten(spec.recorded.result, spec.leaves(results)), taped
 
 
 def _inputs(traced: Traced, boxes: Sequence[Box]) -> list[Box]:

@@ -29,29 +29,35 @@ _LOG = get_logger("tensor")
 _MOST_PROGRAMS = 4096
 
 # When to compile is decided by estimates, not by a clock, so that a program's bits are the same in
-# every run. Measured: compiling takes 14-30 ms, a NumPy call about 4 us and 0.1 ns per byte.
+# every run. Measured: compiling takes 14-30 ms, a NumPy call about 6 us and 0.1 ns per byte.
 _COMPILE_NS = 20e6
-_NODE_NS, _BYTE_NS, _FLOP_NS = 4000.0, 0.1, 0.01
+_NODE_NS, _BYTE_NS, _FLOP_NS = 6000.0, 0.1, 0.01
 
 
 class Program:
-    """One graph, its derivative programs and, once worth it, its compiled form."""
+    """One graph, its derivative programs and, once worth it, its compiled form.
 
-    __slots__ = ("_calls_left", "_executable", "_plan", "_vjps", "graph")
+    Attributes:
+        graph: what it computes.
+        executable: the compiled form, once there is one.
+    """
+
+    __slots__ = ("_calls_left", "_is_view", "_references", "_vjps", "executable", "graph")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._vjps: dict[tuple[int, ...], Program] = {}
-        self._executable: Executable | None = None
+        self.executable: Executable | None = None
         self._calls_left = _calls_worth_interpreting(graph)
+        self._is_view = self._calls_left == math.inf  # nothing is computed: no warnings to silence
         made = [v for n in graph.nodes for v in n.outputs]
         slots = {v: i for i, v in enumerate((*graph.inputs, *made))}
-        self._plan = (
+        self._references = (
             [
                 (n.op.reference, tuple(slots[v] for v in n.inputs), dict(n.attrs), len(n.outputs))
                 for n in graph.nodes
             ],
-            [slots[v] for v in graph.outputs],
+            [(slots[v], v.dtype.numpy) for v in graph.outputs],
         )
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
@@ -60,8 +66,8 @@ class Program:
         Shapes: as `graph.inputs` and `graph.outputs` say. Outputs may share memory with inputs for
             pure views.
         """
-        if self._executable is not None:
-            return self._executable.run(arrays)
+        if self.executable is not None:
+            return self.executable.run(arrays)
         if self._calls_left > 0:
             self._calls_left -= 1
             return self._interpret(arrays)
@@ -69,26 +75,29 @@ class Program:
 
     def _compile_and_run(self, arrays: Sequence[Array]) -> list[Array]:
         try:
-            self._executable = Executable(compile_graph(self.graph))
+            self.executable = Executable(compile_graph(self.graph))
         except (LoweringError, CompileError) as error:
             _LOG.info("%s stays interpreted: %s", self.graph.name, error)
             self._calls_left = math.inf
             return self._interpret(arrays)
-        return self._executable.run(arrays)
+        return self.executable.run(arrays)
 
     def _interpret(self, arrays: Sequence[Array]) -> list[Array]:
-        plan, outputs = self._plan
-        env: list[Any] = list(arrays)
+        if self._is_view:
+            return self._interpret_loudly(arrays)
         with np.errstate(all="ignore"):
-            for reference, inputs, attrs, count in plan:
-                result = reference(*[env[i] for i in inputs], **attrs)
-                if count == 1 and not isinstance(result, tuple):
-                    env.append(result)
-                else:
-                    env.extend(result)
-        return [
-            _solid(env[i], v.dtype.numpy) for i, v in zip(outputs, self.graph.outputs, strict=True)
-        ]
+            return self._interpret_loudly(arrays)
+
+    def _interpret_loudly(self, arrays: Sequence[Array]) -> list[Array]:
+        references, outputs = self._references
+        env: list[Any] = list(arrays)
+        for reference, inputs, attrs, count in references:
+            result = reference(*[env[i] for i in inputs], **attrs)
+            if count == 1 and not isinstance(result, tuple):
+                env.append(result)
+            else:
+                env.extend(result)
+        return [_solid(env[i], dtype) for i, dtype in outputs]
 
     def vjp(self, wrt: tuple[int, ...]) -> Program:
         """The program of gradients for the inputs `wrt`, from inputs, outputs and cotangents of

@@ -34,6 +34,8 @@ from pellucid.tensor.tape import gradients
 from pellucid.tensor.trace import read_grad, write_grad
 from pellucid.tensor.tree import tree_map
 
+_new = object.__new__
+
 
 class Tensor(Arithmetic, Shaping):
     """An n-dimensional array with gradients.
@@ -68,8 +70,10 @@ class Tensor(Arithmetic, Shaping):
     @staticmethod
     def plain(array: Array | None) -> Tensor:
         """A tensor that holds `array` itself, without a copy (`None`: symbolic)."""
-        tensor = Tensor.__new__(Tensor)
-        Box.__init__(tensor, array)
+        tensor = _new(Tensor)  # as Box.__init__ would, in half the time
+        tensor._array = array
+        tensor._value = tensor._trace = tensor._edge = tensor._grad = None
+        tensor.requires_grad = tensor.weak = False
         return tensor
 
     # gradients
