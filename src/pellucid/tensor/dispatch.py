@@ -246,7 +246,7 @@ def as_operand(value: Any, other: Box, op: str) -> Box:
     if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
         dtype = _scalar_dtype(other.dtype, type(value))  # type: ignore[arg-type]  # types are hashable
         try:
-            return other.plain(np.array(value, dtype))
+            return other.plain(np.array(value, dtype.numpy))
         except OverflowError:
             raise DTypeError(
                 op, f"the scalar {value} does not fit", operands={"dtype": dtype}
@@ -258,9 +258,9 @@ def as_operand(value: Any, other: Box, op: str) -> Box:
 
 
 @functools.cache
-def _scalar_dtype(other: dt.DType, kind: type) -> np.dtype[Any]:
-    """NumPy's dtype for a Python number beside a tensor: its value does not matter."""
-    return dt.scalar_dtype(other, kind()).numpy
+def _scalar_dtype(other: dt.DType, kind: type) -> dt.DType:
+    """The dtype of a Python number beside a tensor: its value does not matter."""
+    return dt.scalar_dtype(other, kind())
 
 
 def is_operand(value: Any) -> bool:
