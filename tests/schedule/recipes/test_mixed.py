@@ -20,7 +20,7 @@ from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
 from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import lower_graph
-from pellucid.schedule.recipes import mixed, plan, schedule_kernel
+from pellucid.schedule.recipes import mixed, mixed_tiles, plan, schedule_kernel
 from tests.codegen.native import run
 from tests.codegen.targets import HOST, each_target
 from tests.lower.execution import build
@@ -36,10 +36,11 @@ PAIRS = [("i8", "i8"), ("u8", "i8"), ("i8", "u8"), ("u8", "u8")]
 @pytest.fixture
 def everything_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "PARALLEL_WORK", 8)
-    monkeypatch.setattr(mixed, "PARALLEL_WORK", 8)
+    monkeypatch.setattr(mixed_tiles, "PARALLEL_WORK", 8)
     monkeypatch.setattr(mixed, "LEAST_WORK", 8)
     monkeypatch.setattr(mixed, "LEAST_DEPTH", 1)
-    monkeypatch.setattr(mixed, "PAGE_BYTES", 16)
+    monkeypatch.setattr(mixed_tiles, "PAGE_BYTES", 16)
+    monkeypatch.setattr(mixed_tiles, "DIRECT_STEPS", 4)
 
 
 def product(
@@ -97,11 +98,11 @@ def test_every_machines_schedule_keeps_the_sums(
     machine: Target, pair: tuple[str, str], turned: str
 ) -> None:
     dtypes = as_dtype(pair[0]), as_dtype(pair[1])
-    for shape in ((5, 7, 11), (18, 40, 9)):
+    for shape in ((5, 7, 11), (18, 40, 9), (1, 33, 64), (3, 20, 260)):
         kernel = product(shape, dtypes, turned=turned)
         made = schedule_kernel(kernel, machine)[-1].kernel
         verify_kernel(made)
-        assert any("isolate" in s.name for s in schedule_kernel(kernel, machine))
+        assert any(s.name in ("isolate", "privatize") for s in schedule_kernel(kernel, machine))
         a, b = operands(kernel)
         got = np.full(kernel.params[2].shape, 99, kernel.params[2].dtype.numpy)
         run_kernel(made, a, b, got, seed=1)
@@ -174,3 +175,13 @@ def test_threads_share_large_products() -> None:
     kernel = product((256, 256, 256), (as_dtype("i8"), as_dtype("i8")))
     made = schedule_kernel(kernel, VNNI)[-1].kernel
     assert sum(x.kind == "parallel" for x in loops(made.body)) == 2
+
+
+def test_few_rows_read_weights_once_in_the_order_of_memory() -> None:
+    pair = as_dtype("i8"), as_dtype("i8")
+    direct = schedule_kernel(product((4, 512, 512), pair), VNNI)
+    assert not any(s.name == "pack" for s in direct)
+    along = schedule_kernel(product((4, 512, 512), pair, turned="b"), VNNI)
+    assert any(s.name == "privatize" for s in along)
+    many = schedule_kernel(product((64, 512, 512), pair), VNNI)
+    assert any(s.name == "pack" for s in many)
