@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pellucid.core.dtype import int64
 from pellucid.core.errors import ScheduleError
-from pellucid.loop.affine import Affine, affine
+from pellucid.loop.affine import affine
 from pellucid.loop.bounds import Facts
 from pellucid.loop.ir import Call, Const, Expr, For, Kernel, Var, iadd
 from pellucid.loop.rewrite import (
@@ -37,13 +37,15 @@ from pellucid.schedule.nest import rewrite_loops
 
 _COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "min", "max"))
 MOST_PIECES = 8
+MOST_TAPS = 64  # of a window, that are looked at one by one
 
 
 def cut(kernel: Kernel, var: str) -> Kernel:
     """Every loop over `var` as loops over the pieces in which each of its conditions is settled.
 
-    Only conditions on `var` alone count. The first piece keeps the name; loops in later pieces get
-    new names, so that no loop is named twice.
+    Only conditions on `var` alone count, and those that also hold short loops inside this one, such
+    as the taps of a window: they are settled in a piece if they are for each tap. The first piece
+    keeps the name; loops in later pieces get new names, so that no loop is named twice.
 
     Raises:
         ScheduleError: no such loop, an extent that is not constant, no condition, or more than
@@ -98,8 +100,8 @@ def _rename(block: Block, old: str, new: str) -> Block:
 
 
 def _edges(loop: For, extent: int) -> Iterator[int]:
-    """The iterations before which a condition on the loop's variable alone changes."""
-    points = np.arange(extent)
+    """The iterations before which a condition on the loop's variable changes, for some tap."""
+    points, taps = np.arange(extent), _taps(loop)
     seen: set[Expr] = set()
     for expr in all_expressions(loop.body):
         if not isinstance(expr, Call) or expr.fn not in _COMPARISONS or expr in seen:
@@ -108,12 +110,24 @@ def _edges(loop: For, extent: int) -> Iterator[int]:
         if any(a.dtype != int64 for a in expr.args) or loop.var not in free_vars(expr):
             continue
         gap = affine(expr.args[0]) - affine(expr.args[1])
-        if set(gap.terms) == {Var(loop.var)}:
-            yield from _changes(gap, expr.fn, points, loop.var)
+        others = [t for t in gap.terms if t != Var(loop.var)]
+        if Var(loop.var) not in gap.terms or any(t not in taps for t in others):
+            continue
+        reached = list(itertools.product(*(range(taps[t]) for t in others)))
+        for tap in reached if len(reached) <= MOST_TAPS else ():
+            shift = sum(gap.terms[t] * n for t, n in zip(others, tap, strict=True))
+            values = points * gap.terms[Var(loop.var)] + gap.constant + shift
+            yield from _changes(values, expr.fn)
 
 
-def _changes(gap: Affine, fn: str, points: NDArray[np.int64], var: str) -> Iterator[int]:
-    values = points * gap.terms[Var(var)] + gap.constant
+def _taps(loop: For) -> dict[Expr, int]:
+    """The short loops inside, by variable, with their extents."""
+    found = {Var(x.var): constant(x.extent) for x in loops(loop.body)}
+    return {v: n for v, n in found.items() if n is not None and 0 < n <= MOST_TAPS}
+
+
+def _changes(values: NDArray[np.int64], fn: str) -> Iterator[int]:
+    """Where the truth of `values fn 0` changes from one element to the next."""
     truths = {
         "lt": values < 0,
         "ge": values < 0,

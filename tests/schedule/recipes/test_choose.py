@@ -18,6 +18,7 @@ from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import allocated, loops
 from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.ops.pooling import avg_pool2d, max_pool2d
 from pellucid.passes import group_fusion
 from pellucid.schedule.recipes import contraction, plan, rows, schedule_kernel
 from tests.lower.execution import agree, build, random_arrays, run_program
@@ -182,3 +183,29 @@ def test_tile_heights_waste_little() -> None:
         height = contraction.tile_height(extent, 12)
         assert 1 <= height <= 12
         assert np.ceil(extent / height) * height < extent + height
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(4, 24), st.integers(4, 24)), window=st.integers(1, 4),
+    stride=st.integers(1, 3), padding=st.integers(0, 2), planes=st.integers(1, 3),
+    machine=st.sampled_from(TARGETS),
+)  # fmt: skip
+def test_windows_with_padding(
+    *, size: tuple[int, int], window: int, stride: int, padding: int, planes: int, machine: Target
+) -> None:
+    padding = min(padding, window // 2)
+
+    def make(x: Value) -> Value:
+        y = max_pool2d(x, window, stride=stride, padding=padding)
+        return ops.add(y, avg_pool2d(x, window, stride=stride, padding=padding))
+
+    check(build(make, f(1, planes, *size)), machine)
+
+
+def test_padded_windows_have_no_conditions_inside() -> None:
+    kernel = only_kernel(lambda x: max_pool2d(x, 3, stride=2, padding=1), f(1, 8, 40, 40))
+    vectors = [x for x in loops(scheduled(kernel, AVX512).body) if x.kind == "vector"]
+    plain = [x for x in vectors if "select" not in str(x)]
+    assert len(vectors) == 2  # the first row, and all others
+    assert len(plain) == 1

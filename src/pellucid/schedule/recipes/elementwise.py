@@ -45,12 +45,12 @@ def schedule_elementwise(schedule: Schedule, nest: Nest, target: Target) -> None
     else:
         outer = next(loop for loop in nest.loops if loop.var == first)
         parallel_outer(schedule, outer, total, target)
-    for var in _cut(schedule, last):
+    for var in cut_pieces(schedule, last):
         attempt(schedule, lanes, var)
 
 
-def _cut(schedule: Schedule, var: str) -> list[str]:
-    """The innermost loop in pieces without conditions (padding, joins); the pieces' names."""
+def cut_pieces(schedule: Schedule, var: str) -> list[str]:
+    """A loop in pieces without conditions (padding, joins); the pieces' names."""
     before = {x.var for x in loops(schedule.kernel.body)}
     if not attempt(schedule, cut, var):
         return [var]

@@ -18,12 +18,14 @@ import math
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import For, Store
-from pellucid.loop.rewrite import constant, loops
+from pellucid.loop.rewrite import Block, constant, loops
+from pellucid.schedule.cut import cut
 from pellucid.schedule.lanes import lanes
+from pellucid.schedule.nest import flatten
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.privatize import privatize
 from pellucid.schedule.recipes.columns import SHORT, columns_are_contiguous, schedule_columns
-from pellucid.schedule.recipes.elementwise import parallel_outer
+from pellucid.schedule.recipes.elementwise import cut_pieces, parallel_outer
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, innermost, work
 from pellucid.schedule.reorder import reorder
@@ -65,7 +67,8 @@ def _lanes_and_threads(schedule: Schedule, nest: Nest, target: Target) -> None:
         return
     last = nest.loops[-1]
     if columns_are_contiguous(nest):
-        schedule_columns(schedule, nest, total, target)
+        if not _windows(schedule, nest, total, target):
+            schedule_columns(schedule, nest, total, target)
         return
     if extent_of(nest.loops[0]) > 1:
         parallel_outer(schedule, nest.loops[0], total, target)
@@ -73,6 +76,30 @@ def _lanes_and_threads(schedule: Schedule, nest: Nest, target: Target) -> None:
         attempt(schedule, lanes, loop.var)
     if not inner_loops(nest.body):
         attempt(schedule, lanes, last.var)
+
+
+def _windows(schedule: Schedule, nest: Nest, total: int, target: Target) -> bool:
+    """Windows over an image with padding: the edges apart, so that what is inside needs no
+    conditions; whether there were any.
+    """
+    before, last = len(schedule.steps), nest.loops[-1].var
+    for loop in nest.loops[-2:-1]:
+        attempt(schedule, cut, loop.var)
+    rows = [x.var for x in loops(schedule.kernel.body) if _stores_results(x.body)]
+    pieces = [piece for var in rows for piece in cut_pieces(schedule, var)]
+    if len(schedule.steps) == before:
+        return False
+    if len(nest.loops) > 2 or pieces == [last]:
+        parallel_outer(schedule, nest.loops[0], total, target)
+    for var in pieces:
+        attempt(schedule, lanes, var)
+    return True
+
+
+def _stores_results(body: Block) -> bool:
+    """Whether a loop's body itself, apart from loops in it, writes results."""
+    _, pieces = flatten(body)
+    return any(isinstance(s, Store) and s.buffer.scope == "param" for s in pieces)
 
 
 def _share_reduction(schedule: Schedule, loop: For, target: Target) -> None:
