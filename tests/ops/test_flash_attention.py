@@ -18,7 +18,6 @@ from pellucid.graph.ir import GraphBuilder, TensorType, Value
 from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.nn import functional as F
-from pellucid.ops import attention
 from pellucid.ops.flash_attention import flash_attention
 from tests.lower.execution import run_program
 from tests.ops.gradient import grad
@@ -122,10 +121,7 @@ def _composed(q: Value, k: Value, v: Value, mask: Value | None, **how: Any) -> V
 
 
 @pytest.mark.parametrize("kind", ["causal", "mask"])
-def test_derivatives_of_all_orders_are_the_compositions(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attention, "MOST_COMPOSED", 0)
+def test_derivatives_of_all_orders_are_the_compositions(kind: str) -> None:
     q, k, v, _ = _operands((2,), 16, 17, 3, 4, np.float64)
     causal = kind == "causal"
     masks = () if causal else (RNG.normal(size=(1, 16, 17)),)

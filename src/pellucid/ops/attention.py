@@ -17,7 +17,6 @@ from pellucid.ops.promotion import common_dtype
 from pellucid.ops.shared import accumulator
 
 FEWEST_QUERIES = 16  # that fill vectors
-MOST_COMPOSED = 1 << 14  # scores of a head whose matrix is read again from the caches
 
 
 def scaled_dot_product_attention(
@@ -55,12 +54,11 @@ def scaled_dot_product_attention(
 
 
 def _pays(query: Value, key: Value, value: Value) -> bool:
-    """Whether blocks beat the composition: enough queries for vectors, many scores a head."""
+    """Whether blocks beat the composition: enough queries for vectors, which lie along them."""
     if min(query.rank, key.rank) < 2 or any(v.type.size == 0 for v in (query, key, value)):
         return False
     floats = all(v.dtype.is_float and v.dtype.bits > 8 for v in (query, key, value))
-    queries, keys = query.shape[-2], key.shape[-2]
-    return floats and queries >= FEWEST_QUERIES and queries * keys > MOST_COMPOSED
+    return floats and query.shape[-2] >= FEWEST_QUERIES
 
 
 def _flash(  # as the caller has them

@@ -151,6 +151,10 @@ def _rows(schedule: Schedule, nest: Nest, target: Target) -> None:
             width = VECTORS * target.lanes(stores[0].buffer.dtype)
             if attempt_all(schedule, lambda: _columns(schedule, outer, lane.var, width, sums)):
                 return
+        if stride(stores[0], lane.var) != 1 and stride(stores[0], outer) == 1:
+            attempt(schedule, reorder, lane.var, outer)  # a tile turned round: written in order
+            attempt(schedule, lanes, outer)
+            return
     attempt(schedule, lanes, lane.var)
 
 
