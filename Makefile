@@ -10,7 +10,7 @@ help:
 	@echo "make test   the whole test suite"
 	@echo "make fast   the quick tests only"
 	@echo "make lint   ruff, mypy, import order"
-	@echo "make bench  compare with PyTorch (installs it)"
+	@echo "make bench  compare with the other frameworks (installs them)"
 
 $(VENV)/.base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Pellucid needs Python 3.11 or newer; set PYTHON=python3.x"; exit 1; }
@@ -23,7 +23,6 @@ $(VENV)/.test: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.base
-	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check torch==2.13.0
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
@@ -31,8 +30,8 @@ tour: $(VENV)/.base
 	@$(BIN)/pellucid tour
 
 lint: $(VENV)/.test
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -43,7 +42,7 @@ test: $(VENV)/.test
 	$(BIN)/python tests/run.py
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m bench
+	$(BIN)/pellucid bench --json bench.json
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,8 +14,10 @@ import numpy as np
 import pellucid as pl
 from pellucid.bench.peers import load
 from pellucid.bench.row import Array, Candidate, Load
-from pellucid.graph.ir import Graph
+from pellucid.graph.ir import Graph, Node, Value
 from pellucid.graph.stats import graph_cost
+from pellucid.ops.create import CONSTANT
+from pellucid.ops.index import GATHER
 
 Fn = Callable[..., Any]
 
@@ -34,14 +36,31 @@ def ours_eager(fn: Fn, *arrays: Array) -> Candidate:
 
 
 def graph_load(graph: Graph) -> Load:
-    """Operations and bytes of a graph: inputs read once, outputs written once.
+    """Operations of a graph, and its bytes: inputs and constants read once, outputs written once.
 
-    An op that reads only part of its operands, such as a gather, counts what its cost rule says.
+    An input that only gathers read counts the rows they take.
     """
-    cost = graph_cost(graph)
-    written = sum(v.type.nbytes for v in graph.outputs)
-    read = sum(v.type.nbytes for v in graph.inputs)
-    return Load(cost.flops, max(0, min(read, cost.bytes - written)), written)
+    constants = (v for n in graph.nodes if n.op is CONSTANT for v in n.outputs)
+    read = sum(_bytes_read(graph, v) for v in (*graph.inputs, *constants))
+    return Load(graph_cost(graph).flops, read, sum(v.type.nbytes for v in graph.outputs))
+
+
+def _bytes_read(graph: Graph, value: Value) -> int:
+    """Bytes of a value that the nodes of the graph read, each once."""
+    read = value.type.nbytes if value in graph.outputs else 0
+    for node in graph.nodes:
+        for i, operand in enumerate(node.inputs):
+            if operand is value:
+                read += _operand_bytes(node, i)
+    return min(read, value.type.nbytes)
+
+
+def _operand_bytes(node: Node, position: int) -> int:
+    body = node.attrs.get("body")
+    if isinstance(body, Graph) and len(body.inputs) == len(node.inputs):
+        return _bytes_read(body, body.inputs[position])
+    taken = node.outputs[0] if node.op is GATHER and position == 0 else node.inputs[position]
+    return taken.type.nbytes
 
 
 def numpy_call(fn: Fn, *arrays: Array) -> Candidate:

@@ -5,17 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from pellucid.bench import attention, convolution, elementwise, gemm, overhead, steps
+from pellucid.bench import (
+    attention,
+    convolution,
+    elementwise,
+    gemm,
+    inference,
+    memory,
+    movement,
+    normalization,
+    overhead,
+    scaling,
+    startup,
+    steps,
+    techniques,
+)
 from pellucid.bench.row import Row
 from pellucid.core.errors import ArgumentError, did_you_mean
 
 ROWS: tuple[Row, ...] = (
     *gemm.ROWS,
     *steps.ROWS,
+    *inference.ROWS,
     *elementwise.ROWS,
+    *normalization.ROWS,
+    *movement.ROWS,
     *convolution.ROWS,
     *attention.ROWS,
     *overhead.ROWS,
+    *startup.ROWS,
+    *memory.ROWS,
+    *scaling.ROWS,
+    *techniques.ROWS,
 )
 
 

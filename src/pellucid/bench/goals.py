@@ -35,8 +35,8 @@ class Verdict:
 
 def describe(goal: Goal, unit: str) -> str:
     """The goal in words."""
-    parts = [f">= {goal.ratio:g}x"] if goal.ratio else []
-    parts += [f">= {ratio:g}x {peer}" for peer, ratio in goal.peers.items()]
+    parts = [f">= {goal.ratio:.3g}x"] if goal.ratio else []
+    parts += [f">= {ratio:.3g}x {peer}" for peer, ratio in goal.peers.items()]
     parts += [f">= {goal.share:.0%} of limit"] if goal.share else []
     parts += [f"<= {quantity(goal.most, unit)}"] if goal.most else []
     if goal.over:

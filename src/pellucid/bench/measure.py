@@ -90,9 +90,9 @@ def _candidates(made: Race, setting: Setting) -> tuple[dict[str, Candidate], dic
     """Ours and all peers that take part, and why others do not."""
     candidates, errors = {OURS: made.ours}, dict[str, str]()
     for name, make in made.peers.items():
-        if not setting.wants(name):
+        if not setting.wants(name) and name in PEERS:
             continue
-        if missing := PEERS[name].missing():
+        if missing := PEERS[name].missing() if name in PEERS else "":
             errors[name] = missing
             continue
         try:

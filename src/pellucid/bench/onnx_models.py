@@ -72,6 +72,13 @@ def convolution_model(w: Array, x: Sequence[int], **how: int) -> bytes:
     return graph.finish(x, y)
 
 
+def operator_model(op: str, x: Array, *constants: Array, **attributes: Any) -> bytes:
+    """One operator on `x` and constants."""
+    graph = OnnxGraph()
+    names = [graph.constant(f"c{i}", a) for i, a in enumerate(constants)]
+    return graph.finish(x.shape, graph.add(op, "x", *names, **attributes))
+
+
 def _conv_attributes(
     kernel: int, stride: int, padding: int, groups: int, dilation: int = 1
 ) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def line(outcome: Outcome) -> str:
     if outcome.verdict is None:
         return f"{start} stopped: {outcome.failed}"
     unit, verdict, ours = outcome.unit, outcome.verdict, outcome.figures[OURS]
-    spread = f"{quantity(ours.low, unit)}-{quantity(ours.high, unit)}"
+    spread = f"{quantity(ours.low, unit)}-{quantity(ours.high, unit)}" if ours.rounds > 1 else ""
     best = outcome.figures[verdict.best_peer].median if verdict.best_peer else 0.0
     theirs = quantity(best, unit) if verdict.best_peer else "-"
     ratio = f"{verdict.ratio:6.2f}" if verdict.best_peer else f"{'-':>6}"
