@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import pellucid as pl
 from pellucid.bench.adapters import graph_load
+from pellucid.bench.anew import compile_anew
 from pellucid.bench.limits import find_roof
 from pellucid.bench.row import OURS, Goal, Row, Samples, Setting
 from pellucid.bench.works import make_gpt, pellucid_step, text_batch
-from pellucid.compile import compile_graph, this_machine
-from pellucid.core.config import current_config
+from pellucid.compile import this_machine
 from pellucid.nn import functional as F
+from pellucid.runtime.executable import Executable
 from pellucid.runtime.machine import machine_limits
 
 _MEMORY_ELEMENTS = 1 << 25
@@ -61,9 +61,8 @@ def compile_seconds(layers: int) -> float:
     """Seconds to compile a training step of the character GPT, tracing and caches apart."""
     x, y = (pl.Tensor(a) for a in text_batch(np.random.default_rng(0)))
     traced = pellucid_step(make_gpt(layers)).lower(x, y).compiled
-    config = replace(current_config(), cache=False)
-    fresh = compile_graph(traced.graph, traced.target, config, donate=traced.donated)
-    fresh.entry_object(fresh.objects())
+    fresh = compile_anew(traced)
+    Executable(fresh)
     return sum(fresh.seconds.values())
 
 

@@ -6,28 +6,24 @@ every variant runs on states of its own.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 import pellucid as pl
 from pellucid.bench.adapters import graph_load
+from pellucid.bench.anew import compile_anew
 from pellucid.bench.row import Array, Candidate, Goal, Race, Row, Setting
 from pellucid.bench.works import WORKS, Work, pellucid_step
 from pellucid.codegen import llvm_expr, llvm_store
-from pellucid.compile import Compiled, compile_graph
+from pellucid.compile import Compiled
 from pellucid.core.config import Config, current_config
 from pellucid.passes import group_fusion
 from pellucid.runtime.executable import Executable
 from pellucid.schedule.recipes import contraction
-
-_NO_DONATION: Mapping[int, int] = MappingProxyType({})
-_NAMES = itertools.count()
 
 
 @contextmanager
@@ -58,11 +54,7 @@ def _nothing(*_: object) -> None:
 def _executable(
     compiled: Compiled, config: Config | None = None, donate: bool = True
 ) -> Executable:
-    donated = compiled.donated if donate else _NO_DONATION
-    used = replace(config or current_config(), cache=False)
-    # a name of its own keeps the code apart from that with the technique, in every cache
-    target = replace(compiled.target, name=f"{compiled.target.name} {next(_NAMES)}")
-    return Executable(compile_graph(compiled.graph, target, used, donate=donated))
+    return Executable(compile_anew(compiled, config, donate))
 
 
 def _without_pass(name: str) -> Callable[[Compiled], Executable]:
