@@ -8,10 +8,11 @@ hold two of one name.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from operator import itemgetter
 
 from pellucid.core.dtype import DType
-from pellucid.graph.ir import ArrayAttr, Attr, Attrs, Graph
+from pellucid.graph.ir import ArrayAttr, Attr, Attrs, Graph, Node, Value
 
 
 def graph_key(graph: Graph) -> str:
@@ -20,16 +21,29 @@ def graph_key(graph: Graph) -> str:
     Source: content addressing as in Nix and Bazel; values are numbered in order of definition.
     """
     numbers = {value: i for i, value in enumerate(graph.inputs)}
-    parts = ["in:", *(str(v.type) for v in graph.inputs)]
-    for node in graph.nodes:
+    inputs = "\n".join(["in:", *(str(v.type) for v in graph.inputs)])
+    text = f"{inputs}\n{nodes_key(graph.nodes, numbers, graph.outputs)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def nodes_key(nodes: Sequence[Node], numbers: dict[Value, int], outputs: Sequence[Value]) -> str:
+    """Nodes as canonical text.
+
+    Args:
+        nodes: in order.
+        numbers: a number for each value from outside; the nodes' own are added.
+        outputs: the values that are asked for.
+    """
+    parts = []
+    for node in nodes:
         operands = ",".join([str(numbers[v]) for v in node.inputs])
         attrs = attrs_key(node.attrs)
         types = ",".join([str(v.type) for v in node.outputs])
         parts.append(f"{node.op.name}({operands};{attrs})->{types}")
         for value in node.outputs:
             numbers[value] = len(numbers)
-    parts.append("out:" + ",".join([str(numbers[v]) for v in graph.outputs]))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    parts.append("out:" + ",".join([str(numbers[v]) for v in outputs]))
+    return "\n".join(parts)
 
 
 def attrs_key(attrs: Attrs) -> str:

@@ -8,7 +8,7 @@ end. The input's contents are lost either way: the caller gave them away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pellucid.core.errors import ArgumentError
@@ -27,21 +27,19 @@ def donate_inputs(program: LoweredProgram, pairs: Mapping[int, int]) -> LoweredP
         ArgumentError: a position is out of range, an input is given twice, or the types differ.
     """
     _check_pairs(program, pairs)
-    calls, slots, outputs = list(program.calls), list(program.slots), list(program.outputs)
+    calls, slots, outputs = _Calls(program.calls), list(program.slots), list(program.outputs)
     late: list[KernelCall] = []
     for position, given in pairs.items():
         out, taken = outputs[position], program.inputs[given]
         outputs[position] = taken
-        moved = _take_over(calls, out, taken)
-        if moved is None:
+        if not calls.take_over(out, taken):
             slots[out] = replace(slots[out], role="temp")
             late.append(copy_call(out, taken, slots[out].type))
-        else:
-            calls = moved
+    made = (*calls.in_order(), *late)
     return LoweredProgram(
         name=program.name,
-        slots=_drop_unused(slots, [*calls, *late], (*program.inputs, *outputs)),
-        calls=(*calls, *late),
+        slots=_drop_unused(slots, made, (*program.inputs, *outputs)),
+        calls=made,
         inputs=program.inputs,
         outputs=tuple(outputs),
     )
@@ -90,22 +88,49 @@ def _check_pairs(program: LoweredProgram, pairs: Mapping[int, int]) -> None:
         raise ArgumentError("donate", "an input is given away once", operands={"pairs": pairs})
 
 
-def _take_over(calls: Sequence[KernelCall], out: int, taken: int) -> list[KernelCall] | None:
-    """The calls with `out` made in `taken`, its writer behind all readers; None if impossible."""
-    writers = [k for k, call in enumerate(calls) if out in written(call)]
-    readers = [k for k, call in enumerate(calls) if taken in read(call)]
-    if not writers:  # nothing to compute: an empty array
-        return list(calls)
-    first, last = writers[0], max([k for k in readers if k not in writers], default=-1)
-    if any(taken in written(call) for call in calls) or not _overwrites(calls[first], out, taken):
-        return None
-    reordered = list(calls)
-    if last > first:
-        if not _may_move(calls, first, last):
-            return None
-        reordered.insert(last, reordered.pop(first))
-    renamed = [_rename(call, out, taken) for call in reordered]
-    return [c for c in renamed if not (c.kernel.name == COPY and c.args == (taken, taken))]
+class _Calls:
+    """Calls in an order that may change, found by the slots they touch: programs are long."""
+
+    def __init__(self, calls: Sequence[KernelCall]) -> None:
+        self.calls = dict(enumerate(calls))
+        self.order = list(self.calls)
+        self.place = {k: k for k in self.order}
+        self.touching: dict[int, set[int]] = {}
+        for k, call in self.calls.items():
+            for slot in call.args:
+                self.touching.setdefault(slot, set()).add(k)
+
+    def in_order(self) -> Iterator[KernelCall]:
+        """The calls as they are to run; copies of a slot to itself left out."""
+        calls = (self.calls[k] for k in self.order)
+        return (c for c in calls if not (c.kernel.name == COPY and c.args[0] == c.args[1]))
+
+    def take_over(self, out: int, taken: int) -> bool:
+        """Make `out` in `taken`, its writer behind all readers; False if that is impossible."""
+        mine = sorted(self.touching.get(out, ()), key=self.place.__getitem__)
+        writers = [k for k in mine if out in written(self.calls[k])]
+        if not writers:  # nothing to compute: an empty array
+            return True
+        first, others = writers[0], self.touching.get(taken, set())
+        if any(taken in written(self.calls[k]) for k in others):
+            return False
+        if not _overwrites(self.calls[first], out, taken):
+            return False
+        last = max((self.place[k] for k in others if k not in writers), default=-1)
+        if last > self.place[first] and not self._move(self.place[first], last):
+            return False
+        for k in mine:
+            self.calls[k] = _rename(self.calls[k], out, taken)
+        self.touching[taken] = others | self.touching.pop(out)
+        return True
+
+    def _move(self, first: int, last: int) -> bool:
+        """Run call `first` of the order after call `last`, where none up to it needs its data."""
+        if not _may_move([self.calls[k] for k in self.order[first : last + 1]]):
+            return False
+        self.order.insert(last, self.order.pop(first))
+        self.place.update((k, n) for n, k in enumerate(self.order[first : last + 1], first))
+        return True
 
 
 def _overwrites(call: KernelCall, out: int, taken: int) -> bool:
@@ -118,12 +143,10 @@ def _overwrites(call: KernelCall, out: int, taken: int) -> bool:
     )
 
 
-def _may_move(calls: Sequence[KernelCall], first: int, last: int) -> bool:
-    """True when call `first` can run after call `last`: none up to it needs or changes its data."""
-    call = calls[first]
-    makes, needs = set(written(call)), set(read(call))
-    between = calls[first + 1 : last + 1]
-    return all(not makes & set(c.args) and not needs & set(written(c)) for c in between)
+def _may_move(calls: Sequence[KernelCall]) -> bool:
+    """True when the first of these calls can run last: no other needs or changes its data."""
+    makes, needs = set(written(calls[0])), set(read(calls[0]))
+    return all(not makes & set(c.args) and not needs & set(written(c)) for c in calls[1:])
 
 
 def _rename(call: KernelCall, old: int, new: int) -> KernelCall:

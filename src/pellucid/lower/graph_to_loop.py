@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pellucid.core.errors import LoweringError
 from pellucid.graph.ir import ArrayAttr, Graph, Node, TensorType, Value
+from pellucid.graph.key import nodes_key
 from pellucid.graph.op import Cost
 from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, const
 from pellucid.loop.simplify import simplify
@@ -51,6 +52,8 @@ class _Program:
         self.roots = _roots(graph.nodes)
         self.literals = _literals(self.arrays)
         self.claimed = self._claim_outputs()
+        self.lowered: dict[str, tuple[Kernel, tuple[int, ...], int]] = {}  # by region
+        self.inplace: dict[Any, tuple[Kernel, tuple[tuple[int, int], ...]]] = {}
 
     def finish(self) -> LoweredProgram:
         """Lower every node, then what is left of the outputs."""
@@ -104,17 +107,21 @@ class _Program:
         written = tuple(self._written_slot(v) for v in node.outputs)
         if all(v.type.size == 0 for v in node.outputs):
             return
-        lowered = lower_region(region, kernel_name(region.nodes))
-        kernel = collapse_axes(lowered.kernel)
-        if any(p.size == 0 for p in kernel.params):
-            kernel = simplify(kernel)  # recipes count on loops that run
-        args = (*(self._read_slot(outer[v]) for v in lowered.inputs), *written)
-        self._add(kernel, args, tuple(v.name for v in node.outputs), region.nodes)
+        key = _region_key(region)
+        if key not in self.lowered:
+            self.lowered[key] = _lower(region)
+        kernel, inputs, flops = self.lowered[key]
+        args = (*(self._read_slot(outer[region.inputs[k]]) for k in inputs), *written)
+        self._add(kernel, args, tuple(v.name for v in node.outputs), region.nodes, flops)
 
     def _add(
-        self, kernel: Kernel, args: tuple[int, ...], names: tuple[str, ...], nodes: Sequence[Node]
+        self,
+        kernel: Kernel,
+        args: tuple[int, ...],
+        names: tuple[str, ...],
+        nodes: Sequence[Node],
+        flops: int,
     ) -> None:
-        flops = sum(_node_flops(n) for n in nodes)
         moved = sum(p.nbytes for p in kernel.params)
         self.calls.append(
             KernelCall(
@@ -123,9 +130,17 @@ class _Program:
                 nodes=names,
                 sources=tuple(dict.fromkeys(n.source for n in nodes if n.source)),
                 cost=Cost(flops, moved),
-                inplace=inplace_params(kernel, args),
+                inplace=self._inplace(kernel, args),
             )
         )
+
+    def _inplace(self, kernel: Kernel, args: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """`inplace_params`, which sees nothing of the arguments but which of them are the same."""
+        pattern = tuple(args.index(slot) for slot in args)
+        key = id(kernel), pattern
+        if key not in self.inplace:
+            self.inplace[key] = kernel, inplace_params(kernel, pattern)
+        return self.inplace[key][1]
 
     def _output(self, position: int) -> int:
         """The slot of a graph output, copied into where its memory is someone else's."""
@@ -136,7 +151,7 @@ class _Program:
         target = self._slot(output.type, "output")
         if output.type.size:
             args = (self._read_slot(root), target)
-            self._add(_copy_kernel(output.type), args, (output.name,), ())
+            self._add(_copy_kernel(output.type), args, (output.name,), (), 0)
         return target
 
 
@@ -183,6 +198,25 @@ def _region_of(
         if root in literals:
             inner[value] = literals[root]
     return Region(nodes, tuple(outer), outputs, inner), outer
+
+
+def _region_key(region: Region) -> str:
+    """Equal for regions of equal structure: a program of many equal layers lowers one of each."""
+    inputs = [f"{v.type}={region.literals.get(v)}" for v in region.inputs]
+    inner = [f"{v.type}={c}" for v, c in region.literals.items() if v not in set(region.inputs)]
+    numbers = {v: k for k, v in enumerate((*region.inputs, *region.literals))}
+    return ";".join([*inputs, *inner, nodes_key(region.nodes, numbers, region.outputs)])
+
+
+def _lower(region: Region) -> tuple[Kernel, tuple[int, ...], int]:
+    """The kernel, which of the region's inputs its parameters are, and its operations."""
+    lowered = lower_region(region, kernel_name(region.nodes))
+    kernel = collapse_axes(lowered.kernel)
+    if any(p.size == 0 for p in kernel.params):
+        kernel = simplify(kernel)  # recipes count on loops that run
+    places = {v: k for k, v in enumerate(region.inputs)}
+    flops = sum(_node_flops(n) for n in region.nodes)
+    return kernel, tuple(places[v] for v in lowered.inputs), flops
 
 
 def kernel_name(nodes: Sequence[Node]) -> str:

@@ -36,10 +36,11 @@ LARGE_EXPRESSION = 40  # calls; such a body (random bits) is dear however plain 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Input `input` of a node is read at `indices`."""
+    """Input `input` of a node is read at `indices`; `plain` names the output axes among them."""
 
     input: int
     indices: Index
+    plain: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _recorders(node: Node, accesses: list[Access]) -> Readers:
     buffers = [Buffer(f"in{k}", v.shape, v.dtype) for k, v in enumerate(node.inputs)]
 
     def reader(k: int, indices: Index) -> Expr:
-        accesses.append(Access(k, tuple(indices)))
+        accesses.append(Access(k, tuple(indices), plain_axes(indices)))
         return Load(buffers[k], tuple(indices))
 
     return tuple(lambda indices, k=k: reader(k, indices) for k in range(len(buffers)))

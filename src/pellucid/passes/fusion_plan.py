@@ -73,6 +73,7 @@ class Planner:
                 self.classes[node] = "solid"
         self.successors = {n: tuple(self._successors(n)) for n in graph.nodes if self._stands(n)}
         self.unit: dict[Node, frozenset[Node]] = {n: frozenset((n,)) for n in self.successors}
+        self.first = {n: self.position[n] for n in self.successors}  # of each node's unit
         self.remade: set[Node] = set()  # solid nodes that other groups compute again
         self.kept: set[Value] = set()  # what they compute them from
 
@@ -165,8 +166,9 @@ class Planner:
             mine, other = self.unit[node], self.unit[producer]
             if mine != other and self._may_merge(mine | other):
                 merged = mine | other
+                first = min(self.first[node], self.first[producer])
                 for member in merged:
-                    self.unit[member] = merged
+                    self.unit[member], self.first[member] = merged, first
 
     def _rank(self, node: Node) -> int:
         unit = self.unit[node]
@@ -209,12 +211,11 @@ class Planner:
         stack = [s for n in solids for s in self.successors[n] if s not in solids]
         seen: set[frozenset[Node]] = set()
         while stack:
-            unit = self.unit[stack.pop()]
-            if unit in seen:
+            node = stack.pop()
+            unit = self.unit[node]
+            if self.first[node] > last or unit in seen:
                 continue
             seen.add(unit)
-            if min(self.position[n] for n in unit) > last:
-                continue
             for member in unit:
                 for reader in self.successors[member]:
                     if reader in solids:

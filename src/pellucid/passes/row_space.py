@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pellucid.core.shape import Shape
 from pellucid.graph.ir import Node, Value
 from pellucid.loop.compute import Reduction
-from pellucid.loop.ir import Var
-from pellucid.passes.access import Access, Template, plain_axes, solid_axes
+from pellucid.passes.access import Access, Template, solid_axes
 
 Axes = tuple[int, ...]
 
@@ -77,8 +76,7 @@ def _forward(node: Node, made: Template, axes: dict[Value, Axes], shape: Shape) 
 
 
 def _read_axes(access: Access, axes: Axes) -> Axes | None:
-    plain = plain_axes(access.indices)
-    found = [plain[a] for a in axes]
+    found = [access.plain[a] for a in axes]
     if None in found or len(set(found)) != len(found):
         return None
     return tuple(a for a in found if a is not None)
@@ -97,10 +95,7 @@ def _backward(node: Node, made: Template, axes: dict[Value, Axes], shape: Shape)
 
 
 def _needed_axes(access: Access, rows: Axes) -> Axes | None:
-    found = []
-    for row in rows:
-        places = [k for k, i in enumerate(access.indices) if i == Var(f"i{row}")]
-        if len(places) != 1:
-            return None
-        found.append(places[0])
-    return tuple(found)
+    plain = access.plain
+    if any(plain.count(row) != 1 for row in rows):
+        return None
+    return tuple(plain.index(row) for row in rows)
