@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from pellucid.core.dtype import float32
 from pellucid.core.target import Target
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph, TensorType, Value
-from pellucid.loop.ir import Kernel
-from pellucid.loop.rewrite import allocated, loops
+from pellucid.loop.ir import Const, Kernel, Prefetch
+from pellucid.loop.rewrite import allocated, loops, walk
 from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.ops.pooling import avg_pool2d, max_pool2d
 from pellucid.passes import group_fusion
-from pellucid.schedule.recipes import contraction, plan, rows, schedule_kernel
+from pellucid.schedule.recipes import contraction, operands, plan, rows, schedule_kernel, tiling
 from tests.lower.execution import agree, build, random_arrays, run_program
 from tests.random_graphs import assert_same_results, random_graph, random_inputs
 
@@ -48,7 +49,9 @@ def everything_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("LEAST_WORK", 8), ("FAR_BYTES", 16), ("PAGE_BYTES", 16), ("FEWEST_USES", 1),
     ):  # fmt: skip
-        monkeypatch.setattr(contraction, name, value)
+        for module in (contraction, operands, tiling):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
 
 
 def scheduled(kernel: Kernel, machine: Target) -> Kernel:
@@ -176,11 +179,11 @@ def test_one_core_means_no_threads() -> None:
 
 
 def test_tile_heights_waste_little() -> None:
-    assert contraction.tile_height(64, 12) == 8
-    assert contraction.tile_height(784, 14) == 14
-    assert contraction.tile_height(5, 12) == 5
+    assert tiling.tile_height(64, 12) == 8
+    assert tiling.tile_height(784, 14) == 14
+    assert tiling.tile_height(5, 12) == 5
     for extent in range(1, 300):
-        height = contraction.tile_height(extent, 12)
+        height = tiling.tile_height(extent, 12)
         assert 1 <= height <= 12
         assert np.ceil(extent / height) * height < extent + height
 
@@ -209,3 +212,41 @@ def test_padded_windows_have_no_conditions_inside() -> None:
     plain = [x for x in vectors if "select" not in str(x)]
     assert len(vectors) == 2  # the first row, and all others
     assert len(plain) == 1
+
+
+def _prefetched(kernel: Kernel) -> set[str]:
+    return {s.buffer.name for s in walk(kernel.body) if isinstance(s, Prefetch)}
+
+
+def test_what_an_epilogue_reads_is_asked_for_ahead() -> None:
+    def update(x: Value, dy: Value, w: Value) -> Value:
+        return ops.subtract(w, ops.matmul(ops.transpose(x), dy))
+
+    machine = replace(AVX512, l1_bytes=1 << 10)
+    kernel = scheduled(only_kernel(update, f(48, 40), f(48, 70), f(40, 70)), machine)
+    weights = [b.name for b in kernel.params[:-1] if b.shape == (40, 70)]
+    assert _prefetched(kernel) == set(weights)
+    odd = scheduled(only_kernel(update, f(47, 40), f(47, 70), f(40, 70)), machine)
+    assert not _prefetched(odd)  # no even stretch of the reduction
+
+
+def test_far_rows_are_asked_for_ahead_where_they_are_not_copied() -> None:
+    machine = replace(AVX512, l2_bytes=1 << 14)
+    few = scheduled(only_kernel(ops.matmul, f(3, 64), f(64, 512)), machine)
+    assert _prefetched(few) == {few.params[1].name}
+
+
+def test_an_operand_that_lies_across_is_copied_in_blocks() -> None:
+    def turned(a: Value, b: Value) -> Value:
+        return ops.matmul(a, ops.transpose(b))
+
+    kernel = scheduled(only_kernel(turned, f(96, 64), f(96, 64)), AVX512)
+    inner = [y for x in loops(kernel.body) if x.kind == "vector" for y in loops(x.body)]
+    assert any(y.kind == "unroll" and y.extent == Const(16) for y in inner)
+
+
+def test_neighbours_of_an_image_are_not_taken_for_rows_that_lie_across() -> None:
+    image, weights = f(64, 6, 14, 14), f(16, 6, 5, 5)
+    kernel = scheduled(only_kernel(ops.conv2d, image, weights), AVX512)
+    inner = [y for x in loops(kernel.body) if x.kind == "vector" for y in loops(x.body)]
+    assert not any(y.kind == "unroll" for y in inner)

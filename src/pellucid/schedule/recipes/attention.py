@@ -28,9 +28,9 @@ from pellucid.schedule.dependence import update_of
 from pellucid.schedule.fuse import fuse
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
-from pellucid.schedule.recipes.contraction import operands_of, tile_height
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, stride, work
+from pellucid.schedule.recipes.tiling import operands_of, tile_height
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
 from pellucid.schedule.split import split

@@ -33,6 +33,7 @@ from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.peel import peel
 from pellucid.schedule.prefetch import prefetch
 from pellucid.schedule.recipes.copies import turn_copy
+from pellucid.schedule.recipes.fetch import Place, fetch_tile
 from pellucid.schedule.recipes.plan import attempt
 from pellucid.schedule.recipes.shape import stride
 from pellucid.schedule.reorder import reorder
@@ -55,7 +56,8 @@ class Blocks:
 
     `depth` is one block of the reduction, of `extent` steps in all. `packing` is the layout of the
     rows' operand: whole cache lines along the reduction, row beside row (`lines`), the elements of
-    one step side by side (`dense`), or where it lies. `lanes` fill a vector.
+    one step side by side (`dense`), or where it lies. `lanes` fill a vector. `read`
+    is what the epilogue reads.
     """
 
     lane: str
@@ -71,6 +73,7 @@ class Blocks:
     packing: Packing
     accumulator: str
     lanes: int
+    read: tuple[Load, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -115,6 +118,11 @@ def schedule_blocked(schedule: Schedule, blocks: Blocks) -> None:
     tiles = _reduction(schedule, blocks)
     _pack_wide(schedule, blocks, tiles)
     _pack_narrow(schedule, blocks, tiles)
+    if blocks.whole and blocks.read:
+        columns = iadd(imul(Var(f"{lane}b"), blocks.panels), Var(tiles[1]))
+        origin = imul(Var(tiles[0]), blocks.height), imul(columns, blocks.width)
+        place = Place((row, lane), origin, (blocks.height, blocks.width))
+        fetch_tile(schedule, blocks.read, "kio", blocks.extent // blocks.stretch, place)
     apply(parallelize, f"{lane}b")
     name = blocks.wide.buffer.name
     if blocks.extent % blocks.depth:

@@ -8,11 +8,12 @@ from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
 from pellucid.schedule.recipes.attention import holds_blocks, schedule_attention
-from pellucid.schedule.recipes.contraction import find_contraction, schedule_contraction
+from pellucid.schedule.recipes.contraction import schedule_contraction
 from pellucid.schedule.recipes.elementwise import schedule_elementwise
 from pellucid.schedule.recipes.mixed import find_mixed, schedule_mixed
 from pellucid.schedule.recipes.rows import schedule_rows
 from pellucid.schedule.recipes.shape import inner_loops, outer_nest
+from pellucid.schedule.recipes.tiling import find_contraction
 from pellucid.schedule.trace import Schedule, Step
 
 
