@@ -33,6 +33,12 @@ CASES: dict[str, tuple[Callable[..., Value], list[tuple[int, ...]]]] = {
     "long_column_maxima": (lambda x: ops.max(x, axis=1), [(3, 129, 200)]),
     "long_rows": (lambda x: ops.var(x, axis=1), [(3, 1043)]),
     "transpose": (lambda x: ops.transpose(x, (1, 0)), [(33, 19)]),
+    "large_transpose": (lambda x: ops.transpose(x, (1, 0)), [(130, 141)]),
+    "turned_batches": (lambda x: ops.transpose(x, (2, 1, 0)), [(33, 3, 40)]),
+    "turned_operand": (
+        lambda x, y: ops.add(ops.transpose(x, (1, 0)), ops.relu(y)),
+        [(64, 50), (50, 64)],
+    ),
     "conv": (
         lambda x, w: ops.conv2d(x, w, padding=((1, 1), (1, 1))),
         [(2, 3, 9, 9), (5, 3, 3, 3)],

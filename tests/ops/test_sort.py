@@ -13,7 +13,9 @@ from pellucid.autodiff.reverse import vjp_graph
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.graph.interpreter import interpret
 from pellucid.lower.graph_to_loop import lower_graph
-from pellucid.ops.sort import argsort, sort, top_k
+from pellucid.ops import radix_sort
+from pellucid.ops.sort import MERGED, argsort, sort
+from pellucid.ops.top_k import BLOCK, top_k
 from tests.lower.execution import run_program
 from tests.ops.records import run, run1, trace, type_of
 
@@ -53,6 +55,54 @@ def test_merge_sort_agrees_with_reference(items: list[float], descending: bool) 
     graph = trace(lambda v: argsort(v, descending=descending), type_of(x))
     (got,), (want,) = run_program(lower_graph(graph), [x]), interpret(graph, x)
     np.testing.assert_array_equal(got, want)
+
+
+WIDTHS = ["float32", "int32", "float64", "uint8", "int16", "bool", "float16"]
+
+
+def long_rows(shape: tuple[int, ...], dtype: str) -> Any:
+    x = np.random.default_rng(3).normal(size=shape) * 50
+    if dtype.startswith("float"):
+        x[..., ::7], x[..., 1::5], x[..., 2::10] = np.nan, 0, -0.0
+        x[..., 3], x[..., 4] = np.inf, -np.inf
+        return x.astype(dtype)
+    return np.abs(x).astype(dtype) if dtype == "uint8" else x.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", WIDTHS)
+@pytest.mark.parametrize("descending", [False, True])
+def test_radix_sort_agrees_with_reference(
+    dtype: str, descending: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(radix_sort, "SHARED_ELEMENTS", 64)
+    for shape in ((MERGED + 1,), (2, 300), (1, 1001)):
+        x = long_rows(shape, dtype)
+        graph = trace(lambda v: argsort(v, descending=descending), type_of(x))
+        (got,), (want,) = run_program(lower_graph(graph), [x]), interpret(graph, x)
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", WIDTHS)
+@pytest.mark.parametrize("largest", [False, True])
+@pytest.mark.parametrize(("shape", "k"), [((3, 70), 5), ((67,), 16), ((2, 9, 128), 1)])
+def test_selection_is_the_start_of_sorting(
+    shape: tuple[int, ...], k: int, largest: bool, dtype: str
+) -> None:
+    x = long_rows(shape, dtype)
+    graph = trace(lambda v: top_k(v, k, largest=largest), type_of(x))
+    got = run_program(lower_graph(graph), [x])
+    want = run1(lambda v: argsort(v, descending=largest), x)[..., :k]
+    np.testing.assert_array_equal(got[1], want)
+    np.testing.assert_array_equal(got[0], np.take_along_axis(x, want, -1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "bool"])
+def test_first_ones_of_a_long_row_are_those_of_its_blocks(dtype: str) -> None:
+    x = long_rows((2 * BLOCK + 3,), dtype)
+    for largest in (False, True):
+        want = run1(lambda v, d=largest: argsort(v, descending=d), x)[:9]
+        _, places = run(lambda v, d=largest: top_k(v, 9, largest=d), x)
+        np.testing.assert_array_equal(places, want)
 
 
 def test_sort_and_its_gradient_are_torchs() -> None:

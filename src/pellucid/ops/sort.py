@@ -1,4 +1,4 @@
-"""Sorting: `argsort` as a record, everything else as a gather at its result.
+"""Sorting: `argsort` as a record, `sort` as a gather at its result; `top_k.py` selects.
 
 The order is total: NaN is last whether ascending or descending, -0.0 equals +0.0, and equal
 elements keep their order, so a result never depends on the machine.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pellucid.core.dtype import DType, bfloat16, bool_, float32, float64, int32, int64, uint8
-from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.errors import ShapeError
 from pellucid.core.shape import Shape, normalize_axis
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample
@@ -36,10 +36,13 @@ from pellucid.loop.ir import (
     select,
 )
 from pellucid.ops.index import gather
-from pellucid.ops.movement import moveaxis, slice_axis
+from pellucid.ops.movement import moveaxis
+from pellucid.ops.radix_sort import RadixSort
 from pellucid.ops.shared import Array, Types, cast_expr, integer, nest
 
 PARALLEL_ELEMENTS = 1 << 14
+MERGED = 48  # elements of a row up to which merging is faster than counting digits
+INDEX_LIMIT = 1 << 31  # elements that radix sorting can number
 
 
 def _infer(x: TensorType, *, axis: int, descending: bool) -> TensorType:
@@ -48,7 +51,8 @@ def _infer(x: TensorType, *, axis: int, descending: bool) -> TensorType:
     return TensorType(x.shape, int64)
 
 
-def _reference(x: Array, *, axis: int, descending: bool) -> Array:
+def argsort_reference(x: Array, *, axis: int, descending: bool) -> Array:
+    """The indices that sort, by NumPy."""
     if x.dtype.kind not in "biu":
         x = x.astype(np.float64)
         x = -x if descending else x  # NaN stays NaN, which NumPy sorts last
@@ -65,7 +69,12 @@ def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
         if x.size == 0:
             return ()
 
+        shared = x.size == x.shape[axis]
+
         def row(before: Index, after: Index) -> tuple[Stmt, ...]:
+            if MERGED < x.shape[axis] < INDEX_LIMIT:
+                radix = RadixSort(x, out, before, after, descending, shared)
+                return radix.statements()
             return _MergeSort(x, out, before, after, descending).statements()
 
         loops = nest(
@@ -74,7 +83,7 @@ def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
             lambda before: nest("t", x.shape[axis + 1 :], lambda after: row(before, after)),
         )
         first = loops[0]
-        if len(x.shape) > 1 and x.size >= PARALLEL_ELEMENTS and isinstance(first, For):
+        if not shared and x.size >= PARALLEL_ELEMENTS and isinstance(first, For):
             return (For(first.var, first.extent, first.body, "parallel"),)
         return loops
 
@@ -181,6 +190,9 @@ def _samples() -> Sequence[Sample]:
         case((5,), 0, True, bool_),
         case((9,), 0, False, bfloat16),
         case((1, 1), 0, False),
+        case((3, 101), 1, True),
+        case((70, 2), 0, False, bfloat16),
+        case((90,), 0, False, uint8),
         case((0, 3), 1, False),
         case((3, 0), 1, True),
         Sample((hard,), {"axis": 0, "descending": False}),
@@ -191,11 +203,12 @@ def _samples() -> Sequence[Sample]:
 ARGSORT: Op = Op(
     name="argsort",
     doc=(
-        "The indices that sort `x` along `axis`, stable, NaN last. Lowered to a bottom-up merge"
-        " sort (Knuth, The Art of Computer Programming 3, 5.2.4). Primitive: no other op compares."
+        "The indices that sort `x` along `axis`, stable, NaN last. Lowered to a radix sort, for few"
+        " elements to a bottom-up merge sort (Knuth, The Art of Computer Programming 3, 5.2.4)."
+        " Primitive: no other op compares."
     ),
     infer=_infer,
-    reference=_reference,
+    reference=argsort_reference,
     vjp=None,
     jvp=None,
     batch=lambda site, batched, size: [
@@ -228,28 +241,14 @@ def sort(x: Value, axis: int = -1, *, descending: bool = False, stable: bool = T
 
     Gradient: each element's goes back to where it came from.
     """
-    return _sorted(x, argsort(x, axis, descending=descending), axis)
+    return sorted_by(x, argsort(x, axis, descending=descending), axis)
 
 
-def _sorted(x: Value, order: Value, axis: int) -> Value:
+def sorted_by(x: Value, order: Value, axis: int) -> Value:
+    """`x` along `axis` at the places `order`."""
     last = x.rank - 1
     picked = gather(moveaxis(x, axis, -1), moveaxis(order, axis, -1), axis=last, batch=last)
     return moveaxis(picked, -1, axis)
-
-
-def top_k(x: Value, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Value, Value]:
-    """The `k` largest (or smallest) elements along `axis`, in order, and their int64 indices.
-
-    Of equal elements the first ones; NaN counts as smaller than anything (or larger).
-
-    Raises:
-        ArgumentError: `k` is not in `[0, size of the axis]`.
-    """
-    axis = normalize_axis("top_k", axis, x.shape)
-    if not 0 <= k <= x.shape[axis]:
-        raise ArgumentError("top_k", "k must be in the axis", operands={"k": k, "x": x.shape})
-    order = slice_axis(argsort(x, axis, descending=largest), axis, 0, k)
-    return _sorted(x, order, axis), order
 
 
 RECORDS: tuple[Op, ...] = (ARGSORT,)

@@ -14,6 +14,7 @@ from pellucid.schedule.recipes.mixed import find_mixed, schedule_mixed
 from pellucid.schedule.recipes.rows import schedule_rows
 from pellucid.schedule.recipes.shape import inner_loops, outer_nest
 from pellucid.schedule.recipes.tiling import find_contraction
+from pellucid.schedule.recipes.transpose import schedule_transpose
 from pellucid.schedule.trace import Schedule, Step
 
 
@@ -39,7 +40,8 @@ def schedule_kernel(
     elif holds_blocks(kernel.body):
         schedule_attention(schedule, target)
     elif not inner_loops(nest.body) and not any(x.kind != "serial" for x in loops(kernel.body)):
-        schedule_elementwise(schedule, nest, target)
+        if not schedule_transpose(schedule, nest, target):
+            schedule_elementwise(schedule, nest, target)
     else:
         schedule_rows(schedule, nest, target)
     return schedule.steps

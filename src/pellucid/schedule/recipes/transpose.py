@@ -1,0 +1,98 @@
+"""Elementwise kernels that read an operand across its rows: square blocks turned in registers.
+
+```
+for i in 0..512:                     parallel for jo in 0..4:
+  for j in 0..512:                     for io in 0..32:
+    y[i, j] = x[j, i]           ->       vector for ji in 0..128:
+                                           unroll for ii in 0..16:
+                                             y[16*io + ii, 128*jo + ji] = x[128*jo + ji, 16*io + ii]
+```
+The lanes lie along the result. Each step reads as many elements of a row of the operand as a vector
+has, so code generation loads rows and shuffles them into columns; steps follow the operand's rows,
+which fetches memory in order, and write a few full lines of each of the result's.
+"""
+
+from __future__ import annotations
+
+from pellucid.core.target import Target
+from pellucid.loop.ir import For, Load, Store
+from pellucid.schedule.lanes import lanes
+from pellucid.schedule.parallelize import parallelize
+from pellucid.schedule.recipes.elementwise import parallel_outer
+from pellucid.schedule.recipes.plan import attempt, attempt_all, chunk_extent
+from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, stride, work
+from pellucid.schedule.reorder import reorder
+from pellucid.schedule.specialize import specialize
+from pellucid.schedule.split import split
+from pellucid.schedule.trace import Schedule
+from pellucid.schedule.unroll import unroll
+
+ROWS = 128  # of the operand that are read side by side
+MOST_WORK = 32  # operations per element that are worth writing out once for every column
+
+
+def schedule_transpose(schedule: Schedule, nest: Nest, target: Target) -> bool:
+    """Lanes along the result and blocks turned in registers; False, and nothing done, where no
+    operand is read across its rows.
+    """
+    width = _block(nest, target)
+    found = _turned_loop(nest, width)
+    plain = all(isinstance(stmt, Store) for stmt in nest.body)
+    if found is None or not plain or work(nest.body) > MOST_WORK:
+        return False
+    return attempt_all(schedule, lambda: _blocks(schedule, nest, found, width, target))
+
+
+def _block(nest: Nest, target: Target) -> int:
+    """The lanes that code generation gives a vector of these elements."""
+    types = [a.buffer.dtype for a in far_accesses(nest.body)]
+    widest = max((max(4, t.itemsize) if t.is_float else t.itemsize for t in types), default=4)
+    return target.vector_bits // (8 * widest)
+
+
+def _turned_loop(nest: Nest, width: int) -> For | None:
+    """The loop along an operand's memory where the innermost loop strides through it."""
+    if width < 2 or len(nest.loops) < 2 or extent_of(nest.loops[-1]) < width:
+        return None
+    last = nest.loops[-1].var
+    accesses = far_accesses(nest.body)
+    if any(stride(a, last) not in (0, 1) for a in accesses if not isinstance(a, Load)):
+        return None
+    for load in accesses:
+        step = stride(load, last)
+        if step is None or abs(step) < width:
+            continue
+        along = [x for x in nest.loops[:-1] if stride(load, x.var) == 1 and extent_of(x) >= width]
+        if along:
+            return along[0]
+    return None
+
+
+def _blocks(schedule: Schedule, nest: Nest, turned: For, width: int, target: Target) -> None:
+    """Rows of the operand in strips, its columns in blocks.
+
+    Raises:
+        ScheduleError: the loops cannot change places.
+    """
+    apply, last = schedule.apply, nest.loops[-1]
+    total = work(schedule.kernel.body)
+    others = [x for x in nest.loops if x.var not in (last.var, turned.var)]
+    strip, rows = f"{last.var}o", f"{last.var}i"
+    step, column = f"{turned.var}o", f"{turned.var}i"
+    apply(split, last.var, _strip(nest, width, target), strip, rows)
+    apply(split, turned.var, width, step, column)
+    apply(reorder, *(x.var for x in others), strip, step, rows, column)
+    if others:
+        parallel_outer(schedule, others[0], total, target)
+    elif chunk_extent(extent_of(last), total, target) < extent_of(last):
+        attempt(schedule, parallelize, strip)
+    apply(specialize, step)
+    apply(lanes, rows)
+    apply(unroll, column)
+
+
+def _strip(nest: Nest, width: int, target: Target) -> int:
+    """Rows per strip: fewer where threads would have no strip each."""
+    extent = extent_of(nest.loops[-1])
+    share = -(-extent // (2 * target.cores)) if len(nest.loops) == 2 else extent
+    return max(width, min(ROWS, -(-share // width) * width))
