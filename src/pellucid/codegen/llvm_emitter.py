@@ -37,6 +37,7 @@ class Module:
     def __init__(self) -> None:
         self._declares: dict[str, str] = {}
         self._functions: dict[str, str] = {}
+        self._metadata: dict[str, str] = {}
         self._count = 0
 
     def fresh(self, stem: str) -> str:
@@ -49,6 +50,10 @@ class Module:
         found = _DECLARED.search(signature)
         self._declares[found.group(1) if found else signature] = signature
 
+    def metadata(self, text: str) -> str:
+        """The name of a node of metadata, e.g. `!{i32 1}`, which is kept once."""
+        return self._metadata.setdefault(text, f"!{len(self._metadata)}")
+
     def define(self, name: str, text: str) -> None:
         """Adds a whole function; a second one of the same name is ignored."""
         self._functions.setdefault(name, text)
@@ -60,7 +65,8 @@ class Module:
             for name, text in self._declares.items()
             if name not in self._functions
         )
-        return "\n\n".join(filter(None, (declares, *self._functions.values()))) + "\n"
+        nodes = "\n".join(f"{name} = {text}" for text, name in self._metadata.items())
+        return "\n\n".join(filter(None, (declares, *self._functions.values(), nodes))) + "\n"
 
 
 class Function:

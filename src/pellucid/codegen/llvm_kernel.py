@@ -24,6 +24,7 @@ from pellucid.codegen.llvm_scratch import (
     kernel_scratch_bytes as kernel_scratch_bytes,
 )
 from pellucid.codegen.llvm_store import Stores
+from pellucid.codegen.llvm_stream import all_aligned, far_outputs, fence, streamed_pointers
 from pellucid.codegen.llvm_turn import turned_loads
 from pellucid.codegen.llvm_types import Value, splat, storage, vector
 from pellucid.codegen.llvm_vectorize import (
@@ -226,7 +227,23 @@ class Writer(Stores):
         function.branch(some, lambda: self._chunk(loop, _name(full), lanes, mask))
 
     def _chunk_loop(self, loop: For, end: Affine, lanes: int) -> None:
-        self._counted(end, loop.body, lambda i: self._chunk(loop, _name(i), lanes, ""), step=lanes)
+        def chunk(counter: str) -> None:
+            self._chunk(loop, _name(counter), lanes, "")
+
+        def plain() -> None:
+            self._counted(end, loop.body, chunk, step=lanes)
+
+        def streaming() -> None:
+            self.streamed = frozenset(far)
+            plain()
+            self.streamed = frozenset()
+            fence(self)
+
+        far = streamed_pointers(self, loop, end, lanes) if self.far else {}
+        if far:
+            self.function.branch(all_aligned(self, far), streaming, plain)
+        else:
+            plain()
 
     def _chunk(self, loop: For, base: Affine, width: int, mask: str) -> None:
         """The loop's body for lanes `base`, `base + 1`, ..."""
@@ -356,7 +373,7 @@ class Writer(Stores):
         inner = Function(module, f"{symbol}.body", ", ".join([*params, tail]), self.attributes)
         captured = {name: f"%c{i}" for i, name in enumerate(names)}
         child = Writer(inner, self.target, parallel=True, attributes=self.attributes)
-        child.overlapping = self.overlapping
+        child.overlapping, child.far = self.overlapping, self.far
         child.storages = {
             name: replace(place, pointer=f"%p{i}", pin=0) for i, (name, place) in enumerate(places)
         }
@@ -441,6 +458,7 @@ def write_kernel(
     function = Function(module, symbol, ", ".join(params), attributes)
     writer = Writer(function, target, attributes=attributes)
     writer.overlapping = overlapping
+    writer.far = far_outputs(kernel, target)
     writer.storages = {
         b.name: Storage(f"%p{i}", b.dtype, row_major_strides(b.shape))
         for i, b in enumerate(kernel.params)

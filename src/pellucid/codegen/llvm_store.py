@@ -54,6 +54,8 @@ class Stores(Expressions):
     """Writes stores; `accumulators` are the sums over lanes of the vector loop being written."""
 
     accumulators: dict[Store, Storage] = field(default_factory=dict)
+    far: frozenset[str] = frozenset()  # outputs that the last cache cannot hold
+    streamed: frozenset[str] = frozenset()  # pointers that are now stored to past the caches
     loop_mask: str = ""  # the lanes within the loop's extent; `mask` may leave out more
 
     # --- reductions over lanes -------------------------------------------------------------------
@@ -201,6 +203,9 @@ class Stores(Expressions):
         kind = vector(storage(place.dtype), value.width)
         load = self.load_text(place, pointer, value.width)
         align = load.rpartition(" ")[2]
+        if place.pointer in self.streamed and value.width > 1:
+            past = self.function.module.metadata("!{i32 1}")
+            align = f"{self.target.vector_bits // 8}, !nontemporal {past}"
         self.function.effect(f"store {kind} {memory}, ptr {pointer}, align {align}")
         place.version += 1
         self.function.remember(self.load_key(place, load), memory)
