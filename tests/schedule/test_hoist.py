@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,21 @@ def test_convolutions_with_constant_weights(
     _check(build(make, f(2, c, size, size + 1), f(o * groups, c // groups, taps, taps)), machine)
 
 
-def _check(graph: Any, machine: Any) -> None:
+SMALL = replace(TARGETS[-1], l2_bytes=1 << 13)  # what outgrows its cache is small enough to test
+
+
+@pytest.mark.parametrize("kind", ["w", "t"])
+@pytest.mark.parametrize("k", [64, 192, 250])
+def test_large_products_with_constant_weights(kind: str, k: int) -> None:
+    make, w = (product, f(k, 300)) if kind == "w" else (turned, f(300, k))
+    graph = build(make, f(40, k), w, f(300))
+    kernel = _check(graph, SMALL)
+    assert "prefetch" in str(kernel)  # in blocks
+    (pack,) = hoist(kernel, {"x1"}).packs
+    assert pack.params[-1].size >= 300 * k
+
+
+def _check(graph: Any, machine: Any) -> Kernel:
     (call,) = lower_graph(group_fusion.run(graph)).calls
     rng = np.random.default_rng(1)
     arrays = [rng.normal(size=v.shape).astype(np.float32) for v in graph.inputs]
@@ -140,3 +155,4 @@ def _check(graph: Any, machine: Any) -> None:
     (got,) = run_hoisted(kernel, known, named)
     (wanted,) = interpret(graph, *arrays)
     np.testing.assert_allclose(got.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-4)
+    return kernel

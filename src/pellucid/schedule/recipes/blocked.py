@@ -133,7 +133,7 @@ def schedule_blocked(schedule: Schedule, blocks: Blocks) -> None:
     copied = f"{tiles[0]}_{blocks.narrow.buffer.name}"
     for var in (f"{lane}b", f"{row}o", f"{row}q", f"{lane}o", f"{lane}q", copied):
         attempt(schedule, specialize, var)
-    if stride(blocks.wide, lane) != 1:
+    if stride(blocks.wide, lane) != 1 and name not in schedule.constants:
         attempt(schedule, specialize, f"{tiles[1]}_{name}")
         if not turn_copy(schedule, f"ki_{name}", f"{lane}r_{name}", blocks.lanes):
             attempt(schedule, lanes, f"{lane}r_{name}")
@@ -171,6 +171,10 @@ def _reduction(schedule: Schedule, blocks: Blocks) -> tuple[str, str]:
 def _pack_wide(schedule: Schedule, blocks: Blocks, tiles: tuple[str, str]) -> None:
     """The columns' operand, as much of it as one block of the reduction and one thread need."""
     lane, name = blocks.lane, blocks.wide.buffer.name
+    if name in schedule.constants:  # all of it, once
+        schedule.apply(pack, name, [f"{lane}b", "ko", tiles[1], "ki", f"{lane}r"], None)
+        attempt(schedule, lanes, f"{lane}r_{name}")
+        return
     at = f"{lane}b" if blocks.whole else "ko"
     order = [*(["ko"] if blocks.whole else []), tiles[1], "ki", f"{lane}r"]
     schedule.apply(pack, name, order, at)

@@ -121,7 +121,9 @@ def _dots(
     unit = all(stride(x, last) == 1 for x in (found.a, found.b))
     rows = 1 if tiling.row is None else extent_of(tiling.row)
     long = math.prod(extent_of(x) for x in found.reduced) >= LONG
+    known = tiling.wide.buffer.name in schedule.constants  # a copy of it is free
     turned = stride(tiling.wide, tiling.lane.var) != 1 and (long or rows < FEWEST_USES)
+    turned &= not known
     few = 2 * extent_of(tiling.lane) < target.lanes(found.update.buffer.dtype)
     few |= turned and min(rows, extent_of(tiling.lane)) < FEWEST_TURNED
     if not unit or not few:
