@@ -45,12 +45,14 @@ from pellucid.lower.donation import donate_inputs
 from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.lower.program import LoweredProgram
 from pellucid.passes import (
+    absorb_padding,
     eliminate_common_subexpressions,
     eliminate_dead_code,
     fold_constants,
     fold_scales,
     group_fusion,
     inline_calls,
+    pack_kernels,
     simplify_algebra,
     simplify_unsafe,
     sink_movement,
@@ -73,6 +75,14 @@ _CSE = Pass(
     "Equal nodes are computed once.",
 )
 _DCE = Pass("eliminate_dead_code", eliminate_dead_code.run, "Nodes that no output needs go.")
+_PAD = Pass(
+    "absorb_padding", absorb_padding.run, "Convolutions of single channels pad for themselves."
+)
+_PACK = Pass(
+    "pack_kernels",
+    pack_kernels.run,
+    "Convolution kernels in panels of channels where that is faster.",
+)
 _FUSE = Pass("group_fusion", group_fusion.run, "Nodes that share one loop nest become one node.")
 
 PASSES: tuple[Pass, ...] = (
@@ -87,6 +97,9 @@ PASSES: tuple[Pass, ...] = (
     _FOLD,
     _SIMPLIFY,
     _SCALES,
+    _PAD,
+    _PACK,  # after what moves operands, which would move them back
+    _FOLD,
     _CSE,
     _DCE,
     _FUSE,  # last: fixes which nodes share a kernel

@@ -15,11 +15,13 @@ from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph
 from pellucid.graph.verifier import verify
 from pellucid.passes import (
+    absorb_padding,
     eliminate_common_subexpressions,
     eliminate_dead_code,
     fold_constants,
     fold_scales,
     inline_calls,
+    pack_kernels,
     simplify_algebra,
     simplify_unsafe,
     sink_movement,
@@ -32,6 +34,8 @@ EXACT = (
     simplify_algebra,
     eliminate_common_subexpressions,
     eliminate_dead_code,
+    absorb_padding,
+    pack_kernels,
 )
 CLOSE = (sink_movement, fold_scales, simplify_unsafe)
 ALL = (*EXACT, *CLOSE)

@@ -25,7 +25,8 @@ from pellucid.codegen.llvm_scratch import (
 )
 from pellucid.codegen.llvm_store import Stores
 from pellucid.codegen.llvm_stream import all_aligned, far_outputs, fence, streamed_pointers
-from pellucid.codegen.llvm_turn import turned_loads
+from pellucid.codegen.llvm_turn import WIDTHS, block_loads, first_of_block, turned_loads
+from pellucid.codegen.llvm_turn_store import HeldStores, outer_stores
 from pellucid.codegen.llvm_types import Value, splat, storage, vector
 from pellucid.codegen.llvm_vectorize import (
     can_vectorize,
@@ -37,7 +38,8 @@ from pellucid.codegen.llvm_vectorize import (
 from pellucid.core.dtype import int32
 from pellucid.core.shape import size_of
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, For, If, Kernel, Prefetch, Stmt, Store
+from pellucid.loop.ir import Alloc, Const, For, If, Kernel, Prefetch, Stmt, Store, Var, iadd
+from pellucid.loop.rewrite import substitute
 
 _ALIGN = 64
 _UNROLLED_VECTORS = 4
@@ -90,12 +92,58 @@ class Writer(Stores):
             self._serial_loop(loop, extent)
 
     def _unrolled_loop(self, loop: For, extent: int) -> None:
+        if self._stored_across(loop, extent):
+            return
         outside = self.turned
         if self.width > 1:
             self.turned = outside | turned_loads(self, loop, extent)
         for iteration in range(extent):
             self._bound(loop.var, Affine(iteration), loop.body)
         self.turned = outside
+
+    def _stored_across(self, loop: For, count: int) -> bool:
+        """An unrolled loop around a vector loop that stores across it; whether it was one."""
+        inner = loop.body[0] if len(loop.body) == 1 else None
+        if not isinstance(inner, For) or inner.kind != "vector" or self.width > 1 or count < 2:
+            return False
+        lanes = loop_lanes(inner, self.target)
+        if lanes not in WIDTHS or not isinstance(inner.extent, Const):
+            return False
+        full, rest = divmod(int(inner.extent.value), lanes)
+        held = HeldStores(loop.var, outer_stores(inner))
+        if not 0 < full <= _UNROLLED_LOCAL_VECTORS or not held.stores or not can_vectorize(inner):
+            return False
+        if not all(self._is_across(inner, lanes, store, loop.var) for store in held.stores):
+            return False
+        for chunk in range(full):
+            for start in range(0, count, lanes):
+                block = replace(held, count=min(lanes, count - start), rows={})
+                self._block(block, start, inner, Affine(chunk * lanes, lane=1), lanes)
+        if rest:
+            moved = substitute(inner.body, {inner.var: iadd(Var(inner.var), full * lanes)})
+            tail = replace(inner, extent=Const(rest), body=moved)
+            for iteration in range(count):
+                self._bound(loop.var, Affine(iteration), (tail,))
+        return True
+
+    def _is_across(self, inner: For, lanes: int, store: Store, var: str) -> bool:
+        self.width, self.variables[inner.var] = lanes, Affine(lane=1)
+        first = first_of_block(self, self.storages[store.buffer.name], store, var)
+        self.width = 1
+        del self.variables[inner.var]
+        return first is not None
+
+    def _block(self, held: HeldStores, start: int, inner: For, base: Affine, lanes: int) -> None:
+        """Some iterations of an unrolled loop, for `lanes` lanes of the loop inside from `base`."""
+        outside = self.turned
+        self.width, self.held, self.variables[inner.var] = lanes, held, base
+        self.turned = outside | block_loads(self, inner.body, held.var, start, held.count)
+        for iteration in range(start, start + held.count):
+            self._bound(held.var, Affine(iteration), inner.body)
+        self.held, self.turned = None, outside
+        self._release(held)
+        self.width = 1
+        del self.variables[inner.var]
 
     def _bound(self, var: str, form: Affine, body: tuple[Stmt, ...]) -> None:
         shadowed = self.variables.get(var)

@@ -15,6 +15,8 @@ from pellucid.codegen.llvm_stride import (
     scatter_chunk,
     write_mask,
 )
+from pellucid.codegen.llvm_turn import turned
+from pellucid.codegen.llvm_turn_store import HeldStores
 from pellucid.codegen.llvm_types import (
     Value,
     constant,
@@ -56,6 +58,7 @@ class Stores(Expressions):
     accumulators: dict[Store, Storage] = field(default_factory=dict)
     far: frozenset[str] = frozenset()  # outputs that the last cache cannot hold
     streamed: frozenset[str] = frozenset()  # pointers that are now stored to past the caches
+    held: HeldStores | None = None  # stores that wait for a whole block
     loop_mask: str = ""  # the lanes within the loop's extent; `mask` may leave out more
 
     # --- reductions over lanes -------------------------------------------------------------------
@@ -125,6 +128,9 @@ class Stores(Expressions):
         value = self._stored_value(store, place)
         if form.uniform:
             self._store_uniform(place, form, value)
+        elif self.held is not None and store in self.held.stores:
+            lanes = to_memory(self.function, splat(self.function, value, self.width), self.target)
+            self.held.rows.setdefault(store, []).append((form, lanes))
         else:
             mask = "" if self._ends_row(store, place) else self.mask
             self._store_lanes(place, form, splat(self.function, value, self.width), mask)
@@ -190,6 +196,28 @@ class Stores(Expressions):
             spread = scatter_chunk(self.function, kind, memory, step, chunk)
             at = self.pointer(place, replace(form, const=form.const + chunk * width))
             self._write_raw(place, at, spread, bits)
+
+    def _release(self, held: HeldStores) -> None:
+        """Every block that has been held back, turned round and stored by rows."""
+        width = self.width
+        bits = ", ".join(f"i1 {'true' if k < held.count else 'false'}" for k in range(width))
+        mask = f"<{bits}>" if held.count < width else ""
+        for store, made in held.rows.items():
+            place, (form, _) = self.storages[store.buffer.name], made[0]
+            kind = vector(storage(place.dtype), width)
+            rows = [lanes for _, lanes in made] + ["poison"] * (width - len(made))
+            columns = turned(self.function, kind, rows, place.dtype.itemsize)
+            for lane, column in enumerate(columns):
+                at = replace(form, lane=0, const=form.const + lane * form.lane)
+                self._write_row(place, self.pointer(place, at), column, mask)
+            place.version += 1
+
+    def _write_row(self, place: Storage, pointer: str, row: str, mask: str) -> None:
+        if mask:
+            self._write_raw(place, pointer, row, mask)
+            return
+        kind, align = vector(storage(place.dtype), self.width), place.dtype.itemsize
+        self.function.effect(f"store {kind} {row}, ptr {pointer}, align {align}")
 
     def _blend(self, value: Value, other: Value) -> Value:
         """`value` in the active lanes, `other` elsewhere."""

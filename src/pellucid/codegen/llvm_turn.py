@@ -16,8 +16,8 @@ from pellucid.codegen.llvm_expr import Expressions, Storage, Turned
 from pellucid.codegen.llvm_index import Affine
 from pellucid.codegen.llvm_stride import MOST_STEP, shuffle
 from pellucid.codegen.llvm_types import storage, vector
-from pellucid.codegen.llvm_vectorize import expressions
-from pellucid.loop.ir import For, Load, Store
+from pellucid.codegen.llvm_vectorize import expressions, roots, statements
+from pellucid.loop.ir import For, Load, Stmt, Store
 
 BLOCK_BYTES = 16
 WIDTHS = (4, 8, 16)  # lanes of blocks that registers hold
@@ -39,7 +39,7 @@ def turned_loads(writer: Expressions, loop: For, extent: int) -> Turned:
     found: Turned = {}
     for load in _loads(loop):
         place = writer.storages[load.buffer.name]
-        first = _first(writer, place, load, loop.var)
+        first = first_of_block(writer, place, load, loop.var)
         if first is None:
             continue
         for start in range(0, extent, width):
@@ -49,21 +49,47 @@ def turned_loads(writer: Expressions, loop: For, extent: int) -> Turned:
     return found
 
 
+def block_loads(
+    writer: Expressions, body: tuple[Stmt, ...], var: str, start: int, count: int
+) -> Turned:
+    """What `count` iterations of an unrolled loop, from `start` on, read where its body is lanes.
+
+    Args:
+        writer: stands inside the SIMD loop, with no lane left out.
+        body: of the SIMD loop.
+        var: the unrolled loop's variable.
+        start: its first iteration.
+        count: at most as many as there are lanes.
+    """
+    found: Turned = {}
+    for stmt in statements(body):
+        loads = (e for root in roots(stmt) for e in expressions(root) if isinstance(e, Load))
+        for load in loads:
+            place = writer.storages.get(load.buffer.name)
+            first = None if place is None else first_of_block(writer, place, load, var)
+            if place is not None and first is not None:
+                form = replace(first, const=first.const + start)
+                found |= _block(writer, place, form, count)
+    return found
+
+
 def _loads(loop: For) -> Iterator[Load]:
     for stmt in loop.body:
         if isinstance(stmt, Store):
             yield from (e for e in expressions(stmt.value) if isinstance(e, Load))
 
 
-def _first(writer: Expressions, place: Storage, load: Load, var: str) -> Affine | None:
-    """The address in the loop's first iteration, where blocks of it can be turned."""
-    if place.lanes > 1 or place.padded or any(isinstance(e, Load) for i in load.indices
+def first_of_block(
+    writer: Expressions, place: Storage, access: Load | Store, var: str
+) -> Affine | None:
+    """The address in an unrolled loop's first iteration, where blocks of it can be turned."""
+    if place.lanes > 1 or place.padded or any(isinstance(e, Load) for i in access.indices
                                               for e in expressions(i)):  # fmt: skip
         return None
     forms = []
     for iteration in (0, 1):
         writer.variables[var] = Affine(iteration)
-        forms.append(writer.address(place, load.indices))
+        forms.append(writer.address(place, access.indices))
     del writer.variables[var]
     first, second = forms
     neighbours = replace(first, const=first.const + 1) == second

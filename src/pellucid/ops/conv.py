@@ -49,7 +49,8 @@ def spread(size: int, step: int) -> int:
     return (size - 1) * step + 1 if size else 0
 
 
-def _pair(attrs: Attrs, name: str) -> Pair:
+def pair_attr(attrs: Attrs, name: str) -> Pair:
+    """An attribute of two ints: stride or dilation."""
     a, b = ints(attrs, name)
     return a, b
 
@@ -73,9 +74,14 @@ def _check_steps(op: str, stride: Pair, dilation: Pair, groups: int) -> None:
 # conv2d ------------------------------------------------------------------------------------------
 
 
-def _conv_infer(
+def infer_conv(
     x: TensorType, w: TensorType, *, stride: Pair, dilation: Pair, groups: int
 ) -> TensorType:
+    """The type of `conv2d`'s result.
+
+    Raises:
+        ShapeError, DTypeError, ArgumentError: operands or attributes do not fit.
+    """
     _check_images("conv2d", x, w, "w")
     _check_steps("conv2d", stride, dilation, groups)
     operands: dict[str, object] = {"x": x.shape, "w": w.shape, "groups": groups}
@@ -102,7 +108,8 @@ def _wide(x: Array) -> Array:
     return x if x.dtype.kind in "biu" or x.dtype.itemsize > 2 else x.astype(np.float32)
 
 
-def _conv_reference(x: Array, w: Array, *, stride: Pair, dilation: Pair, groups: int) -> Array:
+def reference_conv(x: Array, w: Array, *, stride: Pair, dilation: Pair, groups: int) -> Array:
+    """`conv2d` in NumPy."""
     (n, c, *size), (o, _, kh, kw) = x.shape, w.shape
     covered = [spread(k, d) for k, d in zip((kh, kw), dilation, strict=True)]
     oh, ow = ((m - e) // s + 1 for m, e, s in zip(size, covered, stride, strict=True))
@@ -117,13 +124,15 @@ def _conv_reference(x: Array, w: Array, *, stride: Pair, dilation: Pair, groups:
     return out.reshape(n, o, oh, ow).astype(x.dtype)
 
 
-def _product(a: Expr, b: Expr, wide: DType) -> Expr:
+def product_of(a: Expr, b: Expr, wide: DType) -> Expr:
+    """The product of two elements in the dtype that sums are formed in."""
     return Call("mul", (cast_expr(a, wide), cast_expr(b, wide)), wide)
 
 
-def _sum_of_products(
+def sum_of_products(
     extents: Shape, dtype: DType, body: Callable[[Index, Index, Readers], Expr]
 ) -> Reduction:
+    """A lowering that adds up `body` over `extents`, wider than `dtype` where that is narrow."""
     wide = accumulator(dtype)
     return Reduction(
         extents=extents,
@@ -135,7 +144,7 @@ def _sum_of_products(
     )
 
 
-def _in_channel(o: Expr, c: Expr, per_group_out: int, per_group_in: int, groups: int) -> Expr:
+def in_channel(o: Expr, c: Expr, per_group_out: int, per_group_in: int, groups: int) -> Expr:
     """Input channel of element `c` of the group that output channel `o` belongs to."""
     if groups == 1:
         return c
@@ -145,17 +154,17 @@ def _in_channel(o: Expr, c: Expr, per_group_out: int, per_group_in: int, groups:
 
 def _conv_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
     x, w = inputs
-    (sy, sx), (dy, dx) = _pair(attrs, "stride"), _pair(attrs, "dilation")
+    (sy, sx), (dy, dx) = pair_attr(attrs, "stride"), pair_attr(attrs, "dilation")
     groups, wide = integer(attrs, "groups"), accumulator(x.dtype)
     per_out, per_in = w.shape[0] // groups, w.shape[1]
 
     def body(idx: Index, red: Index, readers: Readers) -> Expr:
         (n, o, y, z), (c, ky, kx) = idx, red
-        channel = _in_channel(o, c, per_out, per_in, groups)
+        channel = in_channel(o, c, per_out, per_in, groups)
         row, column = iadd(imul(y, sy), imul(ky, dy)), iadd(imul(z, sx), imul(kx, dx))
-        return _product(readers[0]((n, channel, row, column)), readers[1]((o, c, ky, kx)), wide)
+        return product_of(readers[0]((n, channel, row, column)), readers[1]((o, c, ky, kx)), wide)
 
-    return _sum_of_products(w.shape[1:], x.dtype, body)
+    return sum_of_products(w.shape[1:], x.dtype, body)
 
 
 def _conv_vjp(site: Site, g: Value) -> Sequence[Value | None]:
@@ -164,7 +173,7 @@ def _conv_vjp(site: Site, g: Value) -> Sequence[Value | None]:
 
 
 def _input_gradient(g: Value, w: Value, shape: Shape, attrs: Attrs) -> Value:
-    stride, dilation = _pair(attrs, "stride"), _pair(attrs, "dilation")
+    stride, dilation = pair_attr(attrs, "stride"), pair_attr(attrs, "dilation")
     return spread_conv(g, w, (shape[2], shape[3]), stride, dilation, integer(attrs, "groups"))
 
 
@@ -259,7 +268,7 @@ def _conv_batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Va
 
 
 def _steps(attrs: Attrs) -> tuple[Pair, Pair]:
-    return _pair(attrs, "stride"), _pair(attrs, "dilation")
+    return pair_attr(attrs, "stride"), pair_attr(attrs, "dilation")
 
 
 def _channels_of_all(x: Value) -> Value:
@@ -274,7 +283,8 @@ def _unmerged(y: Value, size: int) -> Value:
     return moveaxis(reshape(y, (n, size, c // size, *rest)), 1, 0)
 
 
-def _conv_cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
+def cost_of_conv(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
+    """Two operations for each product; every byte once."""
     (x, w), y = inputs, outputs[0]
     products = y.size * (w.size // max(w.shape[0], 1))
     return Cost(2 * products, x.nbytes + w.nbytes + y.nbytes)
@@ -310,13 +320,13 @@ CONV2D: Op = Op(
         " group of output channels reading its own input channels. Primitive: composed of gathers"
         " and `dot_general` it would copy the input once per tap."
     ),
-    infer=_conv_infer,
-    reference=_conv_reference,
+    infer=infer_conv,
+    reference=reference_conv,
     vjp=_conv_vjp,
     jvp=_conv_jvp,
     batch=_conv_batch,
     lower=_conv_lower,
-    cost=_conv_cost,
+    cost=cost_of_conv,
     samples=_conv_samples,
 )
 
@@ -335,7 +345,7 @@ def _kernel_infer(
     _check_images("conv2d_kernel_grad", x, g, "g")
     o, c = g.shape[1], x.shape[1]
     w = TensorType((o, c // max(groups, 1), *kernel), x.dtype)
-    if _conv_infer(x, w, stride=stride, dilation=dilation, groups=groups) != g:
+    if infer_conv(x, w, stride=stride, dilation=dilation, groups=groups) != g:
         operands: dict[str, object] = {"x": x.shape, "g": g.shape, "kernel": kernel}
         rule = "g must have the shape of conv2d's output"
         raise ShapeError("conv2d_kernel_grad", rule, operands=operands)
@@ -364,11 +374,11 @@ def _kernel_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
 
     def body(idx: Index, red: Index, readers: Readers) -> Expr:
         (o, c, ky, kx), (n, y, z) = idx, red
-        channel = _in_channel(o, c, per_out, per_in, groups)
+        channel = in_channel(o, c, per_out, per_in, groups)
         row, column = iadd(imul(y, sy), imul(ky, dy)), iadd(imul(z, sx), imul(kx, dx))
-        return _product(readers[0]((n, channel, row, column)), readers[1]((n, o, y, z)), wide)
+        return product_of(readers[0]((n, channel, row, column)), readers[1]((n, o, y, z)), wide)
 
-    return _sum_of_products((g.shape[0], *g.shape[2:]), x.dtype, body)
+    return sum_of_products((g.shape[0], *g.shape[2:]), x.dtype, body)
 
 
 def _conv_attrs(attrs: Attrs) -> Attrs:

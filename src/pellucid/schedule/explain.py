@@ -53,6 +53,10 @@ def _pack(buffer: object, *_: object) -> str:
     return f"A copy of {buffer} in the order of use, so that reads follow memory."
 
 
+def _halo(buffer: object, at: object) -> str:
+    return f"In {at}, a copy of all of {buffer} that its windows read, with the zeros around it."
+
+
 def _prefetch(buffer: object, at: object, *_: object) -> str:
     return f"In {at}, {buffer} is asked for before it is needed, so that nothing waits for it."
 
@@ -104,6 +108,7 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "vectorize": _lanes,
     "parallelize": _parallelize,
     "pack": _pack,
+    "halo": _halo,
     "prefetch": _prefetch,
     "group": _group,
     "stage": _stage,

@@ -118,14 +118,15 @@ def _packed(
     for var, extent, _ in reversed(operand.loops):
         fill = (For(names[var], substitute_expr(extent, renamed), fill),)
     read = Load(copy, tuple(Var(v) for v, _, _ in operand.loops))
-    changed = map_stmt(body, lambda s: map_own(s, lambda e: _replace(e, operand.expr, read)))
+    changed = map_stmt(body, lambda s: map_own(s, lambda e: replace_expr(e, operand.expr, read)))
     return with_allocs([copy], fill + changed)
 
 
-def _replace(expr: Expr, old: Expr, new: Expr) -> Expr:
+def replace_expr(expr: Expr, old: Expr, new: Expr) -> Expr:
+    """An expression with every `old` in it as `new`."""
     if expr == old:
         return new
-    return rebuild(expr, tuple(_replace(a, old, new) for a in children(expr)))
+    return rebuild(expr, tuple(replace_expr(a, old, new) for a in children(expr)))
 
 
 def _operand(body: Block, facts: Facts, buffer: Buffer, order: tuple[str, ...]) -> _Operand:
@@ -133,7 +134,7 @@ def _operand(body: Block, facts: Facts, buffer: Buffer, order: tuple[str, ...]) 
         raise ScheduleError("pack", f"{buffer.name} is written here", fix="use stage")
     if any(v in facts.extents for v in order):
         raise ScheduleError("pack", f"the loops {order} must be inside the loop it is packed at")
-    places = _places(body, facts, buffer)
+    places = places_of(body, facts, buffer)
     if not places:
         raise ScheduleError("pack", f"{buffer.name} is not read here")
     near = [p for p in places if all(v in p[1].extents for v in order)]
@@ -168,7 +169,7 @@ def _loop(var: str, inside: Facts, order: tuple[str, ...], outside: Facts) -> tu
     return var, extent, int(most)
 
 
-def _places(block: Block, facts: Facts, buffer: Buffer) -> list[tuple[Expr, Facts]]:
+def places_of(block: Block, facts: Facts, buffer: Buffer) -> list[tuple[Expr, Facts]]:
     """Every largest expression that loads this buffer alone, with the loops around it."""
     found: list[tuple[Expr, Facts]] = []
     for stmt in block:
@@ -176,13 +177,13 @@ def _places(block: Block, facts: Facts, buffer: Buffer) -> list[tuple[Expr, Fact
             found += [(e, facts) for e in _largest(expr, buffer)]
         match stmt:
             case For():
-                found += _places(stmt.body, facts.enter(stmt), buffer)
+                found += places_of(stmt.body, facts.enter(stmt), buffer)
             case If():
-                found += _places(stmt.then, facts, buffer) + _places(stmt.orelse, facts, buffer)
+                found += places_of(stmt.then, facts, buffer) + places_of(stmt.orelse, facts, buffer)
             case Store() | Prefetch():
                 pass
             case _:
-                found += _places(stmt.body, facts, buffer)
+                found += places_of(stmt.body, facts, buffer)
     return found
 
 

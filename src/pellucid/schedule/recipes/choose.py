@@ -9,12 +9,14 @@ from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
 from pellucid.schedule.recipes.attention import holds_blocks, schedule_attention
 from pellucid.schedule.recipes.contraction import schedule_contraction
+from pellucid.schedule.recipes.convolution import schedule_panels
 from pellucid.schedule.recipes.elementwise import schedule_elementwise
 from pellucid.schedule.recipes.mixed import find_mixed, schedule_mixed
 from pellucid.schedule.recipes.rows import schedule_rows
 from pellucid.schedule.recipes.shape import inner_loops, outer_nest
 from pellucid.schedule.recipes.tiling import find_contraction
 from pellucid.schedule.recipes.transpose import schedule_transpose
+from pellucid.schedule.recipes.windows import schedule_windows
 from pellucid.schedule.trace import Schedule, Step
 
 
@@ -34,6 +36,10 @@ def schedule_kernel(
     nest = outer_nest(kernel)
     found, mixed = find_contraction(nest), find_mixed(nest, target)
     if mixed is not None and schedule_mixed(schedule, mixed, target):
+        return schedule.steps
+    if found is not None and (
+        schedule_panels(schedule, found, target) or schedule_windows(schedule, found, target)
+    ):
         return schedule.steps
     if found is not None:
         schedule_contraction(schedule, nest, found, target)

@@ -1,0 +1,104 @@
+"""Convolution with its own padding: what `passes/absorb_padding` makes of `pad` and `conv2d`.
+
+A reader outside the image gets 0 where it stands, so that no padded image lies in memory between
+the two; schedules copy a channel with its edges where it is near (`schedule/halo.py`).
+"""
+
+from __future__ import annotations
+
+from pellucid.graph.ir import Attrs, TensorType, Value, emit
+from pellucid.graph.op import Cost, Op
+from pellucid.loop.compute import Index, Lowering, Reader, Readers
+from pellucid.loop.ir import Expr, const, iadd, imul, select
+from pellucid.ops.conv import (
+    Pair,
+    cost_of_conv,
+    in_channel,
+    infer_conv,
+    pair_attr,
+    product_of,
+    reference_conv,
+    sum_of_products,
+)
+from pellucid.ops.movement import PAD, all_of, hole_index
+from pellucid.ops.shared import Array, Types, accumulator, integer, zero_of
+
+
+def _padded(x: TensorType, low: Pair, high: Pair) -> TensorType:
+    n, c, *sizes = x.shape
+    shape = (n, c, *(a + m + b for a, m, b in zip(low, sizes, high, strict=True)))
+    return TensorType(shape, x.dtype)
+
+
+def _infer(  # noqa: PLR0913  # the attributes
+    x: TensorType,
+    w: TensorType,
+    *,
+    low: Pair,
+    high: Pair,
+    stride: Pair,
+    dilation: Pair,
+    groups: int,
+) -> TensorType:
+    image = _padded(x, low, high) if x.rank == 4 else x
+    return infer_conv(image, w, stride=stride, dilation=dilation, groups=groups)
+
+
+def _reference(  # noqa: PLR0913  # the attributes
+    x: Array, w: Array, *, low: Pair, high: Pair, stride: Pair, dilation: Pair, groups: int
+) -> Array:
+    ends = {"low": (0, 0, *low), "high": (0, 0, *high), "interior": (0,) * 4}
+    image = PAD.reference(x, **ends, value=0)
+    return reference_conv(image, w, stride=stride, dilation=dilation, groups=groups)
+
+
+def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    x, w = inputs
+    (sy, sx), (dy, dx) = pair_attr(attrs, "stride"), pair_attr(attrs, "dilation")
+    low, high = pair_attr(attrs, "low"), pair_attr(attrs, "high")
+    groups, wide = integer(attrs, "groups"), accumulator(x.dtype)
+    per_out, per_in = w.shape[0] // groups, w.shape[1]
+
+    def pixel(reader: Reader, n: Expr, c: Expr, places: tuple[Expr, Expr]) -> Expr:
+        axes = [hole_index(i, x.shape[k + 2], low[k], high[k], 1) for k, i in enumerate(places)]
+        inside = [condition for _, conditions in axes for condition in conditions]
+        value = reader((n, c, *(at for at, _ in axes)))
+        return select(all_of(inside), value, const(zero_of(x.dtype), x.dtype)) if inside else value
+
+    def body(idx: Index, red: Index, readers: Readers) -> Expr:
+        (n, o, y, z), (c, ky, kx) = idx, red
+        channel = in_channel(o, c, per_out, per_in, groups)
+        row, column = iadd(imul(y, sy), imul(ky, dy)), iadd(imul(z, sx), imul(kx, dx))
+        value = pixel(readers[0], n, channel, (row, column))
+        return product_of(value, readers[1]((o, c, ky, kx)), wide)
+
+    return sum_of_products(w.shape[1:], x.dtype, body)
+
+
+def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
+    return cost_of_conv(inputs, outputs, attrs)
+
+
+CONV2D_PADDED: Op = Op(
+    name="conv2d_padded",
+    doc=(
+        "`conv2d` of `x` with `low` zeros before and `high` zeros behind each image axis. Made by a"
+        " pass only, after derivatives and batching. Primitive: the zeros are never in memory."
+    ),
+    infer=_infer,
+    reference=_reference,
+    vjp=None,
+    jvp=None,
+    batch=None,
+    lower=_lower,
+    cost=_cost,
+    samples=lambda: [],
+)
+
+
+def emit_padded(  # noqa: PLR0913  # the attributes, keyword-only
+    x: Value, w: Value, *, low: Pair, high: Pair, stride: Pair, dilation: Pair, groups: int
+) -> Value:
+    """The record as a function."""
+    attrs: Attrs = {"low": low, "high": high, "stride": stride, "dilation": dilation}
+    return emit(CONV2D_PADDED, x, w, **attrs, groups=groups)

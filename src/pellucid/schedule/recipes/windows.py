@@ -1,0 +1,144 @@
+"""Convolutions of single channels: sums so short that memory is what counts.
+
+```
+for c, y, z:                              parallel for c:
+  for k, l:                                 xh = x[c] with its edges, near
+    acc += x[c, y + k - 1, z + l - 1]  ->   for yo, zo:
+           * w[c, k, l]                       alloc acc: f32[4, 32]
+                                              for k: unroll for l, yi in 4: vector for zi in 32:
+                                                acc[yi, zi] += xh[4*yo + yi + k, 32*zo + zi + l]
+                                                               * w[c, k, l]
+```
+Lanes are pixels of a row, several rows make the tile, so that sums do not wait for each other.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pellucid.core.errors import ScheduleError
+from pellucid.core.target import Target
+from pellucid.loop.ir import Const, For, Load, Store
+from pellucid.loop.rewrite import index_vars, loops, stores
+from pellucid.loop.simplify import simplify
+from pellucid.schedule.halo import halo
+from pellucid.schedule.lanes import lanes
+from pellucid.schedule.recipes.convolution import Tile, place_registers, share_outer, write_out
+from pellucid.schedule.recipes.elementwise import cut_pieces
+from pellucid.schedule.recipes.plan import attempt, attempt_all
+from pellucid.schedule.recipes.shape import Nest, extent_of, outer_nest, stride, work
+from pellucid.schedule.recipes.tiling import Contraction, tile_height
+from pellucid.schedule.reorder import reorder
+from pellucid.schedule.specialize import specialize
+from pellucid.schedule.split import split
+from pellucid.schedule.trace import Schedule
+from pellucid.schedule.unroll import unroll
+
+MOST_TAPS = 64  # of a window
+SUMS = 8  # vectors of sums in a tile
+MOST_ROWS = 8
+VECTORS = 2  # of a row
+STRIPS = 4  # the share of the first-level cache that a copied strip takes is one in so many
+
+
+def schedule_windows(schedule: Schedule, found: Contraction, target: Target) -> bool:
+    """Schedule a contraction that slides a window over single channels; whether it was one."""
+    nest = outer_nest(schedule.kernel)
+    image = _image(nest, found)
+    if image is None:
+        return False
+    return attempt_all(schedule, lambda: _schedule(schedule, nest, found, image, target))
+
+
+def _image(nest: Nest, found: Contraction) -> Load | None:
+    """The operand that the window slides over, where the last two loops are its rows and pixels."""
+    taps = math.prod(extent_of(x) for x in found.reduced)
+    if len(nest.loops) < 3 or not 1 < taps <= MOST_TAPS:
+        return None
+    rows, pixels = (x.var for x in nest.loops[-2:])
+    stored = [s for s in stores(nest.body) if s.buffer.scope == "param"]
+    for image, window in ((found.a, found.b), (found.b, found.a)):
+        shared = index_vars(window) & {x.var for x in nest.loops}
+        every = all(x.var in index_vars(image) for x in nest.loops)
+        if every and not shared & {rows, pixels} and all(_along(s, pixels) for s in stored):
+            return image
+    return None
+
+
+def _along(store: Store, var: str) -> bool:
+    return stride(store, var) == 1
+
+
+def _schedule(
+    schedule: Schedule, nest: Nest, found: Contraction, image: Load, target: Target
+) -> None:
+    *others, rows, pixels = nest.loops
+    total, name = work(schedule.kernel.body), image.buffer.name
+    height = _strip(image, rows, target)
+    if height:
+        schedule.apply(split, rows.var, height, f"{rows.var}s", f"{rows.var}t")
+        at, rows = f"{rows.var}s", For(f"{rows.var}t", Const(height), rows.body)
+    else:
+        at = others[-1].var
+    copied = attempt(schedule, halo, name, at)
+    tile = _choose_tile(others, rows, pixels, found, target)
+    schedule.apply(split, pixels.var, _width(pixels, found, target), f"{pixels.var}o", tile.lane)
+    schedule.apply(split, rows.var, tile.pixels[1], f"{rows.var}o", f"{rows.var}i")
+    schedule.apply(reorder, f"{rows.var}o", f"{pixels.var}o", *tile.inside)
+    share_outer(schedule, [x.var for x in others], total, target)
+    place_registers(schedule, tile)
+    for var in (f"{rows.var}o", f"{pixels.var}o"):
+        attempt(schedule, specialize, var)
+    write_out(schedule, tile)
+    for var in tile.reduced:
+        attempt(schedule, unroll, var)
+    if copied:
+        _fill(schedule, name)
+    attempt(schedule, simplify)
+
+
+def _strip(image: Load, rows: For, target: Target) -> int:
+    """Rows of results at a time, where a whole channel outgrows the first-level cache; else 0."""
+    plane = math.prod(image.buffer.shape[-2:]) * image.dtype.itemsize
+    if plane <= target.l1_bytes // 2:
+        return 0
+    extent = extent_of(rows)
+    most = max(1, extent * target.l1_bytes // (STRIPS * plane))
+    return max((n for n in range(MOST_ROWS, most + 1) if extent % n == 0), default=0)
+
+
+def _width(pixels: For, found: Contraction, target: Target) -> int:
+    most = VECTORS * target.lanes(found.update.buffer.dtype)
+    return min(extent_of(pixels), most)
+
+
+def _choose_tile(
+    others: list[For], rows: For, pixels: For, found: Contraction, target: Target
+) -> Tile:
+    """As many rows as keep the adders busy."""
+    width = _width(pixels, found, target)
+    vectors = -(-width // target.lanes(found.update.buffer.dtype))
+    height = tile_height(extent_of(rows), min(MOST_ROWS, max(1, SUMS // vectors)))
+    reduced = tuple(x.var for x in found.reduced)
+    if not reduced or not others:
+        raise ScheduleError("windows", "no loop over channels or taps")
+    return Tile(
+        lane=f"{pixels.var}i", pixels=(rows.var, height), lines=None,
+        outer=(f"{rows.var}o", f"{pixels.var}o"), reduced=reduced,
+        accumulator=found.update.buffer.name,
+    )  # fmt: skip
+
+
+def _fill(schedule: Schedule, operand: str) -> None:
+    """The copy's rows and pixels in pieces without conditions, lanes along the pixels."""
+    mine = f"{operand}h"
+    copies = [x.var for x in loops(schedule.kernel.body) if x.var.startswith(mine)]
+    for var in copies[:-1]:
+        cut_pieces(schedule, var)
+    inner = [
+        x.var for x in loops(schedule.kernel.body)
+        if x.var.startswith(mine) and not any(True for _ in loops(x.body))
+    ]  # fmt: skip
+    for var in inner:
+        for piece in cut_pieces(schedule, var):
+            attempt(schedule, lanes, piece)

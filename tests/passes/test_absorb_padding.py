@@ -1,0 +1,78 @@
+"""Convolutions that pad for themselves: which do, and the same numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pellucid import ops
+from pellucid.core.dtype import DType, bfloat16, float32, int32
+from pellucid.graph.interpreter import interpret
+from pellucid.graph.ir import Graph, GraphBuilder, TensorType
+from pellucid.graph.verifier import verify
+from pellucid.passes import absorb_padding
+
+Shape = tuple[int, ...]
+
+
+def _graph(
+    x: Shape, w: Shape, padding: int, groups: int, stride: int = 1, dtype: DType = float32
+) -> Graph:
+    with GraphBuilder("g") as builder:
+        image = builder.input(TensorType(x, dtype), "x")
+        kernel = builder.input(TensorType(w, dtype), "w")
+        made = ops.conv2d(image, kernel, padding=padding, groups=groups, stride=stride)
+        return builder.finish([made])
+
+
+def _names(graph: Graph) -> list[str]:
+    return [n.op.name for n in graph.nodes]
+
+
+@pytest.mark.parametrize("dtype", [float32, bfloat16, int32], ids=str)
+@pytest.mark.parametrize(
+    ("x", "w", "padding", "stride"),
+    [((2, 5, 9, 7), (5, 1, 3, 3), 1, 1), ((1, 3, 8, 8), (3, 1, 5, 5), 2, 2)],
+)
+def test_single_channels_pad_for_themselves(
+    x: Shape, w: Shape, padding: int, stride: int, dtype: DType
+) -> None:
+    graph = _graph(x, w, padding, x[1], stride, dtype)
+    after = absorb_padding.run(graph)
+    verify(after)
+    assert _names(after) == ["conv2d_padded"]
+    assert absorb_padding.run(after) is after
+    rng = np.random.default_rng(0)
+    inputs = [rng.integers(-4, 5, v.shape).astype(v.dtype.numpy) for v in graph.inputs]
+    for a, b in zip(interpret(graph, *inputs), interpret(after, *inputs), strict=True):
+        np.testing.assert_array_equal(b, a)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "padding", "groups"),
+    [
+        ((1, 4, 6, 6), (4, 4, 3, 3), 1, 1),
+        ((1, 1, 6, 6), (8, 1, 3, 3), 1, 1),
+        ((1, 3, 6, 6), (6, 1, 3, 3), 1, 3),
+        ((1, 4, 6, 6), (4, 1, 3, 3), 0, 4),
+        ((0, 4, 6, 6), (4, 1, 3, 3), 1, 4),
+        ((1, 2, 9, 9), (2, 1, 9, 9), 1, 2),
+    ],
+)
+def test_what_stays(x: Shape, w: Shape, padding: int, groups: int) -> None:
+    graph = _graph(x, w, padding, groups)
+    assert absorb_padding.run(graph) is graph
+
+
+def test_other_paddings_stay() -> None:
+    def made(value: float, interior: int, channels: int) -> Graph:
+        with GraphBuilder("g") as builder:
+            image = builder.input(TensorType((1, 4, 6, 6), float32), "x")
+            kernel = builder.input(TensorType((4 + channels, 1, 3, 3), float32), "w")
+            ends = (0, channels, 1, 1)
+            wide = ops.pad(image, ends, (0, 0, 1, 1), interior=(0, 0, 0, interior), value=value)
+            return builder.finish([ops.conv2d(wide, kernel, groups=4 + channels)])
+
+    assert _names(absorb_padding.run(made(0.0, 0, 0))) == ["conv2d_padded"]
+    for graph in (made(1.0, 0, 0), made(0.0, 1, 0), made(0.0, 0, 1)):
+        assert absorb_padding.run(graph) is graph
