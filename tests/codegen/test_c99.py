@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pellucid.codegen.c99 import c_scratch_bytes, render_kernel_c, render_kernels_c
-from pellucid.core.dtype import ALL, DType, bfloat16, float16, float32, int64
+from pellucid.core.dtype import ALL, DType, as_dtype, bfloat16, float16, float32, int64
 from pellucid.core.errors import LoweringError
 from pellucid.loop.interpreter import run_kernel
 from pellucid.loop.ir import (
@@ -41,6 +41,7 @@ from tests.codegen.functions import (
     poisoned_outputs,
     wrong_functions,
 )
+from tests.schedule.recipes.test_mixed import operands, product
 
 CC = shutil.which("cc")
 needs_cc = pytest.mark.skipif(CC is None, reason="no C compiler `cc` on this machine")
@@ -98,6 +99,17 @@ def test_statements_equal_the_interpreter(n: int, tmp_path: Path) -> None:
     run_kernel(kernel, given, wanted)
     run_c(kernel, tmp_path, given, got)
     np.testing.assert_array_equal(got, wanted)
+
+
+@needs_cc
+@pytest.mark.parametrize("pair", [("i8", "i8"), ("u8", "i8"), ("u8", "u8")], ids=str)
+def test_sums_of_narrow_products_are_exact_and_wrap(pair: tuple[str, str], tmp_path: Path) -> None:
+    kernel = product((3, 5, 70000), (as_dtype(pair[0]), as_dtype(pair[1])))
+    a, b = operands(kernel)
+    a[0], b[:, 0] = 255 if pair[0] == "u8" else -128, 255 if pair[1] == "u8" else -128
+    got = np.full((3, 5), 99, np.int32)
+    run_c(kernel, tmp_path, a, b, got)
+    np.testing.assert_array_equal(got, (a.astype(np.int64) @ b.astype(np.int64)).astype(np.int32))
 
 
 def test_text_of_a_small_kernel() -> None:

@@ -20,6 +20,7 @@ from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
 from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.schedule.hoist import hoist
 from pellucid.schedule.recipes import mixed, mixed_tiles, plan, schedule_kernel
 from tests.codegen.native import run
 from tests.codegen.targets import HOST, each_target
@@ -76,13 +77,13 @@ def operands(kernel: Kernel, seed: int = 0) -> list[Array]:
 
 
 def exact(kernel: Kernel, a: Array, b: Array) -> Array:
-    """The unscheduled kernel's results in int64 or float64, by the interpreter's own loops."""
-    wide = np.full(kernel.params[2].shape, 55, kernel.params[2].dtype.numpy)
-    run_kernel(kernel, a, b, wide)
-    return wide
+    """What the interpreter makes of the kernel as it was lowered."""
+    out = np.full(kernel.params[2].shape, 55, kernel.params[2].dtype.numpy)
+    run_kernel(kernel, a, b, out)
+    return out
 
 
-def check(kernel: Kernel, made: Kernel, got: Array, a: Array, b: Array) -> None:
+def check(kernel: Kernel, got: Array, a: Array, b: Array) -> None:
     want = exact(kernel, a, b)
     if kernel.params[2].dtype == int32:
         np.testing.assert_array_equal(got, want)
@@ -106,7 +107,7 @@ def test_every_machines_schedule_keeps_the_sums(
         a, b = operands(kernel)
         got = np.full(kernel.params[2].shape, 99, kernel.params[2].dtype.numpy)
         run_kernel(made, a, b, got, seed=1)
-        check(kernel, made, got, a, b)
+        check(kernel, got, a, b)
 
 
 @pytest.mark.usefixtures("everything_pays")
@@ -126,7 +127,7 @@ def test_compiled_products_are_right_for_any_shape(target: Target, data: st.Data
     a, b = operands(kernel, seed=shape[0])
     got = np.full(kernel.params[2].shape, 99, kernel.params[2].dtype.numpy)
     run(made, target, a, b, got)
-    check(kernel, made, got, a, b)
+    check(kernel, got, a, b)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
@@ -183,5 +184,18 @@ def test_few_rows_read_weights_once_in_the_order_of_memory() -> None:
     assert not any(s.name == "pack" for s in direct)
     along = schedule_kernel(product((4, 512, 512), pair, turned="b"), VNNI)
     assert any(s.name == "privatize" for s in along)
+    constant = schedule_kernel(product((4, 512, 512), pair), VNNI, ("x1",))
+    assert any(s.name == "pack" for s in constant)
+    assert [p.name for p in hoist(constant[-1].kernel, ("x1",)).packs]
     many = schedule_kernel(product((64, 512, 512), pair), VNNI)
     assert any(s.name == "pack" for s in many)
+
+
+def test_subnormal_bfloat16_counts_in_full_or_as_zero() -> None:
+    kernel = product((4, 64, 64), (as_dtype("bf16"), as_dtype("bf16")))
+    a, b = (np.ones(x.shape, x.dtype.numpy) for x in kernel.params[:2])
+    a[0], b[:, 0] = 2.0**-130, 2.0**20
+    got = np.full((4, 64), 99, np.float32)
+    run(schedule_kernel(kernel, HOST)[-1].kernel, HOST, a, b, got)
+    assert got[0, 0] in (0, 64 * 2.0**-110)
+    assert (got[1:, 1:] == 64).all()

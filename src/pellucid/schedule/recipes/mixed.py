@@ -142,6 +142,7 @@ def _schedule(schedule: Schedule, found: Mixed, target: Target) -> None:
         product = Product(
             found.update.buffer, found.lane, found.row, tuple(others), found.step,
             found.wide, found.narrow, along=stride(found.narrow, var) == 1 and bool(found.fn),
+            constant=bool(found.fn) and found.wide.buffer.name in schedule.constants,
         )  # fmt: skip
         schedule_tiles(schedule, product, total, target)
     attempt(schedule, simplify)

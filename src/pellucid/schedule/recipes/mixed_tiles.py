@@ -46,7 +46,8 @@ BRIEF = 64  # steps of a reduction that take no longer than what stands around i
 @dataclass(frozen=True, slots=True)
 class Product:
     """The nest of a product: accumulator, the loops of columns, rows, batches and the reduction,
-    the operands, and whether the rows' one can be read as words where it lies (`along`).
+    the operands, whether the rows' one can be read as words where it lies (`along`), and whether a
+    copy of the lanes' one is made only once, when the program is (`constant`).
     """
 
     total: Buffer
@@ -57,6 +58,7 @@ class Product:
     wide: Load
     narrow: Load
     along: bool
+    constant: bool
 
     @property
     def rows(self) -> list[str]:
@@ -118,13 +120,14 @@ def choose_shape(product: Product, target: Target) -> Shape:
     rows = 1 if product.row is None else extent_of(product.row)
     columns = extent_of(product.lane)
     height = _height(rows, most)
-    if rows <= DIRECT_ROWS and stride(product.wide, product.lane.var) == 1 and not product.others:
-        vectors = DIRECT_VECTORS if DIRECT_VECTORS * height <= 2 * most - 4 else 2
+    vectors = DIRECT_VECTORS if DIRECT_VECTORS * height <= 2 * most - 4 else 2
+    in_order = stride(product.wide, product.lane.var) == 1
+    if rows <= DIRECT_ROWS and in_order and not product.others and not product.constant:
         width = min(vectors, -(-columns // vector)) * vector
         panels = -(-columns // width // target.cores)
         steps = DIRECT_STEPS if height > DIRECT_VECTORS else DIRECT_STEPS // 2
         return Shape(width, height, panels, steps, rows_first=False, pack=False)
-    width = min(2, -(-columns // vector)) * vector
+    width = min(vectors, -(-columns // vector)) * vector
     panels, rows_first = _blocks(product, width, -(-rows // height), target)
     return Shape(width, height, panels, 0, rows_first, pack=True)
 
