@@ -6,9 +6,10 @@ every variant runs on states of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,23 +21,28 @@ from pellucid.bench.row import Array, Candidate, Goal, Race, Row, Setting
 from pellucid.bench.works import WORKS, Work, pellucid_step
 from pellucid.codegen import llvm_expr, llvm_store
 from pellucid.compile import Compiled
-from pellucid.core.config import Config, current_config
+from pellucid.core.config import current_config
 from pellucid.passes import group_fusion
 from pellucid.runtime.executable import Executable
-from pellucid.schedule.recipes import contraction
+from pellucid.schedule.recipes import contraction, tiling
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A name of a module that is replaced while a variant is compiled."""
+
+    module: ModuleType
+    name: str
+    value: Any
 
 
 @contextmanager
-def _replaced(module: Any, **names: Any) -> Iterator[None]:
-    """A module's functions replaced for a while."""
-    before = {name: getattr(module, name) for name in names}
-    for name, value in names.items():
-        setattr(module, name, value)
-    try:
+def _replaced(patches: Sequence[Patch]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for p in patches:
+            stack.callback(setattr, p.module, p.name, getattr(p.module, p.name))
+            setattr(p.module, p.name, p.value)
         yield
-    finally:
-        for name, value in before.items():
-            setattr(module, name, value)
 
 
 def _never(*_: object) -> bool:
@@ -51,44 +57,43 @@ def _nothing(*_: object) -> None:
     return None
 
 
-def _executable(
-    compiled: Compiled, config: Config | None = None, donate: bool = True
-) -> Executable:
-    return Executable(compile_anew(compiled, config, donate))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """A way to compile with a technique left out.
+
+    Attributes:
+        patches: names that are replaced meanwhile.
+        disabled: passes that are off.
+        donate: whether outputs take over inputs' memory.
+    """
+
+    patches: tuple[Patch, ...] = ()
+    disabled: tuple[str, ...] = ()
+    donate: bool = True
+
+    def compile(self, compiled: Compiled) -> Executable:
+        """The program, compiled so."""
+        config = replace(current_config(), disable_passes=self.disabled)
+        with _replaced(self.patches):
+            return Executable(compile_anew(compiled, config, self.donate))
 
 
-def _without_pass(name: str) -> Callable[[Compiled], Executable]:
-    return lambda c: _executable(c, replace(current_config(), disable_passes=(name,)))
-
-
-def _recomputing(compiled: Compiled) -> Executable:
-    with _replaced(group_fusion, remake_cheap_values=_nothing):
-        return _executable(compiled)
-
-
-def _small_forms(compiled: Compiled) -> Executable:
-    with _replaced(contraction, _dots=_never, _with_lines=_same, _epilogue=lambda _: 1 << 20):
-        return _executable(compiled)
-
-
-def _packing(compiled: Compiled) -> Executable:
-    with _replaced(contraction, _pack_wide=_nothing):
-        return _executable(compiled)
-
-
-def _strided_lanes(compiled: Compiled) -> Executable:
-    with _replaced(llvm_expr, MOST_STEP=1), _replaced(llvm_store, MOST_STEP=1):
-        return _executable(compiled)
-
-
-VARIANTS: Mapping[str, Callable[[Compiled], Executable]] = {
-    "no fusion": _without_pass("group_fusion"),
-    "no sinking": _without_pass("sink_movement"),
-    "no recomputing": _recomputing,
-    "no small forms": _small_forms,
-    "no wide packing": _packing,
-    "gathers instead": _strided_lanes,
-    "no donation": lambda c: _executable(c, donate=False),
+VARIANTS: Mapping[str, Variant] = {
+    "no fusion": Variant(disabled=("group_fusion",)),
+    "no sinking": Variant(disabled=("sink_movement",)),
+    "no recomputing": Variant(patches=(Patch(group_fusion, "remake_cheap_values", _nothing),)),
+    "no small forms": Variant(
+        patches=(
+            Patch(contraction, "_dots", _never),
+            Patch(tiling, "_with_lines", _same),
+            Patch(contraction, "_epilogue", lambda _: 1 << 20),
+        )
+    ),
+    "no wide packing": Variant(patches=(Patch(contraction, "pack_wide", _nothing),)),
+    "gathers instead": Variant(
+        patches=(Patch(llvm_expr, "MOST_STEP", 1), Patch(llvm_store, "MOST_STEP", 1))
+    ),
+    "no donation": Variant(donate=False),
 }
 
 
@@ -113,13 +118,13 @@ def _make(work: Work) -> Callable[[Setting], Race]:
         x, y = (pl.Tensor(a) for a in work.batch(np.random.default_rng(0)))
         compiled = pellucid_step(work.pellucid()).lower(x, y).compiled
 
-        def variant(build: Callable[[Compiled], Executable]) -> Callable[[], Candidate]:
-            return lambda: _candidate(build(compiled))
+        def without(variant: Variant) -> Callable[[], Candidate]:
+            return lambda: _candidate(variant.compile(compiled))
 
         return Race(
-            ours=_candidate(_executable(compiled)),
+            ours=_candidate(Variant().compile(compiled)),
             load=graph_load(compiled.passes.graph),
-            peers={name: variant(build) for name, build in VARIANTS.items()},
+            peers={name: without(variant) for name, variant in VARIANTS.items()},
         )
 
     return make
