@@ -250,3 +250,35 @@ def test_neighbours_of_an_image_are_not_taken_for_rows_that_lie_across() -> None
     kernel = scheduled(only_kernel(ops.conv2d, image, weights), AVX512)
     inner = [y for x in loops(kernel.body) if x.kind == "vector" for y in loops(x.body)]
     assert not any(y.kind == "unroll" for y in inner)
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
+@pytest.mark.parametrize(("k", "n"), [(8, 64), (37, 300), (17, 1), (64, 257)])
+def test_a_vector_by_a_large_matrix_is_read_in_the_order_of_memory(
+    k: int, n: int, machine: Target
+) -> None:
+    small = replace(machine, l1_bytes=1 << 10, l2_bytes=1 << 6)
+    graph = build(lambda x, w, b: ops.relu(ops.add(ops.matmul(x, w), b)), f(1, k), f(k, n), f(n))
+    check(graph, small)
+    if k * n >= 1 << 11:
+        (call,) = lower_graph(group_fusion.run(graph)).calls
+        order = [x.var for x in loops(scheduled(call.kernel, small).body)]
+        assert "ko" in order  # some rows at a time, outside the tiles
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
+@pytest.mark.parametrize(("m", "n"), [(8, 2), (12, 3), (7, 4), (4, 5)])
+def test_a_narrow_matrix_is_turned_to_lie_along_the_reduction(
+    m: int, n: int, machine: Target
+) -> None:
+    if n > machine.lanes(float32):
+        return
+    check(build(ops.matmul, f(m, 512), f(512, n)), machine)
+    kernel = scheduled(only_kernel(ops.matmul, f(m, 512), f(512, n)), machine)
+    assert (n, 512) in {b.shape for b in allocated(kernel.body)}
+
+
+def test_results_of_a_brief_sum_are_written_along_memory() -> None:
+    kernel = scheduled(only_kernel(ops.matmul, f(96, 8), f(8, 320)), target(512, 32, cores=1))
+    order = [x.var for x in loops(kernel.body)]
+    assert order.index("i0o") < order.index("i1o")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import Alloc, For, Load
@@ -28,12 +29,13 @@ from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.blocked import PANELS, Blocks, Packing, block_shape, schedule_blocked
-from pellucid.schedule.recipes.dots import choose_dots, schedule_dots
+from pellucid.schedule.recipes.dots import choose_dots, schedule_dots, schedule_turned_dots
 from pellucid.schedule.recipes.elementwise import parallel_outer
 from pellucid.schedule.recipes.fetch import epilogue_loads, fetch_epilogue, fetch_wide
 from pellucid.schedule.recipes.operands import fill_wide, pack_narrow, pack_wide
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, stride, work
+from pellucid.schedule.recipes.stream import Stream, schedule_stream
 from pellucid.schedule.recipes.tiling import Contraction, Tiling, balance, choose_tiling
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
@@ -63,6 +65,8 @@ def schedule_contraction(
     if _blocked(schedule, nest, found, tiling, target):
         return
     if _dots(schedule, nest, found, tiling, target):
+        return
+    if _thin(schedule, nest, found, target) or _stream(schedule, nest, found, tiling, target):
         return
     inside = (tiling.lane, tiling.row, *tiling.more, tiling.line)
     others = [x for x in nest.loops if x not in inside]
@@ -134,6 +138,39 @@ def _dots(
     return dots is not None and attempt_all(schedule, lambda: schedule_dots(schedule, dots, target))
 
 
+def _thin(schedule: Schedule, nest: Nest, found: Contraction, target: Target) -> bool:
+    """Schedule a product with a narrow matrix along its reduction, that matrix turned round."""
+    last = found.reduced[-1].var
+    if len(nest.loops) != 2 or len(found.reduced) != 1 or extent_of(found.reduced[0]) < LONG:
+        return False
+    for thin, other in ((found.a, found.b), (found.b, found.a)):
+        own = [x for x in nest.loops if x.var in index_vars(thin) - index_vars(other)]
+        few = len(own) == 1 and 2 <= extent_of(own[0]) <= target.lanes(thin.dtype)
+        if not few or stride(thin, last) == 1 or stride(other, last) != 1:
+            continue
+        update = Load(found.update.buffer, found.update.indices)
+        operands = index_vars(found.a), index_vars(found.b)
+        dots = choose_dots(nest.loops, found.reduced, operands, update, target)
+        copied = thin.buffer.name, own[0].var
+        return dots is not None and attempt_all(
+            schedule, partial(schedule_turned_dots, schedule, dots, copied, target)
+        )
+    return False
+
+
+def _stream(
+    schedule: Schedule, nest: Nest, found: Contraction, tiling: Tiling, target: Target
+) -> bool:
+    """Schedule a vector by a large matrix that is read in the order of memory; whether it was."""
+    lane, wide = tiling.lane, tiling.wide
+    single = len(nest.loops) == 1 and len(found.reduced) == 1
+    if not single or stride(wide, lane.var) != 1 or wide.buffer.nbytes <= target.l2_bytes:
+        return False
+    name, width = found.update.buffer.name, target.lanes(found.update.buffer.dtype)
+    stream = Stream(lane.var, found.reduced[0].var, extent_of(lane), width, name)
+    return attempt_all(schedule, lambda: schedule_stream(schedule, stream, target))
+
+
 def _small(schedule: Schedule, nest: Nest, found: Contraction) -> None:
     """No tile: lanes over whatever loop is contiguous."""
     by_unit = [x for x in (*nest.loops, *found.reduced) if _is_unit(found, x)]
@@ -199,7 +236,10 @@ def _outer_order(tiling: Tiling, outer: list[str], target: Target) -> list[str]:
     if tiling.panels > 1:
         return [f"{tiling.lane.var}b", outer[1], outer[0]]
     columns = -(-extent_of(tiling.lane) // tiling.width)
+    rows_outside = 4 * tiling.wide.buffer.nbytes <= 3 * target.l1_bytes
     rows = -(-extent_of(tiling.row) // tiling.height)
+    if rows_outside and balance(rows, target.cores) > 0.8:
+        return [outer[1], outer[0]]  # the operand stays near, and results are written along memory
     if balance(columns, target.cores) + 0.05 >= balance(rows, target.cores):
         return outer
     return [outer[1], outer[0]]

@@ -24,6 +24,7 @@ from pellucid.loop.ir import For, Load
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
+from pellucid.schedule.pack import pack
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.privatize import privatize
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt
@@ -125,6 +126,28 @@ def schedule_dots(schedule: Schedule, dots: Dots, target: Target) -> None:
         attempt(schedule, unroll, var)
         attempt(schedule, unroll, f"{var}_{sums}")
     attempt(schedule, simplify)
+
+
+def schedule_turned_dots(
+    schedule: Schedule, dots: Dots, copied: tuple[str, str], target: Target
+) -> None:
+    """`schedule_dots` on a copy of one operand that lies along the reduction.
+
+    Args:
+        schedule: what to change.
+        dots: the loops.
+        copied: the operand's name and its own loop over results.
+        target: the machine.
+
+    Raises:
+        ScheduleError: the nest has another form.
+    """
+    name, own = copied
+    last = dots.reduced[-1].var
+    schedule.apply(pack, name, [own, last])
+    attempt(schedule, reorder, f"{last}_{name}", f"{own}_{name}")
+    attempt(schedule, lanes, f"{own}_{name}")
+    schedule_dots(schedule, dots, target)
 
 
 def _steps(schedule: Schedule, dots: Dots) -> list[str]:
