@@ -22,6 +22,7 @@ from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.ops.pooling import avg_pool2d, max_pool2d
 from pellucid.passes import group_fusion
 from pellucid.schedule.recipes import contraction, operands, plan, rows, schedule_kernel, tiling
+from pellucid.schedule.recipes.shape import outer_nest
 from tests.lower.execution import agree, build, random_arrays, run_program
 from tests.random_graphs import assert_same_results, random_graph, random_inputs
 
@@ -282,3 +283,17 @@ def test_results_of_a_brief_sum_are_written_along_memory() -> None:
     kernel = scheduled(only_kernel(ops.matmul, f(96, 8), f(8, 320)), target(512, 32, cores=1))
     order = [x.var for x in loops(kernel.body)]
     assert order.index("i0o") < order.index("i1o")
+
+
+def test_few_rows_by_a_large_matrix_leave_the_matrix_to_the_lanes() -> None:
+    wide = choose_for(f(96, 3072), f(3072, 768)).wide
+    assert wide.buffer.shape == (3072, 768)
+
+
+def choose_for(a: TensorType, b: TensorType) -> tiling.Tiling:
+    nest = outer_nest(only_kernel(ops.matmul, a, b))
+    found = tiling.find_contraction(nest)
+    assert found is not None
+    chosen = tiling.choose_tiling(nest, found, AVX512)
+    assert chosen is not None
+    return chosen

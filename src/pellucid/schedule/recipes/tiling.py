@@ -92,7 +92,7 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
     for lane in nest.loops:
         for wide, narrow in ((found.a, found.b), (found.b, found.a)):
             if lane.var in index_vars(wide) and lane.var not in index_vars(narrow):
-                options.append((_cost(nest, found, lane, wide), lane, wide, narrow))
+                options.append((_cost(nest, found, lane, wide, narrow), lane, wide, narrow))
     if not options:
         return None
     _, lane, wide, narrow = min(options, key=lambda o: (o[0], -nest.loops.index(o[1])))
@@ -203,7 +203,7 @@ def lies_across(wide: Load, lane: For, last: For) -> bool:
     return stride(wide, last.var) == 1 != stride(wide, lane.var) and extent_of(last) >= BLOCK
 
 
-def _cost(nest: Nest, found: Contraction, lane: For, wide: Load) -> float:
+def _cost(nest: Nest, found: Contraction, lane: For, wide: Load, narrow: Load) -> float:
     """Cycles beside the multiplications when `lane` has the lanes."""
     cost = 0.0
     size = float(wide.buffer.size)
@@ -213,8 +213,11 @@ def _cost(nest: Nest, found: Contraction, lane: For, wide: Load) -> float:
         if store.buffer.scope == "param" and stride(store, lane.var) != 1:
             cost += GATHER * store.buffer.size
     lanes_used = extent_of(lane) / (-(-extent_of(lane) // 16) * 16)
-    if extent_of(lane) <= 16 and len(nest.loops) == 2 and len(found.reduced) == 1:
-        lanes_used /= 2  # each element of the other operand is read for one multiplication
+    if len(nest.loops) == 2 and len(found.reduced) == 1:
+        if stride(narrow, found.reduced[0].var) != 1:
+            cost += COPY * narrow.buffer.size
+        if extent_of(lane) <= 16:
+            lanes_used /= 2  # each element of the other operand is read for one multiplication
     steps = 1.0
     for loop in (*nest.loops, *found.reduced):
         steps *= extent_of(loop)
