@@ -280,9 +280,13 @@ def test_a_narrow_matrix_is_turned_to_lie_along_the_reduction(
 
 
 def test_results_of_a_brief_sum_are_written_along_memory() -> None:
-    kernel = scheduled(only_kernel(ops.matmul, f(96, 8), f(8, 320)), target(512, 32, cores=1))
+    machine = replace(target(512, 32, cores=1), l2_bytes=1 << 16)
+    kernel = scheduled(only_kernel(ops.matmul, f(96, 8), f(8, 320)), machine)
     order = [x.var for x in loops(kernel.body)]
     assert order.index("i0o") < order.index("i1o")
+    few = scheduled(only_kernel(ops.matmul, f(24, 8), f(8, 320)), machine)
+    order = [x.var for x in loops(few.body)]
+    assert order.index("i1o") < order.index("i0o")
 
 
 def test_few_rows_by_a_large_matrix_leave_the_matrix_to_the_lanes() -> None:

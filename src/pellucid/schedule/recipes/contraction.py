@@ -236,10 +236,11 @@ def _outer_order(tiling: Tiling, outer: list[str], target: Target) -> list[str]:
     if tiling.panels > 1:
         return [f"{tiling.lane.var}b", outer[1], outer[0]]
     columns = -(-extent_of(tiling.lane) // tiling.width)
-    rows_outside = 4 * tiling.wide.buffer.nbytes <= 3 * target.l1_bytes
+    results = extent_of(tiling.lane) * extent_of(tiling.row) * tiling.wide.dtype.itemsize
+    near = 4 * tiling.wide.buffer.nbytes <= 3 * target.l1_bytes
     rows = -(-extent_of(tiling.row) // tiling.height)
-    if rows_outside and balance(rows, target.cores) > 0.8:
-        return [outer[1], outer[0]]  # the operand stays near, and results are written along memory
+    if near and results > target.l2_bytes and balance(rows, target.cores) > 0.8:
+        return [outer[1], outer[0]]  # results are written along memory
     if balance(columns, target.cores) + 0.05 >= balance(rows, target.cores):
         return outer
     return [outer[1], outer[0]]
