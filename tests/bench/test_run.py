@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,20 @@ def test_rows_are_listed_with_their_goals() -> None:
     done = _run("--list", "steps")
     assert done.exit_code == 0
     assert ">= 50x torch, >= 10x jax" in done.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_keeps_what_was_measured(number: int, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    command = [sys.executable, "-m", "pellucid.command.main", "bench", "call eager add of 4",
+               "compile gpt*", "--threads", "1", "--quick", "--peers", "numpy",
+               "--json", str(path)]  # fmt: skip
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while not path.exists():
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(number)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "goals: " in said
+    assert len(json.loads(path.read_text())["rows"]) == 1

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,13 @@ def conditions() -> dict[str, Any]:
     }
 
 
-def write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write all outcomes and their conditions.
+def write_report(path: Path, outcomes: Sequence[Outcome], under: Mapping[str, Any]) -> None:
+    """Write all outcomes, and the conditions they came under.
 
     Raises:
         OSError: the file cannot be written.
     """
-    report = {"conditions": conditions(), "rows": [o.to_json() for o in outcomes]}
+    report = {"conditions": dict(under), "rows": [o.to_json() for o in outcomes]}
     write_atomically(path, (json.dumps(report, indent=1) + "\n").encode())
 
 

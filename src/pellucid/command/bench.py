@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from pellucid.bench.catalogue import select
 from pellucid.bench.goals import describe
 from pellucid.bench.outcome import Outcome
 from pellucid.bench.peers import PEERS
-from pellucid.bench.report import write_report
+from pellucid.bench.report import conditions, write_report
 from pellucid.bench.row import Row, Setting
 from pellucid.bench.run import run_rows
 from pellucid.bench.table import HEAD, details, line, summary
@@ -47,7 +48,7 @@ class Bench:
 
 
 def run_bench(bench: Bench, progress: Progress) -> None:
-    """Measure, print each row as it is done, and write the JSON; also after Ctrl-C.
+    """Measure, print each row as it is done, and write the JSON after each.
 
     Args:
         bench: what to measure.
@@ -56,7 +57,7 @@ def run_bench(bench: Bench, progress: Progress) -> None:
     Raises:
         ArgumentError: a row or a peer does not exist.
         OSError: the JSON cannot be written.
-        KeyboardInterrupt: after what was measured is shown and written.
+        KeyboardInterrupt: after what was measured is summed up.
     """
     rows = select(bench.rows)
     for peer in bench.peers:
@@ -64,22 +65,36 @@ def run_bench(bench: Bench, progress: Progress) -> None:
             fix = did_you_mean(peer, PEERS) or f"peers are {', '.join(PEERS)}"
             raise ArgumentError("bench", f"there is no peer {peer!r}", fix=fix)
     outcomes: list[Outcome] = []
-    total = len(rows) * len(bench.threads)
+    total, under = len(rows) * len(bench.threads), conditions()
 
     def begin(name: str) -> None:
         progress(f"measuring {name}", len(outcomes), total)
 
     try:
-        for outcome in _outcomes(bench, rows, begin):
-            outcomes.append(outcome)
-            progress("", 1, 1)
-            _show(outcome, outcomes, bench.every)
+        with _stopped_by_sigterm():
+            for outcome in _outcomes(bench, rows, begin):
+                outcomes.append(outcome)
+                progress("", 1, 1)
+                _show(outcome, outcomes, bench.every)
+                if bench.json is not None:
+                    write_report(bench.json, outcomes, under)
     finally:
         if outcomes:
             click.echo(f"\n{summary(outcomes)}")
-        if bench.json is not None:
-            write_report(bench.json, outcomes)
-            click.echo(f"written to {bench.json}")
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does: with the process that measures."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def list_rows(patterns: Sequence[str]) -> str:
