@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import threading
 import weakref
@@ -289,6 +290,102 @@ def test_state_is_not_kept_alive() -> None:
     gc.collect()
     assert gone() is None
     assert f(pl.asarray(np.zeros(1 << 16, F32))).tolist()[:2] == [2, 2]
+
+
+@pytest.mark.parametrize("kind", [np.memmap, np.ma.MaskedArray, np.matrix])
+def test_arrays_of_other_classes(kind: type) -> None:
+    f = pl.jit(lambda x: x + 1.0)
+    for _ in range(5):
+        assert f(np.ones((1, 3), F32).view(kind)).tolist() == [[2, 2, 2]]
+
+
+class _Single(pl.nn.Parameter):
+    """A parameter of which there is one, and whose flag is computed."""
+
+    made: list[Any] = []  # noqa: RUF012  # the point of the test
+
+    def __new__(cls, _: Any) -> _Single:
+        if not cls.made:
+            cls.made.append(object.__new__(cls))
+        return cls.made[0]  # type: ignore[no-any-return]
+
+
+class _Computed(pl.nn.Parameter):
+    @property
+    def requires_grad(self) -> bool:
+        return True
+
+    @requires_grad.setter
+    def requires_grad(self, _: bool) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [_Single, _Computed])
+def test_parameters_of_unusual_classes(kind: Any) -> None:
+    p = kind(np.full(3, 2, F32))
+    f = pl.jit(lambda x: (x * p).sum())
+    with pl.no_grad():
+        for _ in range(5):
+            assert float(f(tensor(1, 1, 1))) == 6
+    assert p.tolist() == [2, 2, 2]
+
+
+def test_state_replaced_while_a_long_program_runs() -> None:
+    n, steps = 1 << 18, 60
+    cell, x = pl.Buffer(np.ones(n, F32)), pl.asarray(np.zeros((1, n), F32))
+
+    def fn(x: pl.Tensor) -> pl.Tensor:
+        for _ in range(steps):
+            x = pl.cos(x * 0.5).sum(0, keepdims=True) + cell
+        return x
+
+    f = ready(fn, x)
+    old, runs = f(x).numpy(), f._direct[0]._plan
+    thread = threading.Thread(target=lambda: results.append(f(x).numpy()))
+    results: list[Any] = []
+    thread.start()
+    while not runs.executable.busy.value and thread.is_alive():
+        pass
+    gone = weakref.ref(cell._array)
+    cell.assign_(pl.asarray(np.full(n, 3, F32)))
+    held = gone() is not None
+    running = bool(runs.executable.busy.value)
+    thread.join()
+    assert held or not running
+    np.testing.assert_array_equal(results[0], old)
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("n", [4, 200_000], ids=["brief", "long"])
+def test_calls_from_a_signal_handler(n: int, direct: bool) -> None:
+    f, x = ready(lambda x: x * 2.0, pl.asarray(np.ones(n, F32))), pl.asarray(np.full(n, 3, F32))
+    inside, wrong, hits = [False], [0], [0]
+
+    def call(value: float) -> None:
+        if not direct:
+            f._direct = ()
+        wrong[0] += int((f(pl.asarray(np.full(n, value, F32))).numpy() != 2 * value).any())
+
+    def handler(*_: Any) -> None:
+        if not inside[0]:
+            inside[0] = True
+            hits[0] += 1
+            call(5)
+            inside[0] = False
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 2e-4, 2e-4)
+    try:
+        for _ in range(300):
+            call(3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not wrong[0]
+    assert f(x).tolist()[:1] == [6]
 
 
 # ------------------------------------------------------------------------------------------- eager

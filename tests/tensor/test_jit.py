@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import pickle
 import threading
 from typing import Any, NamedTuple
 
@@ -384,3 +386,33 @@ def test_an_int_that_does_not_fit_is_refused_as_eagerly(fn: Any, dtype: str, num
     with pytest.raises(DTypeError, match=f"the int meets .* and does not fit, got .* {number}"):
         f(a, number)
     assert "compiled 1 time" in f.explain()
+
+
+@pl.jit
+def _by_name(x: pl.Tensor) -> pl.Tensor:
+    return x + 1.0
+
+
+def test_jitted_functions_are_copied_and_pickled_as_functions_are() -> None:
+    _by_name(pl.ones((2,)))
+    assert copy.deepcopy(_by_name) is _by_name
+    assert pickle.loads(pickle.dumps(_by_name)) is _by_name  # made here
+
+
+def test_a_copied_model_runs_its_own_jitted_methods() -> None:
+    class Model(pl.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = pl.nn.Parameter(np.ones(2, np.float32))
+            self.run = pl.jit(self.multiply, static_argnames=("up",))
+
+        def multiply(self, x: pl.Tensor, up: bool) -> pl.Tensor:
+            return x * self.scale if up else x
+
+    model, x = Model(), pl.ones((2,))
+    assert model.run(x, up=True).tolist() == [1, 1]
+    other = copy.deepcopy(model)
+    other.scale.assign_(pl.asarray(np.full(2, 5, np.float32)))
+    assert other.run(x, up=True).tolist() == [5, 5]
+    assert other.run(x, up=False).tolist() == [1, 1]
+    assert model.run(x, up=True).tolist() == [1, 1]

@@ -42,11 +42,12 @@ class Head(IntEnum):
     SPANS = 10
     SPANS_COUNT = 11
     REGISTERS = 12  # containers that are being read: the object, and how far a dict has been read
-    HELD = 13  # arrays whose memory the program uses
-    RAN = 14  # 1 if the last call ran the program
-    ARRAY_TYPE = 15
-    TRUE = 16
-    FALSE = 17
+    HELD = 13  # arrays whose memory the program uses: of the records, then of watched state
+    HELD_COUNT = 14
+    RAN = 15  # 1 if the last call ran the program
+    ARRAY_TYPE = 16
+    TRUE = 17
+    FALSE = 18
 
 
 class Record(IntEnum):
@@ -492,7 +493,7 @@ done:
 define internal void @hold(ptr %plan, i1 %begin) {
 entry:
   %held = call ptr @pointer(ptr %plan, i64 <head.held>)
-  %count = call i64 @word(ptr %plan, i64 <head.records_count>)
+  %count = call i64 @word(ptr %plan, i64 <head.held_count>)
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %next, %more ]
@@ -555,8 +556,8 @@ run_alone:
   %thread = call ptr @PyEval_SaveThread()
   call void %program(ptr %table)
   call void @PyEval_RestoreThread(ptr %thread)
+  call void @hold(ptr %plan, i1 false) ; may run Python code, which must find the flag set
   store i64 0, ptr %flag
-  call void @hold(ptr %plan, i1 false)
   br label %yes
 yes:
   store i64 1, ptr %ran

@@ -61,13 +61,14 @@ class DirectPlan:
     """
 
     def __init__(self, executable: Executable, tensor: type) -> None:
-        self.executable = executable
+        self.executable, self._tensor = executable, tensor
         self._entry = _entry(_slot(tensor, "_array"), _slot(tensor, "requires_grad"))
         self._table = type(executable.table)(*executable.table)
         self._records: list[int] = []
         self._count = 0
         self._watched: list[int] = []
         self._spans: list[int] = []
+        self._state: list[int] = []  # addresses of arrays, held while other threads may run
         self._registers = 2  # the positional arguments, the named ones
         self._kept: list[Any] = []
         self._gone = ctypes.c_int64(0)
@@ -125,20 +126,21 @@ class DirectPlan:
         array, port = box._array, self.executable.program.inputs[k]
         start = data_pointer(array)
         self._watch(box, "_array", id(array))
+        self._state.append(id(array))
         # not kept alive: once it has gone, its address says nothing
         self._kept.append(weakref.ref(array, functools.partial(_set, self._gone)))
         self._table[port.slot] = start
         if k in self.executable.program.donated.values():
             self._spans += [start, start + array.nbytes]
 
-    def watch(self, owner: Any, slot: str, value: Any, equal: bool = True) -> None:
-        """The slot of an object holds this value; or any other, where not `equal`."""
+    def watch(self, box: Any, slot: str, value: Any, equal: bool = True) -> None:
+        """The slot of a tensor holds this value; or any other, where not `equal`."""
         self._kept.append(value)
-        self._watch(owner, slot, id(value), equal)
+        self._watch(box, slot, id(value), equal)
 
-    def _watch(self, owner: Any, slot: str, address: int, equal: bool = True) -> None:
-        self._kept.append(owner)
-        self._watched += [id(owner) + _slot(owner.__class__, slot), address, int(equal)]
+    def _watch(self, box: Any, slot: str, address: int, equal: bool = True) -> None:
+        self._kept.append(box)
+        self._watched += [id(box) + _slot(self._tensor, slot), address, int(equal)]
 
     def finish(self) -> DirectCall:
         """The function that makes the call."""
@@ -157,7 +159,8 @@ class DirectPlan:
         head[Head.SLOTS], head[Head.SLOTS_COUNT] = self._words(slots), len(slots)
         head[Head.SPANS], head[Head.SPANS_COUNT] = self._words(self._spans), len(self._spans) // 2
         head[Head.REGISTERS] = self._words([0] * 2 * self._registers)
-        head[Head.HELD] = self._words([0] * self._count)
+        held = [0] * self._count + self._state
+        head[Head.HELD], head[Head.HELD_COUNT] = self._words(held), len(held)
         head |= {
             Head.RAN: 0,
             Head.ARRAY_TYPE: id(np.ndarray),
@@ -296,7 +299,7 @@ def _at(address: int) -> int:
 
 @functools.cache
 def _slot(cls: Any, name: str) -> int:
-    """Where objects of a class keep one of their slots, in bytes."""
+    """Where objects of a class, and of all that derive from it, keep one of its slots, in bytes."""
     sample, mark = cls.__new__(cls), object()
     object.__setattr__(sample, name, mark)
     places = range(_OBJECT, cls.__basicsize__, _WORD)

@@ -49,7 +49,7 @@ class Executable:
         cached: True if the program came from the cache.
         table: the addresses that the code works with, by slot.
         lock: held while the program runs.
-        busy: 1 while it runs from here: its temporaries are in use.
+        busy: 1 while it runs from here: its table and its temporaries are in use.
     """
 
     def __init__(self, compiled: Compiled) -> None:
@@ -58,7 +58,8 @@ class Executable:
         self.library = _link(self.program)
         self._entry = self.library.function(self.program.entry, ctypes.c_void_p)
         self._profiled: Callable[..., None] | None = None
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self._twin: Executable | None = None
         self.table = (ctypes.c_int64 * max(1, self.program.slots))()
         self.busy = ctypes.c_int64(0)
         self._address = ctypes.addressof(self.table)
@@ -90,31 +91,47 @@ class Executable:
             ArgumentError: the number of arrays is wrong, or an output cannot be written into.
         """
         with self.lock:
-            results = self._bind(inputs, outputs)
+            if self.busy.value:
+                return self._again().run(inputs, outputs, keep)
             self.busy.value = 1
             try:
-                # Python handles signals when the program has returned, so what is raised in here
-                # finds all outputs written
-                self._entry(self._address)
-                if keep is not None:
-                    keep(results)
-            except BaseException:
-                if keep is not None:
-                    keep(results)
-                raise
+                results = self._bind(inputs, outputs)
+                self._enter(results, keep)
             finally:
                 self.busy.value = 0
             return results
+
+    def _enter(self, results: list[Array], keep: Callable[[list[Array]], object] | None) -> None:
+        try:
+            # Python handles signals when the program has returned, so what is raised in here finds
+            # all outputs written
+            self._entry(self._address)
+            if keep is not None:
+                keep(results)
+        except BaseException:
+            if keep is not None:
+                keep(results)
+            raise
+
+    def _again(self) -> Executable:
+        """The same program with memory of its own, for a call that comes while this thread prepares
+        one: from a signal handler, or from whatever runs when an object dies.
+        """
+        if self._twin is None:
+            self._twin = Executable(self.compiled)
+        return self._twin
 
     def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], NDArray[np.int64]]:
         """`run`, and start and end of each call in nanoseconds of one clock, shape (calls, 2)."""
         times = np.zeros((len(self.program.calls), 2), np.int64)
         with self.lock:
-            if self._profiled is None:
-                self._profiled = self._link_profiled()
-            results = self._bind(inputs, None)
+            if self.busy.value:
+                return self._again().run_profiled(inputs)
             self.busy.value = 1
             try:
+                if self._profiled is None:
+                    self._profiled = self._link_profiled()
+                results = self._bind(inputs, None)
                 self._profiled(self._address, data_pointer(times))
             finally:
                 self.busy.value = 0

@@ -165,11 +165,11 @@ class _Arguments:
             register, source = self.plan.container(value, *place)
             items = value.items() if type(value) is dict else enumerate(value)
             return all([self.describe(v, (register, source, k)) for k, v in items])
-        if isinstance(value, (Box, np.ndarray)):
+        if isinstance(value, Box) or type(value) is np.ndarray:
             self.plan.data(self._next(), value, *place)
         elif self.numbers and type(value) in (float, int):
             return self.plan.number(self._next(), type(value), *place)
-        elif isinstance(value, (*_CONTAINERS, np.generic)):
+        elif isinstance(value, (*_CONTAINERS, np.ndarray, np.generic)):
             return False
         else:
             self.plan.static(value, *place)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -248,6 +249,16 @@ class JitFunction(Generic[P, R]):
         direct = make_direct(spec, args, kwargs, Tensor.plain)
         others = [d for d in self._direct if d.spec is not spec]
         self._direct = (*filter(None, [direct]), *others)[:MOST_DIRECT]
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Copied and pickled as functions are: by name where it has one, else by what it wraps;
+        what is compiled stays here.
+        """
+        found: Any = sys.modules.get(self.__module__)
+        path = getattr(self, "__qualname__", "")
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return path if found is self else (JitFunction, (self._fn, tuple(sorted(self._static))))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
