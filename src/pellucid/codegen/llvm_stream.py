@@ -20,7 +20,7 @@ from pellucid.schedule.recipes.shape import work
 
 MACHINES = ("sse2", "avx2", "avx512")  # whose fence is known here
 LEAST_VECTORS = 64  # of a loop, beside which the fence is little
-MOST_WORK = 15  # operations and statements per iteration: one transcendental function
+MOST_WORK = 10  # operations and statements per iteration; an exp is already too much
 
 
 def far_outputs(kernel: Kernel, target: Target) -> frozenset[str]:
