@@ -58,6 +58,8 @@ from pellucid.passes import (
     sink_movement,
 )
 from pellucid.passes.manager import Pass, PassResult, run_passes, select_passes
+from pellucid.schedule.choice import RULES, Choice
+from pellucid.schedule.search.records import NONE, tuned_choices
 
 _INLINE = Pass("inline_calls", inline_calls.run, "Bodies of calls become part of the program.")
 _FOLD = Pass("fold_constants", fold_constants.run, "What needs no input is computed now.")
@@ -146,6 +148,7 @@ class Compiled:
         target: the machine this is for.
         config: which passes are off, and whether unsafe math is allowed.
         donated: for each output made in an input's memory, that input.
+        choices: what was found for kernels by tuning, by `kernel_key`; rules hold for the others.
         keep_dumps: whether `passes` keeps the graph before and after each pass.
         seconds: time by stage, for the stages that have run.
     """
@@ -154,6 +157,7 @@ class Compiled:
     target: Target
     config: Config
     donated: Mapping[int, int]
+    choices: Mapping[str, Choice] = field(default_factory=lambda: NONE)
     keep_dumps: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -163,6 +167,7 @@ class Compiled:
         parts = [
             graph_key(self.graph), foreign_digest(self.graph), repr(sorted(self.donated.items())),
             repr((self.config.disable_passes, self.config.unsafe_math)), _machine(self.target),
+            *(f"{kernel} {choice}" for kernel, choice in sorted(self.choices.items())),
         ]  # fmt: skip
         return _digest(*parts)
 
@@ -190,18 +195,33 @@ class Compiled:
         )
 
     @cached_property
-    def symbols(self) -> tuple[str, ...]:
-        """The kernel's symbol, for each call; calls of equal kernels share it."""
+    def kernel_keys(self) -> tuple[str, ...]:
+        """What tells each call's kernel from others: its structure, and which operands are known.
+
+        Kernels that differ in names alone share it. Tuning keeps its choices by it.
+        """
         calls = zip(self.lowered.calls, self.constants, strict=True)
         with self._stage("symbols"):
-            keys = [_kernel_digest(c.kernel, known, self.target) for c, known in calls]
-        return tuple(f"kernel_{key[:32]}" for key in keys)
+            return tuple(_kernel_digest(c.kernel, known) for c, known in calls)
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """The kernel's symbol, for each call; calls of equal kernels share it."""
+        machine = _machine(self.target)
+        chosen = [str(self.choices[k]) if k in self.choices else "" for k in self.kernel_keys]
+        pairs = zip(self.kernel_keys, chosen, strict=True)
+        return tuple(f"kernel_{_digest(key, machine, choice)[:32]}" for key, choice in pairs)
 
     @cached_property
     def kernels(self) -> Mapping[str, CompiledKernel]:
         """The distinct kernels, by symbol."""
-        calls = zip(self.symbols, self.lowered.calls, self.constants, strict=True)
-        return {s: CompiledKernel(s, c.kernel, self.target, known) for s, c, known in calls}
+        keys = zip(self.symbols, self.kernel_keys, strict=True)
+        choices = [(symbol, self.choices.get(key, RULES)) for symbol, key in keys]
+        calls = zip(choices, self.lowered.calls, self.constants, strict=True)
+        return {
+            symbol: CompiledKernel(symbol, c.kernel, self.target, known, choice)
+            for (symbol, choice), c, known in calls
+        }
 
     @property
     def entry(self) -> str:
@@ -312,12 +332,14 @@ def compile_graph(
         CompileError: later, by the stages: a pass or a kernel failed.
     """
     config = config or current_config()
+    target = this_machine() if target is None else target
     select_passes(PASSES, config.disable_passes, unsafe=config.unsafe_math)
     return Compiled(
         graph=graph,
-        target=this_machine() if target is None else target,
+        target=target,
         config=config,
         donated=dict(donate),
+        choices=tuned_choices(config, target),
         keep_dumps=keep_dumps,
     )
 
@@ -340,9 +362,9 @@ def optimize(graph: Graph, config: Config | None = None, *, keep_dumps: bool = F
     return run_passes(graph, PASSES, disabled, keep=keep_dumps, unsafe=unsafe)
 
 
-def _kernel_digest(kernel: Kernel, constants: Collection[str], target: Target) -> str:
+def _kernel_digest(kernel: Kernel, constants: Collection[str]) -> str:
     known = [i for i, p in enumerate(kernel.params) if p.name in constants]
-    return _digest(kernel_key(kernel), repr(known), _machine(target))
+    return _digest(kernel_key(kernel), repr(known))
 
 
 def _machine(target: Target) -> str:

@@ -19,6 +19,7 @@ from pellucid.core.shape import Shape
 from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 from pellucid.lower.inplace import inplace_params
+from pellucid.schedule.choice import RULES, Choice
 from pellucid.schedule.hoist import Hoisted, hoist
 from pellucid.schedule.recipes import schedule_kernel
 from pellucid.schedule.trace import Step
@@ -100,17 +101,19 @@ class CompiledKernel:
         kernel: the naive nest.
         target: the machine it is compiled for.
         constants: names of the parameters whose contents never change.
+        choice: values for the schedule's decisions; the recipes' rules hold for all others.
     """
 
     symbol: str
     kernel: Kernel
     target: Target
     constants: frozenset[str] = frozenset()
+    choice: Choice = RULES
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The schedule, step by step; the last step's kernel is what is compiled."""
-        return schedule_kernel(self.kernel, self.target, self.constants)
+        return schedule_kernel(self.kernel, self.target, self.constants, self.choice)
 
     @cached_property
     def hoisted(self) -> Hoisted:

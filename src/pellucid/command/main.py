@@ -15,6 +15,8 @@ from pellucid.command.staircase import climb
 from pellucid.command.staircase_show import check_ending, staircase_text, write_staircase
 from pellucid.command.staircase_work import WORKS
 from pellucid.command.tour import Tour, take_tour
+from pellucid.command.tune import Tune
+from pellucid.command.tune import tune as tune_script
 from pellucid.core.config import current_config, usable_cores
 from pellucid.core.errors import ArgumentError, PellucidError
 from pellucid.runtime.cache import CacheInfo, DiskStore, open_cache
@@ -163,6 +165,36 @@ def bench(  # noqa: PLR0913  # one for each option
     )  # fmt: skip
     with Progress() as progress:
         run_bench(wanted, progress)
+
+
+@main.command(short_help="Search faster schedules for a script's kernels.")
+@click.argument("script")
+@click.argument("args", nargs=-1)
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds to search for, about.",
+)
+@click.option(
+    "--run",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds after which the script is stopped.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Threads [default: all].")
+def tune(
+    script: str, args: tuple[str, ...], budget: float, run: float, threads: int | None
+) -> None:  # fmt: skip
+    """Run a script (or module), find the kernels that take its time, and search them.
+
+    Candidates are compiled, checked and measured, guided by a model that learns from all that was
+    measured before. What is faster is kept, and used by every program compiled from then on. Ctrl-C
+    ends the search and keeps what was found. Arguments for the script go after --.
+    """
+    tune_script(Tune(script=script, args=args, budget_s=budget, run_s=run, threads=threads))
 
 
 @main.group()

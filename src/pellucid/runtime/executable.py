@@ -32,6 +32,7 @@ from pellucid.runtime.dump import dump_program
 from pellucid.runtime.native import PARALLEL_FOR, Library, link, pool_library
 from pellucid.runtime.pool import max_threads, start_pool
 from pellucid.runtime.program import Port, Program, make_program
+from pellucid.runtime.watch import watched_entry
 
 LOG = get_logger("runtime.executable")
 STORED_CONSTANT_BYTES = 64 << 20  # programs with more constants are compiled again per process
@@ -47,6 +48,7 @@ class Executable:
         program: calls, ports and memory plan.
         library: the linked code.
         cached: True if the program came from the cache.
+        watched: True if its calls are counted, so that none may go past `run`.
         table: the addresses that the code works with, by slot.
         lock: held while the program runs.
         busy: 1 while it runs from here: its table and its temporaries are in use.
@@ -56,7 +58,9 @@ class Executable:
         self.compiled = compiled
         self.program, self.cached = load_program(compiled, open_cache(compiled.config))
         self.library = _link(self.program)
-        self._entry = self.library.function(self.program.entry, ctypes.c_void_p)
+        entry = self.library.function(self.program.entry, ctypes.c_void_p)
+        self._entry = watched_entry(compiled, entry)
+        self.watched = self._entry is not entry
         self._profiled: Callable[..., None] | None = None
         self.lock = threading.RLock()
         self._twin: Executable | None = None

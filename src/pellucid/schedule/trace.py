@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pellucid.loop.ir import Kernel
 from pellucid.loop.printer import print_kernel
+from pellucid.schedule.choice import RULES, Choice, Decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,22 @@ class Step:
 class Schedule:
     """A kernel on its way through primitives; the first of `steps` is the kernel as lowered.
 
+    `decide` asks for what a recipe leaves open; a `choice` answers where a rule shall not.
+
     Args:
         kernel: the kernel as lowered.
         constants: names of parameters whose contents never change: a whole copy of one, made
             outside all loops, costs nothing at run time (`hoist.py`).
+        choice: values for decisions; the recipes' rules hold for all others.
     """
 
-    def __init__(self, kernel: Kernel, constants: Collection[str] = ()) -> None:
+    def __init__(
+        self, kernel: Kernel, constants: Collection[str] = (), choice: Choice = RULES
+    ) -> None:
         self.constants = frozenset(constants)
         self.steps: tuple[Step, ...] = (Step("lower", (), kernel),)
+        self.decisions = Decisions(choice)
+        self.decide = self.decisions.decide
 
     @property
     def kernel(self) -> Kernel:

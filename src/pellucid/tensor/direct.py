@@ -144,6 +144,8 @@ def make_attempt(
 def _plan_arguments(
     executable: Executable, args: tuple[Any, ...], kwargs: dict[str, Any], numbers: bool
 ) -> DirectPlan | None:
+    if executable.watched:
+        return None
     try:
         plan = DirectPlan(executable, Box)
     except CompileError:  # not on this interpreter

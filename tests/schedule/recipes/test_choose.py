@@ -23,6 +23,7 @@ from pellucid.ops.pooling import avg_pool2d, max_pool2d
 from pellucid.passes import group_fusion
 from pellucid.schedule.recipes import contraction, operands, plan, rows, schedule_kernel, tiling
 from pellucid.schedule.recipes.shape import outer_nest
+from pellucid.schedule.trace import Schedule
 from tests.lower.execution import agree, build, random_arrays, run_program
 from tests.random_graphs import assert_same_results, random_graph, random_inputs
 
@@ -295,9 +296,10 @@ def test_few_rows_by_a_large_matrix_leave_the_matrix_to_the_lanes() -> None:
 
 
 def choose_for(a: TensorType, b: TensorType) -> tiling.Tiling:
-    nest = outer_nest(only_kernel(ops.matmul, a, b))
+    kernel = only_kernel(ops.matmul, a, b)
+    nest = outer_nest(kernel)
     found = tiling.find_contraction(nest)
     assert found is not None
-    chosen = tiling.choose_tiling(nest, found, AVX512)
+    chosen = tiling.choose_tiling(Schedule(kernel), nest, found, AVX512)
     assert chosen is not None
     return chosen

@@ -124,9 +124,11 @@ def _tile(schedule: Schedule, product: Product, target: Target) -> None:
     """A register tile of the results over the whole reduction; panels of columns outermost."""
     row, lane, name = product.row.var, product.lane.var, product.result.buffer.name
     per_vector = target.lanes(product.result.buffer.dtype)
-    vectors = VECTORS if extent_of(product.lane) > per_vector else 1
-    most = min((target.vector_registers - 2 - vectors) // vectors, MOST_ROWS)
-    height = tile_height(extent_of(product.row), most)
+    full = -(-extent_of(product.lane) // per_vector)
+    vectors = schedule.decide("vectors", min(full, VECTORS), range(1, min(full, 4) + 1))
+    most = max(1, min((target.vector_registers - 2 - vectors) // vectors, MOST_ROWS))
+    rule = tile_height(extent_of(product.row), most)
+    height = schedule.decide("height", rule, range(1, min(extent_of(product.row), most) + 1))
     apply = schedule.apply
     apply(split, row, height, f"{row}o", f"{row}i")
     apply(split, lane, vectors * per_vector, f"{lane}o", f"{lane}i")

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
+from pellucid.schedule.choice import RULES, Choice
 from pellucid.schedule.recipes.attention import holds_blocks, schedule_attention
 from pellucid.schedule.recipes.contraction import schedule_contraction
 from pellucid.schedule.recipes.convolution import schedule_panels
@@ -21,26 +22,34 @@ from pellucid.schedule.trace import Schedule, Step
 
 
 def schedule_kernel(
-    kernel: Kernel, target: Target, constants: Collection[str] = ()
+    kernel: Kernel, target: Target, constants: Collection[str] = (), choice: Choice = RULES
 ) -> tuple[Step, ...]:
     """The steps from the kernel as lowered to the kernel that is compiled, which is the last one's.
 
-    Never fails: a step that is not legal for this nest is left out.
+    Never fails: a step that is not legal for this nest is left out, as is a chosen value.
 
     Args:
         kernel: as lowered.
         target: the machine.
         constants: names of the parameters whose contents never change.
+        choice: values for decisions; the recipe's rules hold for all others.
     """
-    schedule = Schedule(kernel, constants)
+    return run_recipe(kernel, target, constants, choice).steps
+
+
+def run_recipe(
+    kernel: Kernel, target: Target, constants: Collection[str] = (), choice: Choice = RULES
+) -> Schedule:
+    """`schedule_kernel`'s steps, with the decisions that were made on the way."""
+    schedule = Schedule(kernel, constants, choice)
     nest = outer_nest(kernel)
     found, mixed = find_contraction(nest), find_mixed(nest, target)
     if mixed is not None and schedule_mixed(schedule, mixed, target):
-        return schedule.steps
+        return schedule
     if found is not None and (
         schedule_panels(schedule, found, target) or schedule_windows(schedule, found, target)
     ):
-        return schedule.steps
+        return schedule
     if found is not None:
         schedule_contraction(schedule, nest, found, target)
     elif holds_blocks(kernel.body):
@@ -50,4 +59,4 @@ def schedule_kernel(
             schedule_elementwise(schedule, nest, target)
     else:
         schedule_rows(schedule, nest, target)
-    return schedule.steps
+    return schedule

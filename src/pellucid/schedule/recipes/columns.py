@@ -62,9 +62,8 @@ def columns_are_contiguous(nest: Nest) -> bool:
 
 def schedule_columns(schedule: Schedule, nest: Nest, total: int, target: Target) -> None:
     """Long columns in strips that are read along memory; short ones each in a lane."""
-    if _are_long(nest, target) and attempt_all(
-        schedule, lambda: _strips(schedule, nest, total, target)
-    ):
+    long = schedule.decide("strips", _are_long(nest, target), (True, False))
+    if long and attempt_all(schedule, lambda: _strips(schedule, nest, total, target)):
         return
     _short_columns(schedule, nest, total, target)
 
@@ -103,7 +102,9 @@ def _own_strip(schedule: Schedule, nest: Nest, total: int, target: Target) -> st
     last = nest.loops[-1]
     extent, step = extent_of(last), lanes_of(nest, target)
     share = -(-extent // FEWEST_STRIPS) if len(nest.loops) == 1 and target.cores > 1 else extent
-    size = min(STRIP_BYTES // nest_bytes(nest), -(-share // step) * step)
+    rule = min(STRIP_BYTES // nest_bytes(nest), -(-share // step) * step)
+    sizes = (n * step for n in (4, 16, 32, 64, 128, 256))
+    size = schedule.decide("strip", rule, [n for n in sizes if n < extent])
     outer, inner = f"{last.var}o", f"{last.var}i"
     if size >= extent:
         if len(nest.loops) > 1:
@@ -137,11 +138,13 @@ def _rows_of(schedule: Schedule, path: list[For], lane: str) -> None:
 def _short_columns(schedule: Schedule, nest: Nest, total: int, target: Target) -> None:
     """A few columns at a time, each lane one column."""
     last = nest.loops[-1]
-    strip = LANES_AT_ONCE * lanes_of(nest, target)
+    vectors = schedule.decide("vectors", LANES_AT_ONCE, (1, 2, 4, 8))
+    strip = vectors * lanes_of(nest, target)
     outer, inner = f"{last.var}o", f"{last.var}i"
     if extent_of(last) > strip and attempt(schedule, split, last.var, strip, outer, inner):
         first = outer if len(nest.loops) == 1 else nest.loops[0].var
-        if chunk_extent(extent_of(last), total, target) < extent_of(last):
+        pays = chunk_extent(extent_of(last), total, target) < extent_of(last)
+        if target.cores > 1 and schedule.decide("threads", pays, (True, False)):
             attempt(schedule, parallelize, first)
     else:
         inner = last.var

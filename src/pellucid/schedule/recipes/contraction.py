@@ -58,7 +58,7 @@ def schedule_contraction(
 ) -> None:
     """Register tile, packing, lanes and threads for a contraction and its epilogue."""
     total = work(schedule.kernel.body)
-    tiling = choose_tiling(nest, found, target)
+    tiling = choose_tiling(schedule, nest, found, target)
     if tiling is None or total < LEAST_WORK:
         _small(schedule, nest, found)
         return
@@ -95,7 +95,8 @@ def _blocked(
     if tiling.narrow.buffer.nbytes <= target.l2_bytes // 2:
         return False
     tiles = -(-extent_of(tiling.lane) // tiling.width)
-    if tiles < PANELS * target.cores or extent_of(row) < 2 * tiling.height:
+    pays = tiles >= PANELS * target.cores and extent_of(row) >= 2 * tiling.height
+    if not schedule.decide("blocked", pays, (True, False)):
         return False
     extent = extent_of(found.reduced[0])
     depth, panels = block_shape(extent, tiling.width, size, target)
@@ -130,7 +131,7 @@ def _dots(
     turned &= not known
     few = 2 * extent_of(tiling.lane) < target.lanes(found.update.buffer.dtype)
     few |= turned and min(rows, extent_of(tiling.lane)) < FEWEST_TURNED
-    if not unit or not few:
+    if not unit or not schedule.decide("dots", few, (True, False)):
         return False
     operands = index_vars(found.a), index_vars(found.b)
     update = Load(found.update.buffer, found.update.indices)
@@ -200,7 +201,7 @@ def _tile(schedule: Schedule, tiling: Tiling, others: Sequence[For], target: Tar
         schedule.apply(split, row, tiling.height, f"{row}o", f"{row}i")
         inner.insert(0, f"{row}i")
         outer.append(f"{row}o")
-    outer = _outer_order(tiling, outer, target)
+    outer = _outer_order(schedule, tiling, outer, target)
     inner = [*(x.var for x in tiling.more), *inner]
     if tiling.line is not None:
         line = tiling.line.var
@@ -215,7 +216,9 @@ def _threads(
     schedule: Schedule, others: Sequence[For], outer: list[str], total: int, target: Target
 ) -> None:
     """The outermost loop that keeps every core busy."""
-    if total < 2 * PARALLEL_WORK or target.cores < 2:
+    if target.cores < 2 or not schedule.decide(
+        "threads", total >= 2 * PARALLEL_WORK, (True, False)
+    ):
         return
     if not others:
         attempt(schedule, parallelize, outer[0])
@@ -229,7 +232,7 @@ def _threads(
     parallel_outer(schedule, others[0], total, target)
 
 
-def _outer_order(tiling: Tiling, outer: list[str], target: Target) -> list[str]:
+def _outer_order(schedule: Schedule, tiling: Tiling, outer: list[str], target: Target) -> list[str]:
     """The tile loop that spreads best over the cores first; the lanes' one where both do."""
     if tiling.row is None:
         return outer
@@ -239,11 +242,11 @@ def _outer_order(tiling: Tiling, outer: list[str], target: Target) -> list[str]:
     results = extent_of(tiling.lane) * extent_of(tiling.row) * tiling.wide.dtype.itemsize
     near = 4 * tiling.wide.buffer.nbytes <= 3 * target.l1_bytes
     rows = -(-extent_of(tiling.row) // tiling.height)
+    by_columns = balance(columns, target.cores) + 0.05 >= balance(rows, target.cores)
     if near and results > target.l2_bytes and balance(rows, target.cores) > 0.8:
-        return [outer[1], outer[0]]  # results are written along memory
-    if balance(columns, target.cores) + 0.05 >= balance(rows, target.cores):
-        return outer
-    return [outer[1], outer[0]]
+        by_columns = False  # results are written along memory
+    by_columns = schedule.decide("by_columns", by_columns, (True, False))
+    return outer if by_columns else [outer[1], outer[0]]
 
 
 def _registers(schedule: Schedule, tiling: Tiling, found: Contraction, reduced: list[str]) -> None:
@@ -268,6 +271,7 @@ def _innermost(schedule: Schedule, nest: Nest, tiling: Tiling, found: Contractio
         attempt(schedule, lanes, var)
     steps = math.prod(extent_of(x) for x in found.reduced)
     brief = steps <= (BRIEF if _epilogue(nest) > LIGHT else 4 * BRIEF)
+    brief = schedule.decide("epilogue_unrolled", brief, (True, False))
     for var, register in rows:
         attempt(schedule, unroll, register)
         attempt(schedule, unroll, f"{register}_{name}")

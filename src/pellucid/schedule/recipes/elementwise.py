@@ -15,7 +15,7 @@ from pellucid.loop.rewrite import loops
 from pellucid.schedule.cut import cut
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
-from pellucid.schedule.recipes.plan import attempt, chunk_extent
+from pellucid.schedule.recipes.plan import attempt, decide_chunk
 from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, stride, work
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.split import split
@@ -27,7 +27,8 @@ def schedule_elementwise(schedule: Schedule, nest: Nest, target: Target) -> None
     if not nest.loops:
         return
     total = work(schedule.kernel.body)
-    best = _lane_loop(nest)
+    by_rule = next(n for n, x in enumerate(nest.loops) if x.var == _lane_loop(nest))
+    best = nest.loops[schedule.decide("lanes", by_rule, range(len(nest.loops)))].var
     order = [loop.var for loop in nest.loops]
     if best != order[-1]:
         order.remove(best)
@@ -38,7 +39,7 @@ def schedule_elementwise(schedule: Schedule, nest: Nest, target: Target) -> None
     first, last = order[0], order[-1]
     if len(order) == 1:
         extent = extent_of(nest.loops[0])
-        size = chunk_extent(extent, total, target, multiple=64)
+        size = decide_chunk(schedule, extent, total, target, multiple=64)
         if size < extent and attempt(schedule, split, first, size, f"{first}o", f"{first}i"):
             attempt(schedule, parallelize, f"{first}o")
             last = f"{first}i"
@@ -61,7 +62,7 @@ def cut_pieces(schedule: Schedule, var: str) -> list[str]:
 def parallel_outer(schedule: Schedule, loop: For, total: int, target: Target) -> str:
     """Threads over a loop, in chunks where its iterations are small; the loop left inside."""
     extent = extent_of(loop)
-    size = chunk_extent(extent, total, target)
+    size = decide_chunk(schedule, extent, total, target)
     if size >= extent:
         return loop.var
     if size == 1:

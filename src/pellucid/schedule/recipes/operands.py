@@ -43,7 +43,8 @@ def pack_wide(
         _pack_constant(schedule, tiling, tiling.wide, reduced, others)
         return
     rows = 1 if tiling.row is None else -(-extent_of(tiling.row) // tiling.height)
-    if stride(tiling.wide, lane) == 1 and not (_far(tiling.wide, reduced) and rows >= FEWEST_USES):
+    pays = stride(tiling.wide, lane) != 1 or (_far(tiling.wide, reduced) and rows >= FEWEST_USES)
+    if not schedule.decide("pack_wide", pays, (True, False)):
         return
     inside = outer[0] != f"{tiling.row.var}o" if tiling.row else True
     shared = [x.var for x in others if x.var in index_vars(tiling.wide)]
@@ -80,19 +81,17 @@ def pack_narrow(
     if tiling.narrow.buffer.name in schedule.constants:
         _pack_constant(schedule, tiling, tiling.narrow, reduced, others)
         return reduced
-    columns = -(-extent_of(tiling.lane) // tiling.width)
-    if tiling.row is None or tiling.more or others or len(reduced) != 1 or columns < FEWEST_USES:
+    if tiling.row is None or tiling.more or others or len(reduced) != 1:
         return reduced
     row, last, name = tiling.row.var, reduced[-1], tiling.narrow.buffer.name
-    apart = abs(stride(tiling.narrow, row) or 0) * tiling.narrow.dtype.itemsize
     block = LINE_BYTES // tiling.narrow.dtype.itemsize
-    extent = extent_of(found.reduced[-1])
-    if stride(tiling.narrow, last) == 1 and apart and apart % PAGE_BYTES == 0:
+    layout = _layout(schedule, tiling, reduced, extent_of(found.reduced[-1]))
+    if layout == "lines":
         if not attempt(schedule, split, last, block, f"{last}o", f"{last}i"):
             return reduced
         reduced = [f"{last}o", f"{last}i"]
         order, along = [f"{row}o", f"{last}o", f"{row}i", f"{last}i"], f"{last}i"
-    elif stride(tiling.narrow, row) == 1 and _far(tiling.narrow, reduced) and extent >= 256:
+    elif layout == "dense":
         order, along = [f"{row}o", last, f"{row}i"], f"{row}i"
     else:
         return reduced
@@ -106,6 +105,22 @@ def pack_narrow(
         attempt(schedule, lanes, f"{along}_{name}")
         attempt(schedule, parallelize, first)
     return reduced
+
+
+def _layout(schedule: Schedule, tiling: Tiling, reduced: Sequence[str], extent: int) -> str:
+    """How the rows' operand is copied: whole lines, the elements of a step side by side, or not."""
+    row = "" if tiling.row is None else tiling.row.var
+    apart = abs(stride(tiling.narrow, row) or 0) * tiling.narrow.dtype.itemsize
+    along = stride(tiling.narrow, reduced[-1]) == 1
+    rule = "none"
+    if along and apart and apart % PAGE_BYTES == 0:
+        rule = "lines"
+    elif stride(tiling.narrow, row) == 1 and _far(tiling.narrow, reduced) and extent >= 256:
+        rule = "dense"
+    if -(-extent_of(tiling.lane) // tiling.width) < FEWEST_USES:
+        rule = "none"
+    options = ("none", "lines", "dense") if along else ("none", "dense")
+    return schedule.decide("pack_narrow", rule, options)
 
 
 def _pack_constant(

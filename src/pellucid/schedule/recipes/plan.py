@@ -44,3 +44,15 @@ def chunk_extent(extent: int, total_work: int, target: Target, multiple: int = 1
     chunks = min(total_work // PARALLEL_WORK, CHUNKS_PER_CORE * target.cores)
     size = -(-extent // chunks)
     return -(-size // multiple) * multiple
+
+
+def decide_chunk(
+    schedule: Schedule, extent: int, total_work: int, target: Target, multiple: int = 1
+) -> int:
+    """Iterations per parallel chunk: `chunk_extent`'s, unless another number is chosen."""
+    rule = chunk_extent(extent, total_work, target, multiple)
+    if target.cores < 2 or extent < 2:
+        return rule
+    counts = (-(-extent // n) for n in (n * target.cores for n in (1, 2, 4, 8, 16)))
+    sizes = {min(extent, -(-size // multiple) * multiple) for size in counts}
+    return schedule.decide("chunk", min(rule, extent), (extent, *sorted(sizes)))

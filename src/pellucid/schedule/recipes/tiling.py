@@ -11,6 +11,7 @@ from pellucid.loop.ir import Call, Expr, For, Load, Store
 from pellucid.loop.rewrite import Block, index_vars, stores, walk_expr
 from pellucid.schedule.dependence import update_of
 from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, stride
+from pellucid.schedule.trace import Schedule
 
 GATHER = 1.3  # cycles to read one element that is not beside the one before it
 BLOCK = 16  # steps along memory that make a block
@@ -21,6 +22,7 @@ STEPS = range(1, 5)  # elements between neighbours in one cache line
 FEWEST_ROWS = 8  # neighbours that make a tile
 FEW_SUMS = 8  # vectors of sums that hide the latency of an addition
 FEW_ROWS = 16  # rows that leave room for lines
+MOST_VECTORS = 4  # side by side in a tile, to be chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ def operands_of(term: Expr) -> tuple[Load, Load] | None:
     return None if a.buffer == b.buffer else (a, b)
 
 
-def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | None:
+def choose_tiling(
+    schedule: Schedule, nest: Nest, found: Contraction, target: Target
+) -> Tiling | None:
     """The cheapest choice of the lane loop by what packing and scattered stores would cost."""
     options = []
     for lane in nest.loops:
@@ -95,18 +99,23 @@ def choose_tiling(nest: Nest, found: Contraction, target: Target) -> Tiling | No
                 options.append((_cost(nest, found, lane, wide, narrow), lane, wide, narrow))
     if not options:
         return None
-    _, lane, wide, narrow = min(options, key=lambda o: (o[0], -nest.loops.index(o[1])))
+    options.sort(key=lambda o: (o[0], -nest.loops.index(o[1])))
+    _, lane, wide, narrow = options[schedule.decide("lanes", 0, range(len(options)))]
     rows = [x for x in nest.loops if x.var in index_vars(narrow) and x.var not in index_vars(wide)]
     per_vector = target.lanes(found.update.buffer.dtype)
-    vectors = _vectors(extent_of(lane), rows, per_vector, target)
+    rule = _vectors(extent_of(lane), rows, per_vector, target)
+    full = min(-(-extent_of(lane) // per_vector), MOST_VECTORS)
+    vectors = schedule.decide("vectors", rule, range(1, full + 1))
     most = (target.vector_registers - 2 - vectors) // vectors
-    most = min(most, 12 if vectors == 2 else 25)
+    most = max(1, min(most, 12 if vectors == 2 else 25))
     row, more = _rows(rows, most, narrow)
-    height = 1 if row is None else tile_height(extent_of(row), most)
-    width = min(extent_of(lane), vectors * per_vector)
-    panels = (
-        _panels(found, lane, width, wide, narrow, target) if row and len(nest.loops) == 2 else 1
-    )
+    height, panels, width = 1, 1, min(extent_of(lane), vectors * per_vector)
+    if row is not None:
+        even = tile_height(extent_of(row), most)
+        height = schedule.decide("height", even, range(1, min(extent_of(row), most) + 1))
+    if row is not None and len(nest.loops) == 2:
+        panels = _panels(found, lane, width, wide, narrow, target)
+        panels = schedule.decide("panels", panels, (1, 2, 4, 8))
     tiling = Tiling(lane, row, width, height, wide, narrow, panels, more)
     return _with_lines(tiling, nest, vectors, target)
 

@@ -1,0 +1,1 @@
+"""Search: schedules explored by measurement, guided by a cost model, kept in records."""
