@@ -161,6 +161,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("softmax", "--size", "0"), "the size of softmax"),
         (("gemm", "--size", "99999"), "more than 8 GB"),
         (("gemm", "--out", "x.png"), "must end in"),
+        (("gemm", "--out", "nowhere/x.svg"), "nowhere/x.svg cannot be written"),
         (("gemm", "--threads", "9999"), "threads must be"),
         (("lstm",), "is not one of"),
     ],

@@ -10,7 +10,13 @@ import click
 import pellucid as pl
 from pellucid.bench.timing import Pace
 from pellucid.command.bench import Bench, list_rows, run_bench
-from pellucid.command.options import Progress, parse_counts, parse_extents, parse_names
+from pellucid.command.options import (
+    Progress,
+    check_folder,
+    parse_counts,
+    parse_extents,
+    parse_names,
+)
 from pellucid.command.staircase import climb
 from pellucid.command.staircase_show import check_ending, staircase_text, write_staircase
 from pellucid.command.staircase_work import WORKS
@@ -113,6 +119,7 @@ def staircase(
     paths = out or (Path(f"staircase-{work}.svg"),)
     for path in paths:
         check_ending(path)
+        check_folder(path)
     with Progress() as progress:
         stairs = climb(work, size, threads or pl.get_num_threads(), progress)
     click.echo(staircase_text(stairs, loops=loops))
@@ -159,6 +166,8 @@ def bench(  # noqa: PLR0913  # one for each option
     if listed:
         click.echo(list_rows(rows))
         return
+    if path is not None:
+        check_folder(path)
     wanted = Bench(
         rows=rows, threads=threads, peers=peers, pace=Pace(rounds=rounds), quick=quick,
         every=every, json=path,

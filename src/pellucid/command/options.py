@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from types import TracebackType
 
 import click
 
 from pellucid.core.config import MOST_THREADS
+from pellucid.core.errors import ArgumentError
 
 
 def parse_extents(
@@ -43,6 +46,17 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 def parse_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Names with commas between them, as an option's callback; none where nothing was given."""
     return tuple(part.strip() for part in value.split(",")) if value else ()
+
+
+def check_folder(path: Path) -> None:
+    """Refuse, before the work is done, a file that could not be written after it.
+
+    Raises:
+        ArgumentError: its folder does not exist, or nothing may be written there.
+    """
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        fix = "name a folder that exists and may be written to"
+        raise ArgumentError("output", f"{path} cannot be written", fix=fix)
 
 
 class Progress:
