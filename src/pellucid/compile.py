@@ -52,6 +52,7 @@ from pellucid.passes import (
     fold_scales,
     group_fusion,
     inline_calls,
+    narrow_windows,
     pack_kernels,
     simplify_algebra,
     simplify_unsafe,
@@ -77,6 +78,9 @@ _CSE = Pass(
     "Equal nodes are computed once.",
 )
 _DCE = Pass("eliminate_dead_code", eliminate_dead_code.run, "Nodes that no output needs go.")
+_NARROW = Pass(
+    "narrow_windows", narrow_windows.run, "What a slice cuts off a convolution is not computed."
+)
 _PAD = Pass(
     "absorb_padding", absorb_padding.run, "Convolutions of single channels pad for themselves."
 )
@@ -99,6 +103,7 @@ PASSES: tuple[Pass, ...] = (
     _FOLD,
     _SIMPLIFY,
     _SCALES,
+    _NARROW,
     _PAD,
     _PACK,  # after what moves operands, which would move them back
     _FOLD,

@@ -21,6 +21,7 @@ from pellucid.passes import (
     fold_constants,
     fold_scales,
     inline_calls,
+    narrow_windows,
     pack_kernels,
     simplify_algebra,
     simplify_unsafe,
@@ -34,6 +35,7 @@ EXACT = (
     simplify_algebra,
     eliminate_common_subexpressions,
     eliminate_dead_code,
+    narrow_windows,
     absorb_padding,
     pack_kernels,
 )

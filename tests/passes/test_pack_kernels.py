@@ -88,3 +88,15 @@ def test_panels_divide_the_channels() -> None:
     assert [panel_of(n) for n in (16, 24, 32, 37, 64, 96, 144, 100, 10)] == [
         16, 24, 32, 0, 32, 32, 16, 25, 0,
     ]  # fmt: skip
+
+
+def test_a_flipped_kernel_is_packed_as_it_lies() -> None:
+    with GraphBuilder("g") as builder:
+        image = builder.input(TensorType((1, 32, 14, 14), float32), "x")
+        kernel = builder.input(TensorType((32, 32, 3, 2), float32), "w")
+        graph = builder.finish([ops.conv2d(image, ops.flip(kernel, (2, 3)))])
+    after = pack_kernels.run(graph)
+    assert "slice" not in _names(after)
+    assert after.nodes[-1].attrs["flipped"]
+    inputs = [RNG.normal(size=v.shape).astype(np.float32) for v in graph.inputs]
+    np.testing.assert_array_equal(interpret(after, *inputs)[0], interpret(graph, *inputs)[0])

@@ -21,6 +21,8 @@ from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.loop.compute import Index, Lowering, Readers, Reduction
 from pellucid.loop.ir import Call, Expr, iadd, ifloordiv, imul
 from pellucid.ops.arithmetic import add
+from pellucid.ops.create import zeros
+from pellucid.ops.join import stack
 from pellucid.ops.movement import (
     broadcast_to,
     flip,
@@ -42,6 +44,8 @@ from pellucid.ops.shared import (
 )
 
 Pair = tuple[int, int]
+
+FEW_CHANNELS = 16  # of a result, that only together with others are worth a convolution
 
 
 def spread(size: int, step: int) -> int:
@@ -194,7 +198,10 @@ def spread_conv(  # conv2d's parameters and the size asked for
         `[N, C, *sizes]`.
     """
     if stride != (1, 1) and dilation == (1, 1):
-        return _by_phase(g, w, sizes, stride, groups)
+        even = all(k % s == 0 for k, s in zip(w.shape[2:], stride, strict=True))
+        few = w.shape[1] * groups < FEW_CHANNELS
+        phases = _at_once if even or few else _one_by_one
+        return phases(g, w, sizes, stride, groups)
     edges = [spread(k, d) - 1 for k, d in zip(w.shape[2:], dilation, strict=True)]
     covered = [spread(m, s) for m, s in zip(g.shape[2:], stride, strict=True)]
     wide = pad(
@@ -206,11 +213,12 @@ def spread_conv(  # conv2d's parameters and the size asked for
     return emit_conv(wide, flip(_exchanged(w, groups), (2, 3)), (1, 1), dilation, groups)
 
 
-def _by_phase(g: Value, w: Value, sizes: Pair, stride: Pair, groups: int) -> Value:
+def _at_once(g: Value, w: Value, sizes: Pair, stride: Pair, groups: int) -> Value:
     """`spread_conv` without the zeros that a stride puts between pixels.
 
     Pixels of the result whose positions leave one remainder under the stride see every
-    `stride`-th tap. Each remainder becomes an output channel, and the channels are interleaved.
+    `stride`-th tap. Each remainder becomes an output channel, and the channels are interleaved;
+    kernels are padded until all remainders see equally many taps.
     Source: Shi et al., Is the deconvolution layer the same as a convolutional layer? (2016).
     """
     (sy, sx), (n, _, oh, ow) = stride, g.shape
@@ -223,8 +231,37 @@ def _by_phase(g: Value, w: Value, sizes: Pair, stride: Pair, groups: int) -> Val
     rows, columns = -(-sizes[0] // sy), -(-sizes[1] // sx)
     wide = pad(g, (0, 0, my - 1, mx - 1), (0, 0, rows - oh, columns - ow))
     y = reshape(emit_conv(wide, u, (1, 1), (1, 1), groups), (n, c, sy, sx, rows, columns))
+    return _interleaved(y, sizes)
+
+
+def _interleaved(y: Value, sizes: Pair) -> Value:
+    """`[N, C, sy, sx, rows, columns]` -> `[N, C, *sizes]`: pixel `(q, p)` of each phase in turn."""
+    n, c, sy, sx, rows, columns = y.shape
     y = reshape(transpose(y, (0, 1, 4, 2, 5, 3)), (n, c, rows * sy, columns * sx))
     return slice_(y, (0,) * 4, (n, c, *sizes))
+
+
+def _one_by_one(g: Value, w: Value, sizes: Pair, stride: Pair, groups: int) -> Value:
+    """`spread_conv` as a convolution for each phase, where phases see different numbers of taps."""
+    u, (sy, sx) = _exchanged(w, groups), stride
+    shape = (g.shape[0], u.shape[0], -(-sizes[0] // sy), -(-sizes[1] // sx))
+    parts = [_phase(g, u, (a, b), stride, shape, groups) for a in range(sy) for b in range(sx)]
+    y = stack(parts, 2)
+    return _interleaved(reshape(y, (*shape[:2], sy, sx, *shape[2:])), sizes)
+
+
+def _phase(  # the transposed kernel, the phase, and the shape of each
+    g: Value, u: Value, phase: Pair, stride: Pair, shape: Shape, groups: int
+) -> Value:
+    """The pixels of the result at `phase` under the stride; zeros where no tap reaches them."""
+    start, step = (0, 0, *phase), (1, 1, *stride)
+    if any(p >= k for p, k in zip(phase, u.shape[2:], strict=True)):
+        return zeros(shape, g.dtype)
+    taps = flip(slice_(u, start, u.shape, step), (2, 3))
+    edges = [k - 1 for k in taps.shape[2:]]
+    ends = [n - m for n, m in zip(shape[2:], g.shape[2:], strict=True)]
+    wide = pad(g, (0, 0, *edges), (0, 0, *ends))
+    return emit_conv(wide, taps, (1, 1), (1, 1), groups)
 
 
 def _exchanged(w: Value, groups: int) -> Value:

@@ -10,7 +10,7 @@ from pellucid.core.errors import ShapeError
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op
 from pellucid.loop.compute import Index, Lowering, Readers
-from pellucid.loop.ir import Expr, iadd, ifloordiv, imod, imul
+from pellucid.loop.ir import Expr, iadd, ifloordiv, imod, imul, isub
 from pellucid.ops.conv import (
     Pair,
     cost_of_conv,
@@ -36,8 +36,8 @@ def _plain(w: TensorType) -> TensorType:
     return TensorType((panels * panel, c, kh, kw), w.dtype)
 
 
-def _infer(
-    x: TensorType, w: TensorType, *, stride: Pair, dilation: Pair, groups: int
+def _infer(  # the attributes
+    x: TensorType, w: TensorType, *, stride: Pair, dilation: Pair, groups: int, flipped: bool
 ) -> TensorType:
     if w.rank != 5:
         operands: dict[str, object] = {"x": x.shape, "w": w.shape}
@@ -46,8 +46,11 @@ def _infer(
     return infer_conv(x, _plain(w), stride=stride, dilation=dilation, groups=groups)
 
 
-def _reference(x: Array, w: Array, *, stride: Pair, dilation: Pair, groups: int) -> Array:
+def _reference(  # the attributes
+    x: Array, w: Array, *, stride: Pair, dilation: Pair, groups: int, flipped: bool
+) -> Array:
     plain = w.transpose(0, 4, 1, 2, 3).reshape(-1, *w.shape[1:4])
+    plain = plain[:, :, ::-1, ::-1] if flipped else plain
     return reference_conv(x, plain, stride=stride, dilation=dilation, groups=groups)
 
 
@@ -56,11 +59,13 @@ def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
     (sy, sx), (dy, dx) = pair_attr(attrs, "stride"), pair_attr(attrs, "dilation")
     groups, wide, panel = integer(attrs, "groups"), accumulator(x.dtype), w.shape[-1]
     per_out, per_in = w.shape[0] * panel // groups, w.shape[1]
+    kh, kw = w.shape[2:4]
 
     def body(idx: Index, red: Index, readers: Readers) -> Expr:
         (n, o, y, z), (c, ky, kx) = idx, red
         channel = in_channel(o, c, per_out, per_in, groups)
-        row, column = iadd(imul(y, sy), imul(ky, dy)), iadd(imul(z, sx), imul(kx, dx))
+        down, right = (isub(kh - 1, ky), isub(kw - 1, kx)) if attrs["flipped"] else (ky, kx)
+        row, column = iadd(imul(y, sy), imul(down, dy)), iadd(imul(z, sx), imul(right, dx))
         taps = readers[1]((ifloordiv(o, panel), c, ky, kx, imod(o, panel)))
         return product_of(readers[0]((n, channel, row, column)), taps, wide)
 
@@ -74,7 +79,8 @@ def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
 CONV2D_PACKED: Op = Op(
     name="conv2d_packed",
     doc=(
-        "`conv2d` whose kernel is `[O / b, C / groups, kh, kw, b]`. Made by a pass only, after"
+        "`conv2d` whose kernel is `[O / b, C / groups, kh, kw, b]`, `flipped` where its taps are in"
+        " reverse order. Made by a pass only, after"
         " derivatives and batching. Primitive: a layout is not composed of anything."
     ),
     infer=_infer,
@@ -88,6 +94,9 @@ CONV2D_PACKED: Op = Op(
 )
 
 
-def emit_packed(x: Value, packed: Value, stride: Pair, dilation: Pair, groups: int) -> Value:
+def emit_packed(  # the attributes, keyword-only
+    x: Value, packed: Value, *, stride: Pair, dilation: Pair, groups: int, flipped: bool = False
+) -> Value:
     """The record as a function."""
-    return emit(CONV2D_PACKED, x, packed, stride=stride, dilation=dilation, groups=groups)
+    attrs: Attrs = {"stride": stride, "dilation": dilation, "groups": groups}
+    return emit(CONV2D_PACKED, x, packed, **attrs, flipped=flipped)

@@ -17,15 +17,16 @@ from pellucid.core.shape import size_of
 from pellucid.graph.ir import Graph, Node, Value
 from pellucid.ops.conv_packed import emit_packed, pack_kernel
 from pellucid.ops.identity import barrier
-from pellucid.passes.match import constant_array
+from pellucid.passes.match import constant_array, ints, made_by
 from pellucid.passes.rewrite import map_bodies, rewrite
 
 LANES = 16  # of the widest vectors; on narrower ones a panel is several of them
 WIDEST_PANEL = 32
 FEWEST_LANES = 0.75  # of a panel's vectors in use
 DEEP = 32  # terms of a sum that outweigh turning its result round to store it
-TURN = 1.5  # cycles to store an element of a channel of its own, shared by a tile
+TURN = 0.5  # cycles to store an element of a tile turned round
 PACK = 1.0  # cycles to pack one element of a kernel
+MOVED = 0.7  # of the speed, where taps are read across their memory
 PER_CYCLE = 32  # multiply-adds of full vectors
 
 
@@ -46,11 +47,23 @@ def _pack(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     known = constant_array(w) is not None
     if not panel or not w.dtype.is_float or not _pays(node, panel, known=known):
         return None
-    packed = pack_kernel(w, panel)
+    source = None if known else _unflipped(w)
+    packed = pack_kernel(w if source is None else source, panel)
     if not known:
         packed = barrier(packed)  # in memory, not in the convolution's index arithmetic
     dilation = cast("tuple[int, int]", node.attrs["dilation"])
-    return [emit_packed(x, packed, stride, dilation, groups)]
+    flipped = source is not None
+    return [
+        emit_packed(x, packed, stride=stride, dilation=dilation, groups=groups, flipped=flipped)
+    ]
+
+
+def _unflipped(w: Value) -> Value | None:
+    """What `w` is the flip of, both of its image axes reversed: the packing then follows memory."""
+    flip = made_by(w, "slice")
+    if flip is None or ints(flip, "step") != (1, 1, -1, -1) or w.shape != flip.inputs[0].shape:
+        return None
+    return flip.inputs[0]
 
 
 def panel_of(channels: int) -> int:
@@ -81,4 +94,5 @@ def _pixel_lanes(node: Node) -> float:
     (sy, sx), y = cast("tuple[int, int]", node.attrs["stride"]), node.outputs[0]
     plain = (sy, sx) == (1, 1) and node.inputs[1].shape[2:] == (1, 1)
     width = size_of(y.shape[2:]) if plain else y.shape[3]
-    return _filled(width) * (0.9 if plain else 0.8 if sx == 1 else 0.65)
+    moved = MOVED if made_by(node.inputs[1], "slice", "transpose", "reshape") else 1.0
+    return moved * _filled(width) * (0.9 if plain else 0.8 if sx == 1 else 0.65)

@@ -37,13 +37,20 @@ def threads_pay(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(module, "PARALLEL_WORK", 8)
 
 
-def _convolution(
-    x: Shape, w: Shape, panel: int, stride: int = 1, dilation: int = 1, groups: int = 1
+def _convolution(  # noqa: PLR0913  # the attributes
+    x: Shape,
+    w: Shape,
+    panel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    *,
+    flipped: bool = False,
 ) -> Graph:
     def make(image: Value, kernel: Value, bias: Value, rest: Value) -> Value:
         packed = barrier(pack_kernel(kernel, panel))
         steps, holes = (stride, stride), (dilation, dilation)
-        y = emit_packed(image, packed, steps, holes, groups)
+        y = emit_packed(image, packed, stride=steps, dilation=holes, groups=groups, flipped=flipped)
         shifted = ops.add(y, ops.reshape(bias, (1, -1, 1, 1)))
         return ops.add(ops.relu(shifted), rest)
 
@@ -85,7 +92,9 @@ def test_panels_of_any_shape(data: st.DataObject) -> None:
     dilation, stride = draw(1, 2), draw(1, 3)
     reach = (k - 1) * dilation + 1
     x = (draw(1, 2), c, reach + draw(0, 6), reach + draw(0, 30))
-    graph = _convolution(x, (panel * panels, c, k, k), panel, stride, dilation)
+    flipped = data.draw(st.booleans())
+    w = (panel * panels, c, k, k)
+    graph = _convolution(x, w, panel, stride, dilation, flipped=flipped)
     arrays = random_arrays(graph)
     program = lower_graph(group_fusion.run(graph))
     got = run_program(program, arrays, lambda kernel: scheduled(kernel, data.draw(

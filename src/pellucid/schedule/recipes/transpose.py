@@ -28,6 +28,7 @@ from pellucid.schedule.trace import Schedule
 from pellucid.schedule.unroll import unroll
 
 ROWS = 128  # of the operand that are read side by side
+NEAR = 4  # elements between lanes that whole vectors and shuffles reach
 MOST_WORK = 32  # operations per element that are worth writing out once for every column
 
 
@@ -60,12 +61,17 @@ def _turned_loop(nest: Nest, width: int) -> For | None:
         return None
     for load in accesses:
         step = stride(load, last)
-        if step is None or abs(step) < width:
+        if step is None or abs(step) <= NEAR:
             continue
-        along = [x for x in nest.loops[:-1] if stride(load, x.var) == 1 and extent_of(x) >= width]
+        along = [x for x in nest.loops[:-1] if _along(load, x, width)]
         if along:
             return along[0]
     return None
+
+
+def _along(load: Load | Store, loop: For, width: int) -> bool:
+    """Whether a loop goes along an operand's memory, far enough for half a block."""
+    return stride(load, loop.var) == 1 and 2 * extent_of(loop) >= width
 
 
 def _blocks(schedule: Schedule, nest: Nest, turned: For, width: int, target: Target) -> None:
