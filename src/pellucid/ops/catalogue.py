@@ -18,6 +18,8 @@ from pellucid.ops.casting import RECORDS as CASTING_RECORDS
 from pellucid.ops.comparison import RECORDS as COMPARISON_RECORDS
 from pellucid.ops.contraction import RECORDS as CONTRACTION_RECORDS
 from pellucid.ops.conv import RECORDS as CONV_RECORDS
+from pellucid.ops.conv_packed import RECORDS as CONV_PACKED_RECORDS
+from pellucid.ops.conv_padded import RECORDS as CONV_PADDED_RECORDS
 from pellucid.ops.create import RECORDS as CREATE_RECORDS
 from pellucid.ops.flash_attention import RECORDS as ATTENTION_RECORDS
 from pellucid.ops.identity import RECORDS as IDENTITY_RECORDS
@@ -57,6 +59,8 @@ CATALOGUE: Mapping[str, Op] = collect(
         COMPARISON_RECORDS,
         CONTRACTION_RECORDS,
         CONV_RECORDS,
+        CONV_PACKED_RECORDS,
+        CONV_PADDED_RECORDS,
         CREATE_RECORDS,
         IDENTITY_RECORDS,
         INDEX_RECORDS,

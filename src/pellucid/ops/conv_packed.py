@@ -6,9 +6,13 @@ by side for each tap, so that a vector of channels is one load and a pixel is sh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from pellucid.core.dtype import float32
 from pellucid.core.errors import ShapeError
+from pellucid.core.shape import Shape
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
-from pellucid.graph.op import Cost, Op
+from pellucid.graph.op import Cost, Op, Sample
 from pellucid.loop.compute import Index, Lowering, Readers
 from pellucid.loop.ir import Expr, iadd, ifloordiv, imod, imul, isub
 from pellucid.ops.conv import (
@@ -76,6 +80,22 @@ def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
     return cost_of_conv((inputs[0], _plain(inputs[1])), outputs, attrs)
 
 
+def _samples() -> Sequence[Sample]:
+    cases: tuple[tuple[Shape, Shape, Pair, Pair, int], ...] = (
+        ((2, 3, 6, 5), (2, 3, 3, 3, 4), (1, 1), (1, 1), 1),
+        ((1, 4, 7, 7), (4, 2, 1, 2, 2), (2, 1), (1, 2), 2),
+        ((1, 1, 3, 3), (1, 1, 3, 3, 1), (1, 1), (1, 1), 1),
+    )
+    return [
+        Sample(
+            (TensorType(x, float32), TensorType(w, float32)),
+            {"stride": stride, "dilation": dilation, "groups": groups, "flipped": flipped},
+        )
+        for x, w, stride, dilation, groups in cases
+        for flipped in (False, True)
+    ]
+
+
 CONV2D_PACKED: Op = Op(
     name="conv2d_packed",
     doc=(
@@ -90,8 +110,11 @@ CONV2D_PACKED: Op = Op(
     batch=None,
     lower=_lower,
     cost=_cost,
-    samples=lambda: [],
+    samples=_samples,
 )
+
+
+RECORDS: tuple[Op, ...] = (CONV2D_PACKED,)
 
 
 def emit_packed(  # the attributes, keyword-only

@@ -6,8 +6,12 @@ the two; schedules copy a channel with its edges where it is near (`schedule/hal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from pellucid.core.dtype import float32
+from pellucid.core.shape import Shape
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
-from pellucid.graph.op import Cost, Op
+from pellucid.graph.op import Cost, Op, Sample
 from pellucid.loop.compute import Index, Lowering, Reader, Readers
 from pellucid.loop.ir import Expr, const, iadd, imul, select
 from pellucid.ops.conv import (
@@ -79,6 +83,21 @@ def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
     return cost_of_conv(inputs, outputs, attrs)
 
 
+def _samples() -> Sequence[Sample]:
+    cases: tuple[tuple[Shape, Shape, Pair, Pair, Pair, Pair, int], ...] = (
+        ((2, 3, 6, 5), (3, 1, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 3),
+        ((1, 4, 7, 7), (8, 1, 2, 3), (0, 2), (1, 0), (2, 1), (1, 2), 4),
+        ((1, 2, 3, 3), (2, 2, 3, 3), (1, 0), (0, 1), (1, 1), (1, 1), 1),
+    )
+    return [
+        Sample(
+            (TensorType(x, float32), TensorType(w, float32)),
+            {"low": low, "high": high, "stride": stride, "dilation": dilation, "groups": groups},
+        )
+        for x, w, low, high, stride, dilation, groups in cases
+    ]
+
+
 CONV2D_PADDED: Op = Op(
     name="conv2d_padded",
     doc=(
@@ -92,8 +111,11 @@ CONV2D_PADDED: Op = Op(
     batch=None,
     lower=_lower,
     cost=_cost,
-    samples=lambda: [],
+    samples=_samples,
 )
+
+
+RECORDS: tuple[Op, ...] = (CONV2D_PADDED,)
 
 
 def emit_padded(  # noqa: PLR0913  # the attributes, keyword-only
