@@ -142,6 +142,8 @@ def _command_problem(words: list[str]) -> str:
         if name not in command.commands:
             return f"no command {name!r}"
         command = command.commands[name]
+    if "--" in words:  # what follows is for another program
+        words = words[: words.index("--")]
     options = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
     unknown = [w for w in words if w.startswith("-") and w.split("=")[0] not in options]
     return f"{command.name} has no option {unknown[0]!r}" if unknown else ""
