@@ -1,8 +1,9 @@
 """One kernel of a program by itself: candidates' code made, checked against the rule's, and timed.
 
-Enters: a kernel as lowered and which of its parameters share memory. Leaves: times. Arrays are
-made up: normal random floats, zeros for whole numbers (which may be indices). Results are compared
-with those of the schedule that the rules give, to a tolerance that fits sums in another order.
+Enters: a kernel as lowered and which of its parameters share memory. Leaves: times. Arrays are made
+up: positive random floats, of which no sum cancels, no root fails and no quotient explodes; zeros
+for whole numbers (which may be indices). Results are compared with those of the schedule that the
+rules give, to a tolerance that fits sums in another order.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _bound(code: KernelObject, arrays: Sequence[Array]) -> Callable[[], None]:
 def _filled(buffer: Buffer, rng: np.random.Generator) -> Array:
     array = default_allocator().empty(buffer.shape, buffer.dtype.numpy)
     if array.dtype.kind in "fV":
-        array[...] = rng.standard_normal(buffer.shape, np.float32)
+        array[...] = rng.random(buffer.shape, np.float32) + 0.1
     else:
         array.fill(0)
     return array

@@ -269,10 +269,10 @@ def _inputs(program: Program) -> list[NDArray[np.generic]]:
 
 
 def _made_up(port: Port) -> NDArray[np.generic]:
-    """Normal random numbers, small for what is updated in place; zeros for whole numbers."""
+    """Small positive random numbers; zeros for whole numbers, which may be indices."""
     array = np.zeros(port.shape, port.numpy)
     if array.dtype.kind in "fV":
-        array[...] = 0.1 * np.random.default_rng(0).standard_normal(port.shape)
+        array[...] = 0.1 * (np.random.default_rng(0).random(port.shape) + 0.1)
     return array
 
 
