@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +11,7 @@ from pellucid.bench.checks import DifferenceError, check, difference
 from pellucid.bench.measure import measure
 from pellucid.bench.peers import PEERS, Peer, environment
 from pellucid.bench.row import OURS, Goal, Load, Row, Samples, Setting
-from pellucid.bench.timing import QUICK, Pace, race, summary
+from pellucid.bench.timing import QUICK, Pace, race, rest, summary
 from pellucid.runtime.machine import MachineLimits
 from tests.bench.rows import array, broken, candidate, race_row
 
@@ -40,6 +42,23 @@ def test_candidates_take_turns() -> None:
     found = race(cast("Any", steps), FAST)
     assert "".join(calls) == "aabb" + 3 * "aabb"
     assert found["a"].rounds == 3
+
+
+def test_a_rest_lasts_until_no_thread_is_busy_or_the_time_is_over() -> None:
+    end = time.perf_counter() + 0.15
+
+    def spin() -> None:
+        while time.perf_counter() < end:
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    start = time.perf_counter()
+    rest(0.02)
+    assert time.perf_counter() - start < 0.1
+    rest(10.0)
+    assert end <= time.perf_counter() < end + 5.0
+    thread.join()
 
 
 def test_a_summary_has_median_best_and_spread() -> None:

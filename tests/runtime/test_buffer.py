@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -10,7 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pellucid.runtime.buffer import ALIGNMENT, Allocator, data_pointer, size_class
+from pellucid.runtime.buffer import (
+    ALIGNMENT,
+    KEPT_BYTES,
+    Allocator,
+    array_maker,
+    data_pointer,
+    size_class,
+)
 
 F32 = np.dtype(np.float32)
 
@@ -106,3 +114,58 @@ def test_threads_never_share_a_block() -> None:
         thread.join()
     assert not wrong
     assert allocator.stats().live == 0
+
+
+MADE = [(3, 5), (64, 64), (1, KEPT_BYTES // 4), (1000, 1001)]
+
+
+@pytest.mark.parametrize("shape", MADE)
+def test_made_arrays_share_no_memory_while_they_live(shape: tuple[int, ...]) -> None:
+    make = array_maker(shape, F32)
+    rng, living = np.random.default_rng(0), list[NDArray[Any]]()
+    for number in range(200):
+        array = make()
+        assert array.shape == shape
+        assert array.dtype == F32
+        assert array.flags.writeable
+        array[0, 0] = number
+        living.append(array[:1, :1] if number % 3 else array)  # views hold the block as well
+        assert not any(np.shares_memory(array, other) for other in living[:-1])
+        if len(living) > 4:
+            living.pop(int(rng.integers(len(living))))
+
+
+def test_a_made_array_that_died_gives_its_block_to_the_next() -> None:
+    make = array_maker((64, 64), F32)
+    first, second = make(), make()
+    places = {data_pointer(first), data_pointer(second)}
+    del first
+    third = make()
+    assert data_pointer(third) in places
+    assert not np.shares_memory(second, third)
+
+
+def test_threads_that_make_arrays_at_once_get_different_ones() -> None:
+    make = array_maker((64, 64), F32)
+    wrong = list[int]()
+
+    def work(mark: int) -> None:
+        for _ in range(3000):
+            array = make()
+            array[0] = mark
+            other = make()
+            other[0] = -mark
+            if not (array[0] == mark).all() or not (other[0] == -mark).all():
+                wrong.append(mark)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(1, 5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong

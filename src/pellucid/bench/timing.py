@@ -30,16 +30,18 @@ class Pace:
     Attributes:
         rounds: slots per candidate.
         slot: seconds per slot, at least one call.
-        rest: seconds before each slot, in which the others' spinning threads go to sleep:
-            OpenBLAS's and OpenMP's spin for some 30 ms.
+        rest: seconds before each slot at most, in which the others' spinning threads go to sleep:
+            OpenBLAS's spin for some 100 ms.
     """
 
     rounds: int = 15
     slot: float = 0.03
-    rest: float = 0.04
+    rest: float = 0.5
 
 
 _LONG_S = 0.2
+_GLANCE_S = 0.005
+_QUIET = 0.2  # of one core
 QUICK = Pace(rounds=3, slot=0.002, rest=0.0)
 
 
@@ -54,6 +56,16 @@ def time_slot(step: Step, seconds: float) -> float:
             return spent / calls
 
 
+def rest(seconds: float) -> None:
+    """Sleep until no thread of this process is busy, but no longer than so many seconds."""
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end:
+        used = time.process_time()
+        time.sleep(_GLANCE_S)
+        if time.process_time() - used < _QUIET * (time.perf_counter() - start):
+            return
+
+
 def race(steps: Mapping[str, Step], pace: Pace) -> dict[str, Figure]:
     """Seconds per call of each candidate. Each is called twice before, and once before each slot:
     the first call after a pause finds caches cold and threads asleep. Calls that take longer than
@@ -63,7 +75,7 @@ def race(steps: Mapping[str, Step], pace: Pace) -> dict[str, Figure]:
     seen: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(pace.rounds):
         for name, step in steps.items():
-            time.sleep(pace.rest)
+            rest(pace.rest)
             if last[name] < _LONG_S:
                 step()
             last[name] = time_slot(step, pace.slot)

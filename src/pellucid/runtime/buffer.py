@@ -15,6 +15,7 @@ import ctypes
 import functools
 import mmap
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from pellucid.core.shape import Shape, size_of
 
 ALIGNMENT = 64
 SMALL_BYTES = 16 << 10
+KEPT_BYTES = 512 << 10  # above, what an array takes to make is little beside filling it
 CACHED_LIMIT_BYTES = 1 << 30
 _PAGE = mmap.PAGESIZE
 _HUGE_PAGE = 2 << 20
@@ -123,6 +125,18 @@ class Allocator:
             return address
 
 
+def _count_alone() -> int:
+    """What `sys.getrefcount` says of an object that a list and one variable hold."""
+    objects: list[Any] = [object(), object()]
+    first, _ = objects
+    return sys.getrefcount(first)
+
+
+# Whether the references to an object are counted, and no thread counts for itself.
+_COUNTS = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+_ALONE = _count_alone() if _COUNTS else 0
+
+
 @functools.cache
 def default_allocator() -> Allocator:
     """The process's allocator."""
@@ -131,8 +145,34 @@ def default_allocator() -> Allocator:
 
 def array_maker(shape: Shape, dtype: np.dtype[Any]) -> Callable[[], NDArray[Any]]:
     """A function that makes arrays of one type, as the default allocator does, only faster."""
-    small = size_of(shape) * dtype.itemsize < SMALL_BYTES
-    return functools.partial(np.empty if small else default_allocator().empty, shape, dtype)
+    nbytes = size_of(shape) * dtype.itemsize
+    if nbytes < SMALL_BYTES:
+        return functools.partial(np.empty, shape, dtype)
+    if nbytes > KEPT_BYTES or not _COUNTS:
+        return functools.partial(default_allocator().empty, shape, dtype)
+    return _reusing_maker(shape, dtype, functools.partial(default_allocator().block, nbytes))
+
+
+def _reusing_maker(
+    shape: Shape, dtype: np.dtype[Any], take: Callable[[], ctypes.Array[ctypes.c_char]]
+) -> Callable[[], NDArray[Any]]:
+    """Arrays in one of two blocks that are kept, where no array holds it any more; else in a new
+    one, which is kept instead.
+
+    A thread that is about to use a block holds it too, so another one sees it taken.
+    """
+    blocks: list[Any] = [None, None]
+    getrefcount = sys.getrefcount
+
+    def make() -> NDArray[Any]:
+        first, second = blocks
+        if getrefcount(first) != _ALONE:
+            free = getrefcount(second) == _ALONE
+            first, second = second if free else take(), first
+            blocks[:] = first, second
+        return np.ndarray(shape, dtype, first)
+
+    return make
 
 
 def size_class(nbytes: int) -> int:

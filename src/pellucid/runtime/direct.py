@@ -31,7 +31,7 @@ from pellucid.runtime.cache import open_cache
 from pellucid.runtime.executable import Executable
 from pellucid.runtime.native import Library, link
 
-BRIEF_SECONDS = 20e-6  # a program that takes no longer keeps the interpreter's lock
+BRIEF_SECONDS = 50e-6  # a program that takes no longer keeps the interpreter's lock
 _FLOPS_PER_SECOND, _BYTES_PER_SECOND = 2e10, 1e10  # of a small program on a slow core
 _FASTCALL = 0x80
 _WORD = 8
