@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pellucid import ops
+from pellucid.codegen.kernel import CompiledKernel
 from pellucid.compile import PASSES, compile_graph, optimize, this_machine
 from pellucid.core.config import Config, current_config
 from pellucid.core.dtype import float32
-from pellucid.core.errors import ArgumentError
+from pellucid.core.errors import ArgumentError, CompileError
 from pellucid.core.version import source_digest
 from pellucid.graph.foreign import foreign_digest
 from pellucid.graph.ir import Graph, GraphBuilder, TensorType
@@ -82,6 +84,29 @@ def test_stored_kernels_are_not_compiled_again() -> None:
     assert store.hits == len(again.kernels)
     assert "schedule" not in again.seconds
     assert second == first
+
+
+def test_objects_do_not_depend_on_how_many_threads_compile() -> None:
+    one, two = (
+        compile_graph(train_step(), config=replace(current_config(), threads=n)).objects()
+        for n in (1, 2)
+    )
+    assert len(one) > 1
+    assert list(one.items()) == list(two.items())
+
+
+@pytest.mark.parametrize("form", ["ir", "object"])
+def test_a_kernel_that_fails_is_named_and_no_thread_goes_on(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: CompiledKernel) -> object:
+        raise ValueError("no registers left")
+
+    monkeypatch.setattr(CompiledKernel, form, property(fail))
+    compiled = compile_graph(train_step(), config=replace(current_config(), threads=2))
+    with pytest.raises(CompileError, match=r"kernel \w+: ValueError: no registers left"):
+        compiled.objects()
+    assert not [t for t in threading.enumerate() if t.name.startswith("pellucid-llvm")]
 
 
 def test_keys_see_what_changes_the_code() -> None:

@@ -16,7 +16,8 @@ import functools
 import hashlib
 import itertools
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,6 +35,7 @@ from pellucid.codegen.llvm import (
 from pellucid.core.config import Config, current_config
 from pellucid.core.errors import CompileError
 from pellucid.core.target import Target
+from pellucid.core.turns import QUICK_TURNS
 from pellucid.core.version import source_digest
 from pellucid.graph.foreign import foreign_digest
 from pellucid.graph.ir import Graph
@@ -246,7 +248,17 @@ class Compiled:
         Raises:
             CompileError: a kernel failed; names it and the user's lines it comes from.
         """
-        return {symbol: self._object(kernel, store) for symbol, kernel in self.kernels.items()}
+        if self.config.threads == 1:
+            return {symbol: self._object(k, store)() for symbol, k in self.kernels.items()}
+        # LLVM works without the interpreter's lock: it compiles one kernel while the next is
+        # scheduled and printed
+        with QUICK_TURNS, ThreadPoolExecutor(1, "pellucid-llvm") as llvm:
+            try:
+                begun = {s: llvm.submit(self._object(k, store)) for s, k in self.kernels.items()}
+                return {symbol: future.result() for symbol, future in begun.items()}
+            except BaseException:
+                llvm.shutdown(cancel_futures=True)
+                raise
 
     def bind(self, objects: Mapping[str, KernelObject]) -> Binding:
         """What every call is called with. New slots are numbered after the program's."""
@@ -281,21 +293,32 @@ class Compiled:
         """The machine code of all kernels, as text."""
         return "\n".join(k.assembly for k in self.kernels.values())
 
-    def _object(self, kernel: CompiledKernel, store: ObjectStore | None) -> KernelObject:
+    def _object(
+        self, kernel: CompiledKernel, store: ObjectStore | None
+    ) -> Callable[[], KernelObject]:
+        """Look the kernel's object up, or bring it to LLVM's door; what is left to do."""
         key = kernel.symbol.removeprefix("kernel_")
         known = store.get(key) if store else None
         if known is not None:
-            return KernelObject.from_bytes(known)
+            return functools.partial(KernelObject.from_bytes, known)
+        # form by form, so that each stage is timed by itself
+        self._make(kernel, "schedule", "hoisted")
+        self._make(kernel, "render", "ir")
+
+        def finish() -> KernelObject:
+            self._make(kernel, "llvm", "object")
+            if store:
+                store.put(key, kernel.object.to_bytes())
+            return kernel.object
+
+        return finish
+
+    def _make(self, kernel: CompiledKernel, stage: str, form: str) -> None:
         try:
-            # form by form, so that each stage is timed by itself
-            for stage, form in (("schedule", "hoisted"), ("render", "ir"), ("llvm", "object")):
-                with self._stage(stage):
-                    getattr(kernel, form)
+            with self._stage(stage):
+                getattr(kernel, form)
         except Exception as error:
             raise self._failed(kernel, error) from error
-        if store:
-            store.put(key, kernel.object.to_bytes())
-        return kernel.object
 
     def _failed(self, kernel: CompiledKernel, error: Exception) -> CompileError:
         calls = zip(self.symbols, self.lowered.calls, strict=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pellucid.bench.fresh import NOBODY, run_fresh, run_import, run_peak_of_numpy
+from pellucid.bench.fresh import INFER, NOBODY, run_fresh, run_import, run_peak_of_numpy
 from pellucid.bench.resident import peak_resident_bytes
 from pellucid.bench.row import OURS, Setting
 from pellucid.bench.scaling import compile_seconds
@@ -17,6 +17,13 @@ def test_memory_is_that_of_the_process() -> None:
     assert peak_resident_bytes() >= max(before, 64 << 20)
     numpy = run_peak_of_numpy(1)
     assert 5e6 < numpy < run_fresh("memory", "tiny b8", NOBODY, 1)
+
+
+def test_first_steps_are_those_of_the_work_and_who_is_named() -> None:
+    """Some networks are trained in one row and run frozen in another, under the same name."""
+    with pytest.raises(ArgumentError, match="no_such_peer"):
+        run_fresh("first", "mlp b64", "no_such_peer", 1)
+    assert run_fresh("first", INFER + "mlp b1", OURS, 1) > 0
 
 
 def test_imports_are_timed_in_fresh_processes() -> None:

@@ -149,6 +149,8 @@ def test_what_cannot_be_frozen_is_refused() -> None:
         pl.freeze(writes, pl.ones(2))
     with pytest.raises(ArgumentError, match="at least one argument must be a tensor"):
         pl.freeze(lambda: pl.ones(2))
+    with pytest.raises(ArgumentError, match=r"freeze: int cannot be called.*give a module"):
+        pl.freeze(3, pl.ones(2))  # type: ignore[arg-type]
     with pytest.raises(TraceError, match="cannot be called while a function is traced"):
         pl.jit(lambda x: pl.freeze(nn.Linear(2, 2), x)(x))(pl.rand(1, 2))
 

@@ -66,3 +66,9 @@ def test_attention_refuses_what_does_not_fit() -> None:
         mask = builder.input(TensorType((4, 4), bool_))
         with pytest.raises(ArgumentError, match="takes either a mask or is_causal"):
             ops.scaled_dot_product_attention(q, q, q, mask, is_causal=True)
+
+
+def test_without_features_every_key_counts_alike() -> None:
+    query = np.ones((2, 3, 0))
+    got = run1(ops.scaled_dot_product_attention, query, query, V[0, :2, :3])
+    np.testing.assert_allclose(got, np.broadcast_to(V[0, :2, :3].mean(1, keepdims=True), got.shape))

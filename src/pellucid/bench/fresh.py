@@ -28,6 +28,7 @@ from pellucid.core.errors import ArgumentError
 _IMPORT = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 _MEMORY_STEPS = 10
 NOBODY = "nobody"
+INFER = "infer "  # before the name of a network: it runs frozen, instead of training
 
 
 def run_fresh(what: str, work: str, who: str, threads: int, **more: str) -> float:
@@ -63,12 +64,15 @@ def _step(work: Work, who: str) -> Callable[[], object]:
         return lambda: step(x, y)
     if who == "jax":
         return jax_candidate(work, model).run
-    return torch_candidate(work, model, compiled=who == "torch.compile").run
+    if who in ("torch", "torch.compile"):
+        return torch_candidate(work, model, compiled=who == "torch.compile").run
+    raise ArgumentError("bench", f"{who} has no training step")
 
 
 def _first(work: str, who: str) -> float:
     """Seconds of the first call; importing and building the model are over."""
-    step = _inference(work) if work in INPUTS else _step(_named(work), who)
+    frozen = work.removeprefix(INFER)
+    step = _inference(frozen) if frozen != work else _step(_named(work), who)
     begun = time.perf_counter()
     step()
     return time.perf_counter() - begun

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pellucid.bench.fresh import run_fresh, run_import
+from pellucid.bench.fresh import INFER, run_fresh, run_import
 from pellucid.bench.inference import INPUTS
 from pellucid.bench.peers import PEERS
 from pellucid.bench.row import OURS, Goal, Row, Samples, Setting
@@ -103,7 +103,12 @@ ROWS = (
         for w in WORKS
     ),
     *(
-        Row(name=f"warm infer {name}", group="startup", goal=Goal(most=0.3), make=_warm(name, ()))
+        Row(
+            name=f"warm infer {name}",
+            group="startup",
+            goal=Goal(most=0.3),
+            make=_warm(INFER + name, ()),
+        )
         for name in INPUTS
     ),
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pellucid.core.errors import ArgumentError
 from pellucid.nn.module import Module
 from pellucid.tensor.frozen import FrozenFunction, freeze_function
 
@@ -26,12 +27,15 @@ def freeze(fn: Callable[..., Any], *example_args: Any) -> FrozenFunction:
         A `FrozenFunction`: call it with arguments like `example_args`; results without gradients.
 
     Raises:
-        ArgumentError: no argument is a tensor, or the function writes state.
+        ArgumentError: `fn` cannot be called, no argument is a tensor, or the function writes state.
         TraceError: called while a function is traced, or `fn` cannot be recorded (see `jit`).
         CompileError: a pass or a kernel failed.
 
     Other names: `torch.jit.freeze`, `torch.compile` with `freezing`, JAX's `lower(...).compile()`.
     """
+    if not callable(fn):
+        fix = "give a module or a function, then example arguments"
+        raise ArgumentError("freeze", f"{type(fn).__name__} cannot be called", fix=fix)
     with evaluating(fn):
         return freeze_function(fn, example_args)
 

@@ -100,7 +100,9 @@ def _check(query: Value, key: Value, mask: Value | None, is_causal: bool) -> Non
 
 
 def _scale(query: Value, scale: float | None) -> float:
-    return 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if scale is not None:
+        return scale
+    return 1.0 / math.sqrt(max(1, query.shape[-1]))  # no features: all scores are 0
 
 
 def _misshapen(*operands: Value) -> ShapeError:
