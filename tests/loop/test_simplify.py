@@ -32,6 +32,14 @@ HEAD = "kernel k(x: f32[64]) -> (y: f32[64]) {\n"
             "for i in 0..8:\n  for j in 0..8:\n    y[i] = x[j]",
         ),
         (
+            "for i in 0..6:\n    for j in 0..8:\n      y[(i * 8 + j) // 24] = x[(i * 8 + j) % 24]",
+            "for i in 0..6:\n  for j in 0..8:\n    y[i // 3] = x[i % 3 * 8 + j]",
+        ),
+        (
+            "for i in 0..6:\n    for j in 0..9:\n      y[(i * 8 + j) // 24] = x[i]",
+            "for i in 0..6:\n  for j in 0..9:\n    y[(i * 8 + j) // 24] = x[i]",
+        ),
+        (
             "for i in 0..9:\n    if i >= 8:\n      y[i] = x[i]",
             "for i in 0..9:\n  if i >= 8:\n    y[8] = x[8]",
         ),

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from pellucid.core.dtype import bool_, int64
-from pellucid.loop.affine import affine, to_expr
+from pellucid.loop.affine import Affine, affine, to_expr
 from pellucid.loop.bounds import Facts
 from pellucid.loop.functions import evaluate
 from pellucid.loop.ir import (
@@ -151,8 +151,18 @@ def _divide(expr: Call, facts: Facts) -> Expr:
         return Const(quotient) if expr.fn == "floordiv" else isub(value, imul(quotient, by))
     even, odd = affine(value).divided(by)
     if not even.terms and not even.constant:
-        return expr
+        return _in_blocks(expr, affine(value), by, facts)
     rest = Call(expr.fn, (to_expr(odd), divisor), int64)
     inner = to_expr(affine(rest)) if odd.terms else rest
     inner = _divide(inner, facts) if isinstance(inner, Call) and inner.fn == expr.fn else inner
     return inner if expr.fn == "mod" else to_expr(even + affine(inner))
+
+
+def _in_blocks(expr: Call, value: Affine, by: int, facts: Facts) -> Expr:
+    """`(8 a + b) // 24 = a // 3` where b stays below 8, and the same for the remainder."""
+    for size in {math.gcd(by, c) for c in value.terms.values()} - {1, by}:
+        blocks, inside = value.divided(size)
+        if facts.upper_sum(inside) < size and facts.upper_sum(inside.scaled(-1)) <= 0:
+            outer = _divide(Call(expr.fn, (to_expr(blocks), Const(by // size)), int64), facts)
+            return outer if expr.fn == "floordiv" else to_expr(affine(outer).scaled(size) + inside)
+    return expr

@@ -12,6 +12,7 @@ from pellucid.schedule.recipes.attention import holds_blocks, schedule_attention
 from pellucid.schedule.recipes.contraction import schedule_contraction
 from pellucid.schedule.recipes.convolution import schedule_panels
 from pellucid.schedule.recipes.elementwise import schedule_elementwise
+from pellucid.schedule.recipes.groups import part_groups
 from pellucid.schedule.recipes.mixed import find_mixed, schedule_mixed
 from pellucid.schedule.recipes.rows import schedule_rows
 from pellucid.schedule.recipes.shape import inner_loops, outer_nest
@@ -51,7 +52,8 @@ def run_recipe(
     ):
         return schedule
     if found is not None:
-        schedule_contraction(schedule, nest, found, target)
+        found = part_groups(schedule, found)
+        schedule_contraction(schedule, outer_nest(schedule.kernel), found, target)
     elif holds_blocks(kernel.body):
         schedule_attention(schedule, target)
     elif not inner_loops(nest.body) and not any(x.kind != "serial" for x in loops(kernel.body)):
