@@ -207,9 +207,13 @@ class Compiled:
 
         Kernels that differ in names alone share it. Tuning keeps its choices by it.
         """
-        calls = zip(self.lowered.calls, self.constants, strict=True)
+        calls = list(zip(self.lowered.calls, self.constants, strict=True))
+        seen: dict[tuple[int, frozenset[str]], str] = {}  # programs use the same kernels often
         with self._stage("symbols"):
-            return tuple(_kernel_digest(c.kernel, known) for c, known in calls)
+            for call, known in calls:
+                if (id(call.kernel), known) not in seen:
+                    seen[id(call.kernel), known] = _kernel_digest(call.kernel, known)
+            return tuple(seen[id(call.kernel), known] for call, known in calls)
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:

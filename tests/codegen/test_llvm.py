@@ -15,6 +15,7 @@ from pellucid.codegen.llvm import (
     render_entry,
     render_kernel,
 )
+from pellucid.codegen.llvm_entry import LONG_PROGRAM
 from pellucid.core.dtype import float32
 from pellucid.core.errors import CompileError
 from pellucid.loop.ir import Buffer, Call, Const, Expr, For, Kernel, Load, Store, Var
@@ -61,6 +62,44 @@ def test_entry_runs_the_calls_in_order(profiled: bool) -> None:
     if profiled:
         assert times[0] > 0
         assert (np.diff(times) >= 0).all()
+
+
+@pytest.mark.parametrize("profiled", [False, True])
+def test_a_long_program_is_a_list_of_calls(profiled: bool) -> None:
+    steps = 2 * LONG_PROGRAM
+    kernels = {
+        "double": unary("mul", Const(2.0, float32)),
+        "increment": unary("add", Const(1.0, float32)),
+    }
+    names = ["double" if (k * k) % 3 == 1 else "increment" for k in range(steps)]
+    calls = [
+        KernelArguments(symbol=name, slots=(k % 3, (k + 1) % 3), scratch=None)
+        for k, name in enumerate(names)
+    ]
+    entry = render_entry(calls, "main_entry", profiled)
+    assert entry.count("call void @double(") == entry.count("call void @increment(") == 1
+    texts = [*(render_kernel(kernel, HOST, name) for name, kernel in kernels.items()), entry]
+    library = link([compile_ir(t, HOST) for t in texts], ["main_entry"])
+    arrays = [np.full(N, 0.001, np.float32), *(np.zeros(N, np.float32) for _ in range(2))]
+    table = np.array([a.ctypes.data for a in arrays])
+    times = np.zeros(2 * steps, np.int64)
+    pointers = [table.ctypes.data, times.ctypes.data][: 1 + profiled]
+    wanted = np.float32(0.001)
+    for name in names:
+        wanted = np.float32(wanted * 2) if name == "double" else np.float32(wanted + 1)
+    library.function("main_entry", *[ctypes.c_void_p] * len(pointers))(*pointers)
+    np.testing.assert_array_equal(arrays[steps % 3], np.full(N, wanted))
+    if profiled:
+        assert times[0] > 0
+        assert (np.diff(times) >= 0).all()
+
+
+def test_the_code_of_a_long_program_does_not_grow_with_its_length() -> None:
+    def lines(length: int) -> int:
+        calls = [KernelArguments(symbol="k", slots=(k, 7), scratch=2) for k in range(length)]
+        return render_entry(calls, "entry").count("\n")
+
+    assert lines(2 * LONG_PROGRAM) == lines(20 * LONG_PROGRAM)
 
 
 def test_scratch_slot_is_the_last_argument() -> None:

@@ -8,14 +8,13 @@ vectorised, so a few LLVM passes are enough.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
 
-from pellucid.codegen.llvm_emitter import Function, Module
+from pellucid.codegen.llvm_emitter import Module
+from pellucid.codegen.llvm_entry import KernelArguments, render_entry
 from pellucid.codegen.llvm_kernel import kernel_scratch_bytes, write_kernel
 from pellucid.core.config import usable_cores
 from pellucid.core.errors import CompileError
@@ -91,67 +90,6 @@ def render_kernel(
     module = Module()
     write_kernel(module, kernel, target, symbol, overlapping)
     return f"; kernel {kernel.name}\n{module.text()}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KernelArguments:
-    """One kernel call of a program: its symbol and the pointer table entries it gets."""
-
-    symbol: str
-    slots: tuple[int, ...]
-    scratch: int | None = None
-
-
-def render_entry(calls: Sequence[KernelArguments], symbol: str, profiled: bool = False) -> str:
-    """`void symbol(ptr table)` that runs `calls` in order with the pointers `table[slot]`.
-
-    With `profiled`, `void symbol(ptr table, ptr times)` also writes each call's start and end in
-    nanoseconds of the monotonic clock to `times[2 * i]` and `times[2 * i + 1]` (int64).
-    """
-    module = Module()
-    params = "ptr %table, ptr %times" if profiled else "ptr %table"
-    entry = Function(module, symbol, params, "nounwind")
-    clock = _Clock(entry) if profiled else None
-    for position, call in enumerate(calls):
-        slots = [*call.slots, *([] if call.scratch is None else [call.scratch])]
-        pointers = [_table_entry(entry, slot) for slot in slots]
-        if clock:
-            clock.store(2 * position)
-        module.declare(f"void @{call.symbol}({', '.join('ptr' for _ in slots)})")
-        entry.effect(f"call void @{call.symbol}({', '.join(f'ptr {p}' for p in pointers)})")
-        if clock:
-            clock.store(2 * position + 1)
-    entry.finish()
-    return module.text()
-
-
-def _table_entry(entry: Function, slot: int) -> str:
-    place = entry.pure(f"getelementptr ptr, ptr %table, i64 {slot}")
-    return entry.pure(f"load ptr, ptr {place}, align 8")
-
-
-class _Clock:
-    """Stores the monotonic clock's nanoseconds into `%times`."""
-
-    # CLOCK_MONOTONIC, as the C library of each system numbers it.
-    _MONOTONIC = 6 if platform.system() == "Darwin" else 1
-
-    def __init__(self, entry: Function) -> None:
-        self.entry = entry
-        self.time = entry.alloca("[2 x i64]", 8)
-        entry.module.declare("i32 @clock_gettime(i32, ptr)")
-
-    def store(self, position: int) -> None:
-        entry = self.entry
-        entry.emit(f"call i32 @clock_gettime(i32 {self._MONOTONIC}, ptr {self.time})")
-        seconds = entry.emit(f"load i64, ptr {self.time}")
-        rest = entry.emit(
-            f"load i64, ptr {entry.pure(f'getelementptr i64, ptr {self.time}, i64 1')}"
-        )
-        scaled = entry.emit(f"mul i64 {seconds}, 1000000000")
-        total = entry.emit(f"add i64 {scaled}, {rest}")
-        place = entry.pure(f"getelementptr i64, ptr %times, i64 {position}")
-        entry.effect(f"store i64 {total}, ptr {place}")
 
 
 def _machine(target: Target, level: int) -> llvm.TargetMachine:

@@ -11,7 +11,7 @@ what is appended there lands in the loop's preheader.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -192,6 +192,21 @@ class Function:
         outer = self._regions[-1]
         other = sides[1][0] if orelse else f"join{tag}"
         outer.lines += [f"  br i1 {condition}, label %then{tag}, label %{other}", *lines]
+        outer.lines.append(f"join{tag}:")
+        outer.label = f"join{tag}"
+
+    def switch(self, value: str, cases: Sequence[Callable[[], None]]) -> None:
+        """Runs the case whose position the i32 `value` is; none where there is no such case."""
+        tag = self.fresh("")
+        lines = []
+        for number, build in enumerate(cases):
+            label = f"case{number}_{tag}"
+            self._regions.append(Region(label, certain=False))
+            build()
+            lines += [f"{label}:", *self._regions.pop().lines, f"  br label %join{tag}"]
+        outer = self._regions[-1]
+        labels = " ".join(f"i32 {k}, label %case{k}_{tag}" for k in range(len(cases)))
+        outer.lines += [f"  switch i32 {value}, label %join{tag} [ {labels} ]", *lines]
         outer.lines.append(f"join{tag}:")
         outer.label = f"join{tag}"
 

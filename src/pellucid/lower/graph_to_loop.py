@@ -7,6 +7,7 @@ choice, how a kernel runs is `schedule/`'s.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -25,7 +26,16 @@ from pellucid.passes.access import is_view
 
 _NAME_PARTS = 5
 _QUIET = frozenset({"constant", "reshape", "broadcast_to", "cast", "transpose", "slice", "barrier"})
-Literals = Mapping[Value, Const]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Lowered:
+    """A node's kernel, which of the node's inputs its parameters are, its lines, its cost."""
+
+    kernel: Kernel
+    inputs: tuple[int, ...]
+    sources: tuple[str, ...]
+    cost: Cost
 
 
 def lower_graph(graph: Graph) -> LoweredProgram:
@@ -52,7 +62,8 @@ class _Program:
         self.roots = _roots(graph.nodes)
         self.literals = _literals(self.arrays)
         self.claimed = self._claim_outputs()
-        self.lowered: dict[str, tuple[Kernel, tuple[int, ...], int]] = {}  # by region
+        self.kernels: dict[str, tuple[Kernel, tuple[int, ...], int]] = {}  # by region
+        self.shared: dict[Any, _Lowered] = {}  # by the identity of a body, and known inputs
         self.inplace: dict[Any, tuple[Kernel, tuple[tuple[int, int], ...]]] = {}
 
     def finish(self) -> LoweredProgram:
@@ -103,34 +114,46 @@ class _Program:
         return self.slot_of[value]
 
     def _call(self, node: Node) -> None:
-        region, outer = _region_of(node, self.literals, self.roots)
         written = tuple(self._written_slot(v) for v in node.outputs)
         if all(v.type.size == 0 for v in node.outputs):
             return
-        key = _region_key(region)
-        if key not in self.lowered:
-            self.lowered[key] = _lower(region)
-        kernel, inputs, flops = self.lowered[key]
-        args = (*(self._read_slot(outer[region.inputs[k]]) for k in inputs), *written)
-        self._add(kernel, args, tuple(v.name for v in node.outputs), region.nodes, flops)
+        made = self._lowered(node)
+        args = (*(self._read_slot(node.inputs[k]) for k in made.inputs), *written)
+        self._add(made, args, tuple(v.name for v in node.outputs))
 
-    def _add(
-        self,
-        kernel: Kernel,
-        args: tuple[int, ...],
-        names: tuple[str, ...],
-        nodes: Sequence[Node],
-        flops: int,
-    ) -> None:
-        moved = sum(p.nbytes for p in kernel.params)
+    def _lowered(self, node: Node) -> _Lowered:
+        """The node's kernel; nodes of one body, or of bodies of equal structure, share it."""
+        body = node.attrs.get("body")
+        known = tuple(self.literals.get(self._root(v)) for v in node.inputs)
+        short = (id(body), known)
+        if short in self.shared:
+            return self.shared[short]
+        region = _region_of(node, known)
+        key = _region_key(region)
+        if key not in self.kernels:
+            self.kernels[key] = _lower(region)
+        kernel, used, flops = self.kernels[key]
+        places = [node.inputs.index(v) if body is None else k for k, v in enumerate(region.inputs)]
+        made = _Lowered(
+            kernel=kernel,
+            inputs=tuple(places[k] for k in used),
+            sources=tuple(dict.fromkeys(n.source for n in region.nodes if n.source)),
+            cost=Cost(flops, sum(p.nbytes for p in kernel.params)),
+        )
+        if isinstance(body, Graph):
+            self.shared[short] = made
+        return made
+
+    def _add(self, made: _Lowered, args: tuple[int, ...], names: tuple[str, ...]) -> None:
+        inplace = self._inplace(made.kernel, args)
         self.calls.append(
             KernelCall(
-                kernel=kernel,
+                kernel=made.kernel,
                 args=args,
                 nodes=names,
-                sources=tuple(dict.fromkeys(n.source for n in nodes if n.source)),
-                cost=Cost(flops, moved),
-                inplace=self._inplace(kernel, args),
+                sources=made.sources,
+                cost=made.cost,
+                inplace=inplace,
             )
         )
 
@@ -150,8 +173,10 @@ class _Program:
             return self.slot_of[root]
         target = self._slot(output.type, "output")
         if output.type.size:
-            args = (self._read_slot(root), target)
-            self._add(_copy_kernel(output.type), args, (output.name,), (), 0)
+            kernel = _copy_kernel(output.type)
+            cost = Cost(0, sum(p.nbytes for p in kernel.params))
+            made = _Lowered(kernel=kernel, inputs=(0,), sources=(), cost=cost)
+            self._add(made, (self._read_slot(root), target), (output.name,))
         return target
 
 
@@ -180,24 +205,20 @@ def _roots(nodes: Sequence[Node]) -> dict[Value, Value]:
     return roots
 
 
-def _region_of(
-    node: Node, literals: Literals, roots: Mapping[Value, Value]
-) -> tuple[Region, dict[Value, Value]]:
-    """The node as a region, and for each region input the program's value it is."""
+def _region_of(node: Node, known: Sequence[Const | None]) -> Region:
+    """The node as a region, of whose inputs the known ones are literals."""
     body = node.attrs.get("body")
     if isinstance(body, Graph):
-        outer = dict(zip(body.inputs, node.inputs, strict=True))
         inner = _literals(_constants(body.nodes))
         nodes = tuple(n for n in body.nodes if n.op.name != "constant")
-        outputs = body.outputs
+        inputs, outputs = body.inputs, body.outputs
     else:
-        outer = {v: v for v in node.inputs}
         inner, nodes, outputs = {}, (node,), node.outputs
-    for value, given in outer.items():
-        root = roots.get(given, given)
-        if root in literals:
-            inner[value] = literals[root]
-    return Region(nodes, tuple(outer), outputs, inner), outer
+        inputs = node.inputs
+    for value, literal in zip(inputs, known, strict=True):
+        if literal is not None:
+            inner[value] = literal
+    return Region(nodes, tuple(dict.fromkeys(inputs)), outputs, inner)
 
 
 def _region_key(region: Region) -> str:

@@ -15,6 +15,7 @@ rule.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -85,9 +86,6 @@ class _Block:
     start: int
     end: int
     offset: int = 0
-
-    def meets(self, other: _Block) -> bool:
-        return self.start <= other.end and other.start <= self.end
 
 
 _Order = Callable[[_Block], tuple[int, ...]]
@@ -248,13 +246,15 @@ def _best_placement(blocks: Sequence[_Block], bound: int) -> tuple[list[int], in
 
 def _place(blocks: Sequence[_Block], fit: _Fit) -> int:
     """Give each block in turn an offset among those placed before it; returns the arena's size."""
-    placed: list[_Block] = []
+    placed: list[tuple[int, int, int, int]] = []  # offset, top, start, end; in order of address
     peak = 0
     for block in blocks:
-        taken = sorted((p.offset, p.offset + p.size) for p in placed if p.meets(block))
+        first, last = block.start, block.end
+        taken = [(low, top) for low, top, start, end in placed if start <= last and first <= end]
         block.offset = fit(taken, block.size, peak)
-        peak = max(peak, block.offset + block.size)
-        placed.append(block)
+        top = block.offset + block.size
+        peak = max(peak, top)
+        insort(placed, (block.offset, top, first, last))
     return peak
 
 

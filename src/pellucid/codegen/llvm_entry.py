@@ -1,0 +1,138 @@
+"""A program's entry as LLVM IR: one function that calls every kernel with pointers from a table.
+
+Enters: the calls in order. Leaves: text. Short programs are written as they run, call after call.
+In long ones the same kernels come again and again, so the entry walks over a list of numbers (which
+kernel, which slots), and its code grows with the number of distinct kernels only.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pellucid.codegen.llvm_emitter import Function, Module
+
+LONG_PROGRAM = 64  # calls; reading a call from the list costs a few nanoseconds
+REPEATS = 2  # calls per distinct kernel from which the list is worth it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelArguments:
+    """One kernel call of a program: its symbol and the pointer table entries it gets."""
+
+    symbol: str
+    slots: tuple[int, ...]
+    scratch: int | None = None
+
+    @property
+    def pointers(self) -> tuple[int, ...]:
+        """The table entries that are passed, scratch memory last."""
+        return self.slots if self.scratch is None else (*self.slots, self.scratch)
+
+
+def render_entry(calls: Sequence[KernelArguments], symbol: str, profiled: bool = False) -> str:
+    """`void symbol(ptr table)` that runs `calls` in order with the pointers `table[slot]`.
+
+    With `profiled`, `void symbol(ptr table, ptr times)` also writes each call's start and end in
+    nanoseconds of the monotonic clock to `times[2 * i]` and `times[2 * i + 1]` (int64).
+    """
+    module = Module()
+    params = "ptr %table, ptr %times" if profiled else "ptr %table"
+    entry = Function(module, symbol, params, "nounwind")
+    clock = _Clock(entry) if profiled else None
+    for call in calls:
+        module.declare(f"void @{call.symbol}({', '.join('ptr' for _ in call.pointers)})")
+    if len(calls) > max(LONG_PROGRAM, REPEATS * len({c.symbol for c in calls})):
+        _write_list(entry, calls, clock)
+    else:
+        _write_calls(entry, calls, clock)
+    entry.finish()
+    return module.text()
+
+
+def _write_calls(entry: Function, calls: Sequence[KernelArguments], clock: _Clock | None) -> None:
+    """The calls one after another, their slots in the code."""
+    for position, call in enumerate(calls):
+        pointers = [_table_entry(entry, slot) for slot in call.pointers]
+        if clock:
+            clock.store(str(2 * position))
+        _call(entry, call.symbol, pointers)
+        if clock:
+            clock.store(str(2 * position + 1))
+
+
+def _write_list(entry: Function, calls: Sequence[KernelArguments], clock: _Clock | None) -> None:
+    """A loop over the calls' numbers: the kernel's own, then its slots."""
+    arity = {c.symbol: len(c.pointers) for c in calls}
+    kernels = {symbol: k for k, symbol in enumerate(arity)}
+    numbers: list[int] = []
+    starts = []
+    for call in calls:
+        starts.append(len(numbers))
+        numbers += [kernels[call.symbol], *call.pointers]
+    _define_numbers(entry.module, "starts", starts)
+    _define_numbers(entry.module, "numbers", numbers)
+    with entry.loop(str(len(calls)), sure=True) as position:
+        start = _number(entry, "@starts", position)
+        first = entry.emit(f"getelementptr i32, ptr @numbers, i64 {start}")
+        kernel = entry.emit(f"load i32, ptr {first}, align 4")
+        if clock:
+            begin = entry.emit(f"shl i64 {position}, 1")
+            clock.store(begin)
+        cases = [partial(_listed_call, entry, s, n, first) for s, n in arity.items()]
+        entry.switch(kernel, cases)
+        if clock:
+            clock.store(entry.emit(f"add i64 {begin}, 1"))
+
+
+def _listed_call(entry: Function, symbol: str, arity: int, first: str) -> None:
+    slots = [_number(entry, first, str(k + 1)) for k in range(arity)]
+    places = [entry.emit(f"getelementptr ptr, ptr %table, i64 {slot}") for slot in slots]
+    _call(entry, symbol, [entry.emit(f"load ptr, ptr {place}, align 8") for place in places])
+
+
+def _call(entry: Function, symbol: str, pointers: Sequence[str]) -> None:
+    entry.effect(f"call void @{symbol}({', '.join(f'ptr {p}' for p in pointers)})")
+
+
+def _define_numbers(module: Module, name: str, numbers: Sequence[int]) -> None:
+    items = ", ".join(f"i32 {n}" for n in numbers)
+    kind = f"[{len(numbers)} x i32]"
+    module.define(name, f"@{name} = private unnamed_addr constant {kind} [{items}]")
+
+
+def _number(entry: Function, array: str, index: str) -> str:
+    place = entry.emit(f"getelementptr i32, ptr {array}, i64 {index}")
+    return entry.emit(f"zext i32 {entry.emit(f'load i32, ptr {place}, align 4')} to i64")
+
+
+def _table_entry(entry: Function, slot: int) -> str:
+    place = entry.pure(f"getelementptr ptr, ptr %table, i64 {slot}")
+    return entry.pure(f"load ptr, ptr {place}, align 8")
+
+
+class _Clock:
+    """Stores the monotonic clock's nanoseconds into `%times`."""
+
+    # CLOCK_MONOTONIC, as the C library of each system numbers it.
+    _MONOTONIC = 6 if platform.system() == "Darwin" else 1
+
+    def __init__(self, entry: Function) -> None:
+        self.entry = entry
+        self.time = entry.alloca("[2 x i64]", 8)
+        entry.module.declare("i32 @clock_gettime(i32, ptr)")
+
+    def store(self, position: str) -> None:
+        """Write the time now to `times[position]`, an i64."""
+        entry = self.entry
+        entry.emit(f"call i32 @clock_gettime(i32 {self._MONOTONIC}, ptr {self.time})")
+        seconds = entry.emit(f"load i64, ptr {self.time}")
+        rest = entry.emit(
+            f"load i64, ptr {entry.pure(f'getelementptr i64, ptr {self.time}, i64 1')}"
+        )
+        scaled = entry.emit(f"mul i64 {seconds}, 1000000000")
+        total = entry.emit(f"add i64 {scaled}, {rest}")
+        place = entry.pure(f"getelementptr i64, ptr %times, i64 {position}")
+        entry.effect(f"store i64 {total}, ptr {place}")
