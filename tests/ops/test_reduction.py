@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,18 @@ import pytest
 from pellucid import ops
 from pellucid.autodiff.forward import tangent_graph
 from pellucid.autodiff.reverse import value_and_vjp_graph
+from pellucid.compile import compile_graph
+from pellucid.core.config import current_config
 from pellucid.core.dtype import float32
 from pellucid.core.errors import ShapeError
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import GraphBuilder, TensorType
+from pellucid.ops import statistics
+from pellucid.runtime.executable import Executable
 from tests.ops.gradient import grad
 from tests.ops.records import Array, run1, trace, type_of
 
+NO_CACHE = dataclasses.replace(current_config(), cache=False)
 X = np.random.default_rng(0).normal(size=(2, 3, 4))
 AXES: list[Any] = [None, 0, -1, (0, 2), (1,), ()]
 
@@ -107,6 +113,23 @@ def test_positions_are_numpys(name: str, axis: int | None, keepdims: bool) -> No
         got = run1(lambda v: getattr(ops, name)(v, axis, keepdims), x)
         assert got.dtype == np.int64
         np.testing.assert_array_equal(got, getattr(np, name)(x, axis=axis, keepdims=keepdims))
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+@pytest.mark.parametrize("n", [2 * statistics._BLOCK - 1, 2 * statistics._BLOCK, 9001])
+def test_positions_in_long_rows_are_numpys(name: str, n: int) -> None:
+    rng = np.random.default_rng(n)
+    plain = rng.integers(-1000, 1000, n).astype(np.float32)
+    late, hole = plain.copy(), plain.copy()
+    late[-1] = {"argmax": np.inf, "argmin": -np.inf}[name]
+    hole[[n // 2, n - 2]] = np.nan
+    cases: list[Array] = [plain, late, hole, np.zeros(n), rng.integers(0, 9, n, np.int32)]
+    for x in [*cases, np.full(n, {"argmax": -np.inf, "argmin": np.inf}[name])]:
+        got = run1(getattr(ops, name), x)
+        np.testing.assert_array_equal(got, getattr(np, name)(x))
+        graph = trace(getattr(ops, name), type_of(x))
+        compiled = Executable(compile_graph(graph, config=NO_CACHE)).run([x])[0]
+        np.testing.assert_array_equal(compiled, getattr(np, name)(x))
 
 
 def test_extremum_shares_its_gradient_among_ties() -> None:

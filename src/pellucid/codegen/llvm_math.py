@@ -155,24 +155,44 @@ def _exp_reduced(m: _Maths, r: Value) -> Value:
     return m.add(p, 1.0)
 
 
-def _scale(m: _Maths, value: Value, exponent: Value) -> Value:
-    """`value * 2**exponent` in two steps, so that results may overflow or be denormal."""
+def _scale(m: _Maths, value: Value, n: Value, exponent: Value) -> Value:
+    """`value * 2**n`, which may overflow or be denormal; `exponent` is n as an integer.
+
+    In two steps where the machine has no instruction for it; either way it is rounded once.
+    """
+    if _scales(m, value):
+        return _scaled(m, value, n)
     half = m.op("ashr", exponent, 1)
     rest = m.op("sub", exponent, half)
     value = m.mul(value, m.power_of_two(half, value.dtype))
     return m.mul(value, m.power_of_two(rest, value.dtype))
 
 
+def _scales(m: _Maths, value: Value) -> bool:
+    """Whether one instruction multiplies by a power of two."""
+    bits = value.width * value.dtype.bits
+    return m.ops.target.name == "avx512" and bits in (128, 256, 512)
+
+
+def _scaled(m: _Maths, value: Value, n: Value) -> Value:
+    bits = value.width * value.dtype.bits
+    name = f"llvm.x86.avx512.mask.scalef.p{'s' if value.dtype.bits == 32 else 'd'}.{bits}"
+    lanes = f"i{max(8, value.width)}"
+    args = [(v.kind, v.text) for v in (value, n, value)] + [(lanes, "-1")]
+    args += [("i32", "4")] if bits == 512 else []  # as the current rounding mode says
+    text = m.ops.function.intrinsic(value.kind, name, *args)
+    return Value(text, value.dtype, value.width)
+
+
 def _exp(m: _Maths, x: Value) -> Value:
     x = m.clamp(x, -104.0, 89.0)
     n, whole = m.nearest(x, 1 / _LN2)
     r = m.fma(n, -_LN2_LOW, m.fma(n, -_LN2_HIGH, x))
-    return _scale(m, _exp_reduced(m, r), whole)
+    return _scale(m, _exp_reduced(m, r), n, whole)
 
 
 def _exp_negative(m: _Maths, x: Value) -> Value:
-    """The exponential for x <= 0 whose results below the normal range do not matter."""
-    x = m.clamp(x, -87.0, None)
+    """The exponential for -87 <= x <= 0, or NaN."""
     n, whole = m.nearest(x, 1 / _LN2)
     r = m.fma(n, -_LN2_LOW, m.fma(n, -_LN2_HIGH, x))
     return m.mul(_exp_reduced(m, r), m.power_of_two(whole, x.dtype))
@@ -180,14 +200,14 @@ def _exp_negative(m: _Maths, x: Value) -> Value:
 
 def _exp_bounded(m: _Maths, x: Value) -> Value:
     """The exponential, but 0 for results that a sum with 1 loses; no denormal on the way."""
-    result = _exp_negative(m, m.clamp(x, None, EXP_BOUND))
+    result = _exp_negative(m, m.clamp(x, -EXP_BOUND, EXP_BOUND))
     return m.select(m.test("olt", x, -EXP_BOUND), 0.0, result)
 
 
 def _exp2(m: _Maths, x: Value) -> Value:
     x = m.clamp(x, -151.0, 129.0)
     n, whole = m.nearest(x, 1.0)
-    return _scale(m, _exp_reduced(m, m.mul(m.sub(x, n), _LN2)), whole)
+    return _scale(m, _exp_reduced(m, m.mul(m.sub(x, n), _LN2)), n, whole)
 
 
 def _log(m: _Maths, x: Value) -> Value:

@@ -6,18 +6,26 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pellucid.core.dtype import bool_, uint8
+from pellucid.core.dtype import bool_, int32, int64, uint8
 from pellucid.core.shape import normalize_axes, size_of
 from pellucid.graph.ir import Value
-from pellucid.ops.arithmetic import divide, multiply, subtract
+from pellucid.ops.arithmetic import add, divide, multiply, subtract
+from pellucid.ops.binary import minimum
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import equal, isnan, logical_or, where
 from pellucid.ops.create import iota
+from pellucid.ops.identity import barrier
+from pellucid.ops.index import gather
+from pellucid.ops.join import concatenate
 from pellucid.ops.layout import reshape
+from pellucid.ops.movement import slice_axis
 from pellucid.ops.promotion import Operand, unify
 from pellucid.ops.reduction import Axis, max, min, nothing_to_choose, restore, sum
 from pellucid.ops.shared import accumulator
 from pellucid.ops.unary import sqrt
+
+_INT32_LIMIT = 1 << 31
+_BLOCK = 4096  # elements of a long row that are looked at twice while they are in cache
 
 
 def count_nonzero(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -90,12 +98,43 @@ def _position(
         raise nothing_to_choose(name, x.type, normalize_axes(name, axis, x.shape))
     if flat.dtype == bool_:
         flat = astype(flat, uint8)
-    best = extremum(flat, at, keepdims=True)
-    hit = equal(flat, best)
-    if flat.dtype.is_float:  # the extremum is NaN exactly where there is one, and equals nothing
-        hit = logical_or(hit, isnan(flat))
-    first = min(where(hit, iota(flat.shape, at), flat.shape[at]), at)
+    first = _long_position(extremum, flat) if _is_long(flat) else _first(extremum, flat, at)
     return restore(first, x, tuple(range(x.rank)) if axis is None else (at,), keepdims)
+
+
+def _first(extremum: Callable[..., Value], x: Value, at: int) -> Value:
+    """Where the extremum along `at` first is, as int64."""
+    return astype(_narrow_first(_is_extremum(extremum, x, at), at), int64)
+
+
+def _narrow_first(hit: Value, at: int) -> Value:
+    """The first place along `at` that holds, or the extent; int32 where that can number them."""
+    kind = int32 if hit.shape[at] < _INT32_LIMIT else int64
+    return min(where(hit, iota(hit.shape, at, kind), hit.shape[at]), at)
+
+
+def _is_extremum(extremum: Callable[..., Value], x: Value, at: int) -> Value:
+    hit = equal(x, extremum(x, at, keepdims=True))
+    # the extremum is NaN exactly where there is one, and equals nothing
+    return logical_or(hit, isnan(x)) if x.dtype.is_float else hit
+
+
+def _is_long(x: Value) -> bool:
+    return x.rank == 1 and x.shape[0] >= 2 * _BLOCK
+
+
+def _long_position(extremum: Callable[..., Value], x: Value) -> Value:
+    """`_first` of one long row, read once: the first block that holds the extremum is searched."""
+    n = x.shape[0]
+    count, rest = divmod(n, _BLOCK)
+    tops = [extremum(reshape(slice_axis(x, 0, 0, n - rest), (count, _BLOCK)), 1)]
+    if rest:
+        tops.append(extremum(slice_axis(x, 0, n - rest, n), 0, keepdims=True))
+    # without a barrier, the extremum of extrema would be one of the whole row again
+    block = _first(extremum, barrier(concatenate(tops)), 0)
+    start = minimum(multiply(block, _BLOCK), n - _BLOCK)  # no earlier block holds it
+    near = barrier(gather(x, add(iota((_BLOCK,)), start), axis=0))
+    return add(_first(extremum, near, 0), start)
 
 
 def _mean(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
