@@ -9,14 +9,14 @@ from pellucid.bench.techniques import VARIANTS, Variant
 
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_what_a_variant_replaces_is_there_and_put_back(name: str) -> None:
-    before = [getattr(p.module, p.name) for p in VARIANTS[name].patches]
+    before = [getattr(p.owner, p.name) for p in VARIANTS[name].patches]
     x, w = np.ones((8, 24), np.float32), np.ones((24, 40), np.float32)
     multiply = pl.jit(lambda x, w: pl.relu(x @ w))
     compiled = multiply.lower(pl.Tensor(x), pl.Tensor(w)).compiled
     for variant in (VARIANTS[name], Variant()):
         (found,) = variant.compile(compiled).run([x, w])
         np.testing.assert_allclose(found, np.full((8, 40), 24.0))
-    after = [getattr(p.module, p.name) for p in VARIANTS[name].patches]
+    after = [getattr(p.owner, p.name) for p in VARIANTS[name].patches]
     assert all(a is b for a, b in zip(before, after, strict=True))
 
 
