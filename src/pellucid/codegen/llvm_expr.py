@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pellucid.codegen.llvm_cast import bitcast, from_memory
 from pellucid.codegen.llvm_dot import join
 from pellucid.codegen.llvm_emitter import Function
+from pellucid.codegen.llvm_guard import bounds_of, unclamped
 from pellucid.codegen.llvm_index import (
     Affine,
     Range,
@@ -120,6 +121,10 @@ class Expressions:
     def _call(self, fn: str, args: tuple[Expr, ...], dtype: DType) -> Value:
         if fn in ("pack2", "pack4"):
             return self._word(args)
+        if fn == "select" and self.width > 1:
+            guarded = self._guarded_load(*args)
+            if guarded is not None:
+                return guarded
         values = [self.value(a) for a in args]
         if fn == "select" and values[0].literal and values[0].width == 1:
             return values[1] if values[0].text == "true" else values[2]
@@ -127,6 +132,27 @@ class Expressions:
         if dtype == int64 and result.width == 1 and fn in ("min", "max"):
             self._note_range(fn, args, result.text)
         return result
+
+    def _guarded_load(self, condition: Expr, taken: Expr, other: Expr) -> Value | None:
+        """`select(inside, x[nearest index inside], 0)` as a load of the lanes that are inside."""
+        if not isinstance(taken, Load) or other != Const(0, taken.dtype):
+            return None
+        place = self.storages[taken.buffer.name]
+        if place.padded or place.lanes > 1 or not self.address(place, taken.indices).vector:
+            return None
+        bounds = bounds_of(condition, self.affine)
+        indices = tuple(unclamped(i, bounds, self.affine) for i in taken.indices)
+        form = self.address(place, indices)
+        if form.vector or not 1 <= form.lane <= MOST_STEP:
+            return None
+        inside = splat(self.function, self.value(condition), self.width).text
+        mask = self.mask
+        self.mask = (
+            self.function.pure(f"and <{self.width} x i1> {mask}, {inside}") if mask else inside
+        )
+        value = self.load_at(place, form)
+        self.mask = mask
+        return value
 
     def _word(self, parts: tuple[Expr, ...]) -> Value:
         """Numbers as one word: a single load where they are neighbours in memory."""

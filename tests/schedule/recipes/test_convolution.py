@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pellucid import ops
@@ -21,7 +21,8 @@ from pellucid.ops.conv_packed import emit_packed, pack_kernel
 from pellucid.ops.identity import barrier
 from pellucid.passes import absorb_padding, group_fusion
 from pellucid.schedule.recipes import convolution, elementwise, plan
-from tests.codegen.targets import HOST
+from tests.codegen.native import run
+from tests.codegen.targets import HOST, poison
 from tests.lower.execution import agree, build, random_arrays, run_program
 from tests.schedule.recipes.test_choose import TARGETS, scheduled
 
@@ -131,6 +132,8 @@ WINDOWS = (
     ((1, 3, 9, 10), (3, 1, 3, 3), 2, 1, 2),
     ((1, 3, 6, 6), (3, 1, 3, 3), 0, 1, 1),
     ((1, 2, 1, 17), (2, 1, 1, 3), 1, 1, 1),
+    ((1, 2, 14, 14), (2, 1, 5, 5), 2, 2, 1),
+    ((1, 1, 28, 30), (2, 1, 3, 3), 1, 1, 1),
 )
 
 
@@ -153,3 +156,29 @@ def test_the_form_of_a_window() -> None:
     text = render_kernel(scheduled(call.kernel, HOST), HOST, "k")
     assert "gather" not in text
     assert "scatter" not in text
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_compiled_windows_of_any_shape(data: st.DataObject) -> None:
+    def draw(least: int, most: int) -> int:
+        return data.draw(st.integers(least, most))
+
+    k, dilation, stride = draw(1, 5), draw(1, 2), draw(1, 4)
+    reach = (k - 1) * dilation + 1
+    padding, c = draw(0, reach), draw(2, 5)
+    x = (draw(1, 2), c, *(max(1, reach - 2 * padding) + draw(0, 40) for _ in range(2)))
+    graph = _windows(x, (c, 1, k, k), padding, stride, dilation)
+    arrays = random_arrays(graph)
+    rng = np.random.default_rng(draw(0, 99))
+    for value in (np.nan, np.inf):
+        arrays[0].flat[rng.integers(arrays[0].size)] = value
+    program = lower_graph(group_fusion.run(graph))
+    assume(len(program.calls) == 1)  # else the padding was not absorbed
+    (call,) = program.calls
+    kernel, output = scheduled(call.kernel, HOST), graph.outputs[0]
+    got = poison(output.shape, output.dtype)
+    sources = [arrays[program.inputs.index(slot)] for slot in call.args[:-1]]
+    given = [a.reshape(b.shape) for a, b in zip(sources, kernel.params, strict=False)]
+    run(kernel, HOST, *given, got.reshape(kernel.params[-1].shape))
+    agree([got], interpret(graph, *arrays), 1e-4)

@@ -10,6 +10,8 @@ for c, y, z:                              parallel for c:
                                                                * w[c, k, l]
 ```
 Lanes are pixels of a row, several rows make the tile, so that sums do not wait for each other.
+Where a tile holds whole rows and lanes can be masked off, pixels are read where they lie: what is
+outside the image is a lane without a load, and nothing waits for a copy to arrive.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ MOST_TAPS = 64  # of a window
 SUMS = 8  # vectors of sums in a tile
 MOST_ROWS = 8
 VECTORS = 2  # of a row
+MASKED_BITS = 512  # of vectors whose lanes are masked off at no cost
 STRIPS = 4  # the share of the first-level cache that a copied strip takes is one in so many
 
 
@@ -74,13 +77,14 @@ def _schedule(
 ) -> None:
     *others, rows, pixels = nest.loops
     total, name = work(schedule.kernel.body), image.buffer.name
-    height = _strip(image, rows, target)
+    whole = target.vector_bits >= MASKED_BITS and extent_of(pixels) <= _width(pixels, found, target)
+    height = 0 if whole else _strip(image, rows, target)
     if height:
         schedule.apply(split, rows.var, height, f"{rows.var}s", f"{rows.var}t")
         at, rows = f"{rows.var}s", For(f"{rows.var}t", Const(height), rows.body)
     else:
         at = others[-1].var
-    copied = attempt(schedule, halo, name, at)
+    copied = not whole and attempt(schedule, halo, name, at)
     tile = _choose_tile(others, rows, pixels, found, target)
     schedule.apply(split, pixels.var, _width(pixels, found, target), f"{pixels.var}o", tile.lane)
     schedule.apply(split, rows.var, tile.pixels[1], f"{rows.var}o", f"{rows.var}i")
@@ -92,6 +96,8 @@ def _schedule(
     write_out(schedule, tile)
     for var in tile.reduced:
         attempt(schedule, unroll, var)
+    if whole:
+        cut_pieces(schedule, f"{rows.var}o")
     if copied:
         _fill(schedule, name)
     attempt(schedule, simplify)
