@@ -48,6 +48,7 @@ from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.lower.program import LoweredProgram
 from pellucid.passes import (
     absorb_padding,
+    choose_layouts,
     eliminate_common_subexpressions,
     eliminate_dead_code,
     fold_constants,
@@ -83,6 +84,9 @@ _DCE = Pass("eliminate_dead_code", eliminate_dead_code.run, "Nodes that no outpu
 _NARROW = Pass(
     "narrow_windows", narrow_windows.run, "What a slice cuts off a convolution is not computed."
 )
+_LAYOUT = Pass(
+    "choose_layouts", choose_layouts.run, "Channels of images last where that is cheapest."
+)
 _PAD = Pass(
     "absorb_padding", absorb_padding.run, "Convolutions of single channels pad for themselves."
 )
@@ -106,8 +110,9 @@ PASSES: tuple[Pass, ...] = (
     _SIMPLIFY,
     _SCALES,
     _NARROW,
+    _LAYOUT,  # after what moves operands, which would move them back
     _PAD,
-    _PACK,  # after what moves operands, which would move them back
+    _PACK,
     _FOLD,
     _CSE,
     _DCE,

@@ -16,6 +16,7 @@ from pellucid.graph.ir import Graph
 from pellucid.graph.verifier import verify
 from pellucid.passes import (
     absorb_padding,
+    choose_layouts,
     eliminate_common_subexpressions,
     eliminate_dead_code,
     fold_constants,
@@ -39,7 +40,7 @@ EXACT = (
     absorb_padding,
     pack_kernels,
 )
-CLOSE = (sink_movement, fold_scales, simplify_unsafe)
+CLOSE = (sink_movement, fold_scales, choose_layouts, simplify_unsafe)
 ALL = (*EXACT, *CLOSE)
 
 

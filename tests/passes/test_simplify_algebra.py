@@ -50,6 +50,11 @@ def test_what_would_change_bits_stays(op: str, value: float) -> None:
     check_unchanged(run, program(*const(value), f"r: f32[6] = {op}(x, c)"))
 
 
+def test_the_size_of_a_negated_unsigned_number_is_not_its_own() -> None:
+    lines = ("n: u8[6] = neg(x)", "r: u8[6] = abs(n)")
+    check_unchanged(run, program(*lines, inputs="x: u8[6]"))
+
+
 @pytest.mark.parametrize(
     ("op", "value"), [("add", 0), ("sub", 0), ("mul", 1), ("floordiv", 1), ("or", 0), ("and", -1)]
 )

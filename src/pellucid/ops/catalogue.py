@@ -18,6 +18,7 @@ from pellucid.ops.casting import RECORDS as CASTING_RECORDS
 from pellucid.ops.comparison import RECORDS as COMPARISON_RECORDS
 from pellucid.ops.contraction import RECORDS as CONTRACTION_RECORDS
 from pellucid.ops.conv import RECORDS as CONV_RECORDS
+from pellucid.ops.conv_last import RECORDS as CONV_LAST_RECORDS
 from pellucid.ops.conv_packed import RECORDS as CONV_PACKED_RECORDS
 from pellucid.ops.conv_padded import RECORDS as CONV_PADDED_RECORDS
 from pellucid.ops.create import RECORDS as CREATE_RECORDS
@@ -59,6 +60,7 @@ CATALOGUE: Mapping[str, Op] = collect(
         COMPARISON_RECORDS,
         CONTRACTION_RECORDS,
         CONV_RECORDS,
+        CONV_LAST_RECORDS,
         CONV_PACKED_RECORDS,
         CONV_PADDED_RECORDS,
         CREATE_RECORDS,

@@ -69,11 +69,11 @@ def _unflipped(w: Value) -> Value | None:
 def panel_of(channels: int) -> int:
     """Channels of a panel: the divisor that fills vectors best, the widest of those; 0 if none."""
     parts = [n for n in range(1, WIDEST_PANEL + 1) if channels % n == 0]
-    best = max(parts, key=lambda n: (_filled(n), n), default=0)
-    return best if best and _filled(best) >= FEWEST_LANES else 0
+    best = max(parts, key=lambda n: (filled(n), n), default=0)
+    return best if best and filled(best) >= FEWEST_LANES else 0
 
 
-def _filled(extent: int) -> float:
+def filled(extent: int) -> float:
     """The share of lanes in use when `extent` elements are cut into vectors."""
     return extent / (math.ceil(extent / LANES) * LANES)
 
@@ -85,14 +85,14 @@ def _pays(node: Node, panel: int, *, known: bool) -> bool:
     if depth < DEEP or y.type.size == 0:
         return False
     sums = y.type.size * depth / PER_CYCLE
-    packed = sums / _filled(panel) + TURN * y.type.size + (0 if known else PACK * w.type.size)
-    return packed < sums / _pixel_lanes(node)
+    packed = sums / filled(panel) + TURN * y.type.size + (0 if known else PACK * w.type.size)
+    return packed < sums / pixel_lanes(node)
 
 
-def _pixel_lanes(node: Node) -> float:
+def pixel_lanes(node: Node) -> float:
     """The share of the multiply-adds' peak that lanes over the pixels of a row reach."""
     (sy, sx), y = cast("tuple[int, int]", node.attrs["stride"]), node.outputs[0]
     plain = (sy, sx) == (1, 1) and node.inputs[1].shape[2:] == (1, 1)
     width = size_of(y.shape[2:]) if plain else y.shape[3]
     moved = MOVED if made_by(node.inputs[1], "slice", "transpose", "reshape") else 1.0
-    return moved * _filled(width) * (0.9 if plain else 0.8 if sx == 1 else 0.65)
+    return moved * filled(width) * (0.9 if plain else 0.8 if sx == 1 else 0.65)

@@ -160,12 +160,12 @@ def negative_rule(node: Node, operands: Operands) -> Value | None:
 
 
 def absolute_rule(node: Node, operands: Operands) -> Value | None:
-    """`abs(abs(x)) -> abs(x)`; `abs(-x) -> abs(x)`."""
+    """`abs(abs(x)) -> abs(x)`; `abs(-x) -> abs(x)`, but where -x wraps: unsigned."""
     (x,) = operands
     if made_by(x, "abs") is not None:
         return x
     inner = operand(x, "neg")
-    return None if inner is None else ops.abs(inner)
+    return None if inner is None or x.dtype.kind == "uint" else ops.abs(inner)
 
 
 def extremum_rule(node: Node, operands: Operands) -> Value | None:

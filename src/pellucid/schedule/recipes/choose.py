@@ -9,6 +9,7 @@ from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
 from pellucid.schedule.choice import RULES, Choice
 from pellucid.schedule.recipes.attention import holds_blocks, schedule_attention
+from pellucid.schedule.recipes.channels import schedule_channels
 from pellucid.schedule.recipes.contraction import schedule_contraction
 from pellucid.schedule.recipes.convolution import schedule_panels
 from pellucid.schedule.recipes.elementwise import schedule_elementwise
@@ -48,7 +49,9 @@ def run_recipe(
     if mixed is not None and schedule_mixed(schedule, mixed, target):
         return schedule
     if found is not None and (
-        schedule_panels(schedule, found, target) or schedule_windows(schedule, found, target)
+        schedule_panels(schedule, found, target)
+        or schedule_windows(schedule, found, target)
+        or schedule_channels(schedule, found, target)
     ):
         return schedule
     if found is not None:
