@@ -16,6 +16,7 @@ from pellucid.bench import (
     normalization,
     overhead,
     scaling,
+    search,
     startup,
     steps,
     techniques,
@@ -36,6 +37,7 @@ ROWS: tuple[Row, ...] = (
     *startup.ROWS,
     *memory.ROWS,
     *scaling.ROWS,
+    *search.ROWS,
     *techniques.ROWS,
 )
 

@@ -137,6 +137,34 @@ def tune_kernels(
             return
 
 
+class Stopwatch:
+    """Times candidates of one kernel; one that is far behind the best so far, only once."""
+
+    def __init__(self, bench: KernelBench) -> None:
+        self.bench, self.best = bench, math.inf
+
+    def seconds(self, candidate: Candidate) -> float:
+        """Seconds of a candidate; infinite where its code is refused or wrong."""
+        name = self.bench.kernel.name
+        try:
+            code = self.bench.code(candidate.choice)
+        except CompileError as error:
+            LOG.info("%s, %s: %s", name, candidate.choice, error)
+            return math.inf
+        if not self.bench.right(code):
+            LOG.warning(
+                "%s with %s gives other results than by its rules: please report this",
+                name, candidate.choice,
+            )  # fmt: skip
+            return math.inf
+        run = self.bench.loaded(code)
+        seconds = time_slot(run, 0.0)
+        if seconds < _HOPELESS * self.best:
+            seconds = min(time_slot(run, _SLOT_S) for _ in range(3))
+        self.best = min(self.best, seconds)
+        return seconds
+
+
 class _Search:
     """One kernel's search: candidates compiled, checked and timed until the time is over."""
 
@@ -144,7 +172,7 @@ class _Search:
         self.job, self.records, self.until = job, records, until
         self.space = Space(job.kernel, target, job.constants)
         self.bench = KernelBench(job.kernel, target, job.constants, job.shared)
-        self.best = math.inf
+        self.stopwatch = Stopwatch(self.bench)
 
     def run(self, progress: Progress) -> Result:
         """Search, then race the best against the rules."""
@@ -173,24 +201,7 @@ class _Search:
         return Result(job=self.job, found=found, trials=len(trials), interrupted=interrupted)
 
     def _measure(self, candidate: Candidate) -> float:
-        """Seconds of a candidate; infinite where its code is refused or wrong."""
-        try:
-            code = self.bench.code(candidate.choice)
-        except CompileError as error:
-            LOG.info("%s, %s: %s", self.job.kernel.name, candidate.choice, error)
-            return math.inf
-        if not self.bench.right(code):
-            LOG.warning(
-                "%s with %s gives other results than by its rules: please report this",
-                self.job.kernel.name, candidate.choice,
-            )  # fmt: skip
-            return math.inf
-        run = self.bench.loaded(code)
-        seconds = time_slot(run, 0.0)
-        if seconds < _HOPELESS * self.best:
-            seconds = min(time_slot(run, _SLOT_S) for _ in range(3))
-        self.best = min(self.best, seconds)
-        return seconds
+        return self.stopwatch.seconds(candidate)
 
     def _race(self, trials: Sequence[Trial]) -> Found:
         """The fastest of the rules and the best trials, all measured in turns."""
