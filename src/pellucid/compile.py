@@ -60,6 +60,7 @@ from pellucid.passes import (
     simplify_algebra,
     simplify_unsafe,
     sink_movement,
+    transform_convolutions,
 )
 from pellucid.passes.manager import Pass, PassResult, run_passes, select_passes
 from pellucid.schedule.choice import RULES, Choice
@@ -90,6 +91,11 @@ _LAYOUT = Pass(
 _PAD = Pass(
     "absorb_padding", absorb_padding.run, "Convolutions of single channels pad for themselves."
 )
+_WINOGRAD = Pass(
+    "transform_convolutions",
+    transform_convolutions.run,
+    "Convolutions of 3 x 3 taps by Winograd's way where that is faster.",
+)
 _PACK = Pass(
     "pack_kernels",
     pack_kernels.run,
@@ -110,6 +116,7 @@ PASSES: tuple[Pass, ...] = (
     _SIMPLIFY,
     _SCALES,
     _NARROW,
+    _WINOGRAD,
     _LAYOUT,  # after what moves operands, which would move them back
     _PAD,
     _PACK,

@@ -27,6 +27,7 @@ from pellucid.passes import (
     simplify_algebra,
     simplify_unsafe,
     sink_movement,
+    transform_convolutions,
 )
 from tests.random_graphs import EPSILON, random_graph, random_inputs
 
@@ -40,7 +41,13 @@ EXACT = (
     absorb_padding,
     pack_kernels,
 )
-CLOSE = (sink_movement, fold_scales, choose_layouts, simplify_unsafe)
+CLOSE = (
+    sink_movement,
+    fold_scales,
+    choose_layouts,
+    simplify_unsafe,
+    transform_convolutions,
+)
 ALL = (*EXACT, *CLOSE)
 
 

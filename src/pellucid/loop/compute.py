@@ -57,9 +57,13 @@ class Reduction:
 class Loops:
     """Anything else (scatter, scan, sort, concatenate): statements that fill the outputs from the
     inputs.
+
+    `closed`: every element of the only output is stored once and never read, so that elementwise
+    consumers may take part where it is stored.
     """
 
     build: Callable[[tuple[Buffer, ...], tuple[Buffer, ...]], tuple[Stmt, ...]]
+    closed: bool = False
 
 
 Lowering = Pointwise | Reduction | Loops

@@ -9,7 +9,9 @@ reductions, the row buffers and the stores, each in loops of its own over what i
         for j0 in 10: y0[i0, j0] = exp(x0[i0, j0] - reduce_max0)
 
 A contraction with its epilogue has every output element as a row; an elementwise chain has rows and
-nothing in them but stores. Values inside the region are inlined where they are read.
+nothing in them but stores. Values inside the region are inlined where they are read. Where the
+region begins with closed statements (`Loops`), these are the loops, and what is done with a row
+stands where they would store it.
 """
 
 from __future__ import annotations
@@ -22,10 +24,32 @@ from pellucid.core.errors import LoweringError
 from pellucid.core.shape import Shape
 from pellucid.graph.ir import Node, Value
 from pellucid.loop.compute import Index, Loops, Pointwise, Reader, Readers, Reduction
-from pellucid.loop.ir import Buffer, Call, Const, Expr, For, Kernel, Load, Stmt, Store, Var, const
+from pellucid.loop.ir import (
+    Alloc,
+    Buffer,
+    Call,
+    Const,
+    Expr,
+    For,
+    Kernel,
+    Load,
+    Stmt,
+    Store,
+    Var,
+    const,
+)
+from pellucid.loop.rewrite import allocated, block_vars, map_stmt, substitute
 from pellucid.lower.operands import separate_operands
 from pellucid.lower.scope import Names, Scope
-from pellucid.passes.access import Template, is_dear, is_movement, live_nodes, stored_as, template
+from pellucid.passes.access import (
+    Template,
+    is_closed,
+    is_dear,
+    is_movement,
+    live_nodes,
+    stored_as,
+    template,
+)
 from pellucid.passes.row_space import RowSpace, row_space
 
 
@@ -54,8 +78,11 @@ def lower_region(region: Region, name: str) -> LoweredRegion:
         LoweringError: the values of the region share no rows, or it mixes statements with formulas.
     """
     templates = {n: template(n) for n in region.nodes}
-    if any(isinstance(t.lowering, Loops) for t in templates.values()):
+    statements = [t for t in templates.values() if isinstance(t.lowering, Loops)]
+    if statements and len(templates) == 1:
         return _lower_statements(region, templates, name)
+    if not all(map(is_closed, statements)):
+        raise LoweringError(name, "an op made of statements cannot be fused")
     made = _Writer(region, templates, name).kernel()
     kernel, doubled = separate_operands(made.kernel)
     return LoweredRegion(kernel, (*made.inputs, *(made.inputs[k] for k in doubled)))
@@ -64,10 +91,10 @@ def lower_region(region: Region, name: str) -> LoweredRegion:
 def _lower_statements(
     region: Region, templates: Mapping[Node, Template], name: str
 ) -> LoweredRegion:
-    node = region.nodes[0]
+    (node,) = region.nodes
     lowering = templates[node].lowering
-    if len(region.nodes) != 1 or not isinstance(lowering, Loops):
-        raise LoweringError(name, "an op made of statements cannot be fused")
+    if not isinstance(lowering, Loops):
+        raise LoweringError(name, "an op made of statements has no formula")
     unique = tuple(dict.fromkeys(node.inputs))
     buffers = {v: Buffer(f"x{k}", v.shape, v.dtype) for k, v in enumerate(unique)}
     outs = tuple(Buffer(f"y{k}", v.shape, v.dtype) for k, v in enumerate(node.outputs))
@@ -81,14 +108,18 @@ class _Writer:
 
     def __init__(self, region: Region, templates: Mapping[Node, Template], name: str) -> None:
         self.region, self.templates, self.name = region, templates, name
-        self.names = Names()
+        self.inputs = {v: Buffer(f"x{k}", v.shape, v.dtype) for k, v in enumerate(region.inputs)}
+        self.closed = next((n for n in region.nodes if is_closed(templates[n])), None)
+        self.statements = self._statements()
+        self.names = Names(
+            {b.name for b in allocated(self.statements)} | block_vars(self.statements)
+        )
         self.stored = tuple(stored_as(v, templates) for v in region.outputs)
         self.nodes = live_nodes(region.nodes, self.stored)
         space = row_space(self.nodes, templates, self.stored)
         if space is None:
             raise LoweringError(name, "the values of this group share no rows")
         self.space: RowSpace = space
-        self.inputs = {v: Buffer(f"x{k}", v.shape, v.dtype) for k, v in enumerate(region.inputs)}
         self.outputs = [Buffer(f"y{k}", v.shape, v.dtype) for k, v in enumerate(self.stored)]
         self.made = {v: n for n in self.nodes for v in n.outputs}
         self.reads = _count_reads(self.nodes, templates, self.stored)
@@ -100,6 +131,10 @@ class _Writer:
     def kernel(self) -> LoweredRegion:
         """The finished kernel."""
         kept = _values_to_keep(self.nodes, self.templates, self.stored, self.space)
+        if self.closed is not None:
+            value = self.closed.outputs[0]
+            self.used |= set(self.closed.inputs)
+            self.scope.known[value, self._row_index(value)] = Load(_result(value), ())
         for node in self.nodes:
             lowering = self.templates[node].lowering
             if isinstance(lowering, Reduction):
@@ -107,11 +142,37 @@ class _Writer:
             elif node.outputs[0] in kept:
                 self._keep(node.outputs[0])
         self._store_outputs()
-        body = loops(self.rows, self.space.shape, self.scope.close())
+        body = self._around(self.scope.close())
         inputs = [v for v in self.region.inputs if v in self.used]
         params = (*(self.inputs[v] for v in inputs), *self.outputs)
         made = Kernel(self.name, params, len(self.outputs), body)
         return LoweredRegion(made, tuple(inputs))
+
+    def _statements(self) -> tuple[Stmt, ...]:
+        """The region's closed statements, where it has such a node."""
+        if self.closed is None:
+            return ()
+        lowering = self.templates[self.closed].lowering
+        if not isinstance(lowering, Loops):
+            raise LoweringError(self.name, f"{self.closed.op.name} has no statements")
+        sources = tuple(self.inputs[v] for v in self.closed.inputs)
+        return lowering.build(sources, (_whole(self.closed.outputs[0]),))
+
+    def _around(self, row: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        """What is done for a row, for every row."""
+        if self.closed is None:
+            return loops(self.rows, self.space.shape, row)
+        value = self.closed.outputs[0]
+        solid = self.space.axes[value]
+
+        def close(stmt: Stmt) -> Stmt | tuple[Stmt, ...]:
+            if not isinstance(stmt, Store) or stmt.buffer != _whole(value):
+                return stmt
+            places = {v.name: stmt.indices[a] for v, a in zip(self.rows, solid, strict=True)}
+            done = substitute(row, places)
+            return Alloc(_result(value), (Store(_result(value), (), stmt.value), *done))
+
+        return map_stmt(self.statements, close)
 
     def _row_index(self, value: Value) -> Index:
         axes = self.space.axes[value]
@@ -241,6 +302,16 @@ class _Writer:
         if not isinstance(lowering, Pointwise):
             raise LoweringError(self.name, f"{node.op.name} is read before it is reduced")
         return lowering.body(idx, self._readers(node, scope))
+
+
+def _whole(value: Value) -> Buffer:
+    """What closed statements store, before it is known what is done with it."""
+    return Buffer("whole", value.shape, value.dtype)
+
+
+def _result(value: Value) -> Buffer:
+    """One element of it."""
+    return Buffer("result", (), value.dtype, "local")
 
 
 def _count_reads(

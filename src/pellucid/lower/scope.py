@@ -7,7 +7,7 @@ small and nothing is computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pellucid.core.dtype import DType
 from pellucid.graph.ir import Value
@@ -18,16 +18,19 @@ Key = tuple[Value, Index]
 
 
 class Names:
-    """Unique buffer and variable names of one kernel: `sum0`, `exp1`, …."""
+    """Unique buffer and variable names of one kernel: `sum0`, `exp1`, …; none of `taken`."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Collection[str] = ()) -> None:
         self._count: dict[str, int] = {}
+        self._taken = frozenset(taken)
 
     def take(self, hint: str) -> str:
         """`hint` with the next number behind it."""
-        number = self._count.get(hint, 0)
-        self._count[hint] = number + 1
-        return f"{hint}{number}"
+        while True:
+            number = self._count.get(hint, 0)
+            self._count[hint] = number + 1
+            if f"{hint}{number}" not in self._taken:
+                return f"{hint}{number}"
 
 
 class Scope:

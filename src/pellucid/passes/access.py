@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pellucid.core.shape import Shape, size_of
 from pellucid.graph.ir import Graph, Node, Value
-from pellucid.loop.compute import Index, Lowering, Pointwise, Readers, Reduction
+from pellucid.loop.compute import Index, Loops, Lowering, Pointwise, Readers, Reduction
 from pellucid.loop.ir import (
     Buffer,
     Call,
@@ -70,7 +70,7 @@ def lowering_of(node: Node) -> Lowering:
 
 
 def template(node: Node) -> Template:
-    """The node's formula; `body` is None for `Loops`, whose reads are not described."""
+    """The node's formula; `body` is None for `Loops`, which may read any element of its inputs."""
     lowering = lowering_of(node)
     accesses: list[Access] = []
     readers = _recorders(node, accesses)
@@ -82,6 +82,7 @@ def template(node: Node) -> Template:
         body = lowering.body(idx, red, readers)
     else:
         body = None
+        accesses += [Access(k, (), (None,) * v.type.rank) for k, v in enumerate(node.inputs)]
     return Template(lowering, body, tuple(accesses))
 
 
@@ -109,6 +110,16 @@ def is_dear(made: Template) -> bool:
         return True
     calls = list(calls_in(made.body))
     return len(calls) > LARGE_EXPRESSION or any(c.fn in TRANSCENDENTAL for c in calls)
+
+
+def reduces(made: Template) -> bool:
+    """True where every element of the value is combined from many."""
+    return isinstance(made.lowering, Reduction) or is_closed(made)
+
+
+def is_closed(made: Template) -> bool:
+    """True for statements whose results others may take up where they are stored."""
+    return isinstance(made.lowering, Loops) and made.lowering.closed
 
 
 def is_movement(made: Template) -> bool:

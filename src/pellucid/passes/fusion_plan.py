@@ -24,9 +24,11 @@ from pellucid.loop.rewrite import walk_expr
 from pellucid.passes.access import (
     Template,
     calls_in,
+    is_closed,
     is_dear,
     is_movement,
     live_nodes,
+    reduces,
     stored_as,
     template,
 )
@@ -95,8 +97,8 @@ class Planner:
             return "fixed"
         made = template(node)
         self.templates[node] = made
-        if isinstance(made.lowering, Loops) or made.body is None:
-            return "fixed"
+        if isinstance(made.lowering, Loops):
+            return "solid" if made.lowering.closed else "fixed"
         if isinstance(made.lowering, Pointwise) and made.lowering.views and _divides(made):
             return "fixed"
         generated = not node.inputs and not is_dear(made)
@@ -117,9 +119,14 @@ class Planner:
         """Whether something needs the value itself in memory, or a view of it."""
         value = node.outputs[0]
         return value in self.returned or any(
-            self.classes[n] == "fixed" or (self.is_view(n) and self._is_wanted(n))
+            self._reads_memory(n) or (self.is_view(n) and self._is_wanted(n))
             for n in self.readers.get(value, ())
         )
+
+    def _reads_memory(self, node: Node) -> bool:
+        """Whether a node's operands must lie in memory: statements know no formulas."""
+        made = self.templates.get(node)
+        return self.classes[node] == "fixed" or (made is not None and is_closed(made))
 
     def is_view(self, node: Node) -> bool:
         """Whether a node is its input's memory, as it is."""
@@ -174,7 +181,7 @@ class Planner:
         unit = self.unit[node]
         if any(is_contraction(self.templates[n]) for n in unit):
             return 0
-        return 1 if any(_reduces(self.templates[n]) for n in unit) else 2
+        return 1 if any(reduces(self.templates[n]) for n in unit) else 2
 
     def _may_merge(self, solids: frozenset[Node]) -> bool:
         if len(solids) > MOST_NODES or not self._contraction_stays_first(solids):
@@ -201,7 +208,7 @@ class Planner:
         contractions = [n for n in solids if is_contraction(self.templates[n])]
         if not contractions:
             return True
-        if sum(_reduces(self.templates[n]) for n in solids) > 1:
+        if sum(reduces(self.templates[n]) for n in solids) > 1:
             return False
         return solids.isdisjoint(self.producers(contractions[0]))
 
@@ -277,12 +284,12 @@ class Planner:
     def _kind(self, solids: frozenset[Node]) -> Kind:
         if any(is_contraction(self.templates[n]) for n in solids):
             return "contraction"
-        return "rows" if any(_reduces(self.templates[n]) for n in solids) else "elementwise"
+        return "rows" if any(reduces(self.templates[n]) for n in solids) else "elementwise"
 
     def _rows_pay(self, nodes: Sequence[Node], stored: Sequence[Value], space: RowSpace) -> bool:
         """Whether full-size results belong in the loops of the reductions they depend on."""
         whole = [v for v in stored if inner_axes(v, space)]
-        reduced = any(_reduces(self.templates[n]) for n in nodes)
+        reduced = any(reduces(self.templates[n]) for n in nodes)
         if not whole or not reduced:
             return True
         if max(v.type.nbytes for v in whole) <= SMALL_BYTES // 32:
@@ -322,6 +329,8 @@ def inner_axes(value: Value, space: RowSpace) -> tuple[int, ...]:
 
 def is_contraction(made: Template) -> bool:
     """True for sums of products of two reads: matrix products, convolutions."""
+    if is_closed(made):
+        return True
     if not isinstance(made.lowering, Reduction) or made.lowering.combine != "add":
         return False
     body = made.body
@@ -330,10 +339,6 @@ def is_contraction(made: Template) -> bool:
     if not isinstance(body, Call) or body.fn != "mul":
         return False
     return all(any(isinstance(e, Load) for e in walk_expr(arg)) for arg in body.args)
-
-
-def _reduces(made: Template) -> bool:
-    return isinstance(made.lowering, Reduction)
 
 
 def _is_slow(made: Template) -> bool:

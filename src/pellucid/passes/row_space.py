@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from pellucid.core.shape import Shape
 from pellucid.graph.ir import Node, Value
-from pellucid.loop.compute import Reduction
-from pellucid.passes.access import Access, Template, solid_axes
+from pellucid.passes.access import Access, Template, reduces, solid_axes
 
 Axes = tuple[int, ...]
 
@@ -40,7 +39,7 @@ def row_space(
         Axes for every output, every reduction and everything computed from one, and for the other
         values where all their readers agree. Size-1 axes never are rows.
     """
-    seeds = [n.outputs[0] for n in nodes if _reduces(templates[n])] or list(outputs)
+    seeds = [n.outputs[0] for n in nodes if reduces(templates[n])] or list(outputs)
     shape = _solid_shape(seeds[0])
     if any(_solid_shape(v) != shape for v in seeds):
         return None
@@ -51,10 +50,6 @@ def row_space(
     for node in reversed(nodes):
         _backward(node, templates[node], axes, shape)
     return RowSpace(shape, axes) if all(v in axes for v in outputs) else None
-
-
-def _reduces(made: Template) -> bool:
-    return isinstance(made.lowering, Reduction)
 
 
 def _solid_shape(value: Value) -> Shape:

@@ -15,6 +15,7 @@ from pellucid.schedule.recipes.convolution import schedule_panels
 from pellucid.schedule.recipes.elementwise import schedule_elementwise
 from pellucid.schedule.recipes.groups import part_groups
 from pellucid.schedule.recipes.mixed import find_mixed, schedule_mixed
+from pellucid.schedule.recipes.phases import holds_phases, schedule_phases
 from pellucid.schedule.recipes.rows import schedule_rows
 from pellucid.schedule.recipes.shape import inner_loops, outer_nest
 from pellucid.schedule.recipes.tiling import find_contraction
@@ -59,6 +60,8 @@ def run_recipe(
         schedule_contraction(schedule, outer_nest(schedule.kernel), found, target)
     elif holds_blocks(kernel.body):
         schedule_attention(schedule, target)
+    elif holds_phases(kernel.body):
+        schedule_phases(schedule, target)
     elif not inner_loops(nest.body) and not any(x.kind != "serial" for x in loops(kernel.body)):
         if not schedule_transpose(schedule, nest, target):
             schedule_elementwise(schedule, nest, target)
