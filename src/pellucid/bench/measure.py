@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import gc
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
+from pellucid.bench.beside import busy_process
 from pellucid.bench.checks import check, difference
 from pellucid.bench.goals import describe, judge
 from pellucid.bench.limits import PROBE, find_roof, probe, seen
@@ -65,10 +67,9 @@ def _race(
     differences = _compare(row.name, made, candidates, errors)
     roof = find_roof(made.load, limits) if limits else None
     probes = {} if pace == QUICK else probe(roof, made.load, setting.threads)
-    figures = race(
-        {name: c.run for name, c in candidates.items()} | {n: p[0] for n, p in probes.items()},
-        pace,
-    )
+    steps = {name: c.run for name, c in candidates.items()} | {n: p[0] for n, p in probes.items()}
+    with busy_process() if made.beside else nullcontext():
+        figures = race(steps, pace)
     if roof and probes:
         roof = seen(roof, probes[PROBE][1], figures[PROBE])
     figures.pop(PROBE, None)

@@ -54,12 +54,14 @@ class Race:
         load: what the work asks of the machine.
         peers: by name, what makes the candidate; only called where the peer is installed.
         tolerance: the largest difference of a result, of the result's largest element.
+        beside: another process keeps a core busy while they take turns.
     """
 
     ours: Candidate
     load: Load
     peers: Mapping[str, Callable[[], Candidate]]
     tolerance: float = 1e-4
+    beside: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

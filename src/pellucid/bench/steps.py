@@ -93,7 +93,7 @@ def jax_candidate(work: Work, model: Any) -> Candidate:
     return Candidate(run, result)
 
 
-def _make(work: Work) -> Callable[[Setting], Race]:
+def _make(work: Work, beside: bool = False) -> Callable[[Setting], Race]:
     def make(_: Setting) -> Race:
         model = work.pellucid()
         candidate, load_of = ours_step(work, model)
@@ -101,6 +101,7 @@ def _make(work: Work) -> Callable[[Setting], Race]:
             ours=candidate,
             load=load_of,
             tolerance=1e-5,
+            beside=beside,
             peers={
                 "torch": lambda: torch_candidate(work, model),
                 "torch.compile": lambda: torch_candidate(work, model, True),
@@ -112,7 +113,21 @@ def _make(work: Work) -> Callable[[Setting], Race]:
     return make
 
 
-ROWS = tuple(
-    Row(name=f"step {work.name}", group="steps", goal=GOALS[work.name], make=_make(work))
-    for work in WORKS
+_BESIDE = ("mlp b512", "char-gpt b12")
+
+ROWS = (
+    *(
+        Row(name=f"step {work.name}", group="steps", goal=GOALS[work.name], make=_make(work))
+        for work in WORKS
+    ),
+    *(
+        Row(
+            name=f"step {work.name}, a core taken",
+            group="steps",
+            goal=Goal(ratio=1.0),
+            make=_make(work, beside=True),
+        )
+        for work in WORKS
+        if work.name in _BESIDE
+    ),
 )
