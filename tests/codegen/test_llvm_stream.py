@@ -53,6 +53,45 @@ def test_results_at_any_address(n: int, offset: int, target: Target) -> None:
     np.testing.assert_array_equal(got, want)
 
 
+NESTED = """
+kernel far(x: f32[9, {n}]) -> (y: f32[9, {n}]) {{
+  vector for i in 0..{n}:
+    alloc s: f32[] local
+    s[] = 0.0
+    for k in 0..9:
+      s[] = s[] + x[k, i]
+      y[k, i] = s[]
+}}
+"""
+
+
+@each_target
+@pytest.mark.parametrize("n", [512, 528, 1001])
+@pytest.mark.parametrize("offset", [0, 4])
+def test_stores_in_a_loop_inside(n: int, offset: int, target: Target) -> None:
+    made, machine = parse_kernel(NESTED.format(n=n)), small_cache(target)
+    whole_lines = target.vector_bits == 512 and n % 16 == 0
+    assert is_streamed(made, machine) == whole_lines
+    x = np.random.default_rng(0).standard_normal((9, n), dtype=np.float32)
+    want = np.full((9, n), np.nan, np.float32)
+    got = aligned_bytes(36 * n + 64)[offset : offset + 36 * n].view(np.float32).reshape(9, n)
+    run_kernel(made, x, want)
+    run(made, machine, x, got)
+    np.testing.assert_array_equal(got, want)
+
+
+def test_one_fence_for_all_loops_of_a_function() -> None:
+    made = parse_kernel("""
+kernel far(x: f32[3, 1024]) -> (y: f32[3, 1024]) {
+  for j in 0..3:
+    vector for i in 0..1024:
+      y[j, i] = x[j, i] + 1.0
+}
+""")
+    llvm = render_kernel(made, small_cache(HOST), "far")
+    assert llvm.count("call void @llvm.x86.sse.sfence()") == 1
+
+
 def test_in_place() -> None:
     n = 2048
     x = aligned_bytes(4 * n).view(np.float32)
@@ -64,7 +103,7 @@ def test_in_place() -> None:
 def test_small_outputs_and_much_work_keep_to_the_caches() -> None:
     machine = small_cache(HOST)
     assert not is_streamed(kernel(2048), HOST)
-    assert not is_streamed(kernel(64), replace(HOST, l3_bytes=64))
+    assert not is_streamed(kernel(32), replace(HOST, l3_bytes=64))
     assert is_streamed(kernel(2048, "max(x[i] * x[i] + x[i], 0.0)"), machine)
     assert not is_streamed(kernel(2048, "exp(x[i])"), machine)
 

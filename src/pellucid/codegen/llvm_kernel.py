@@ -285,7 +285,7 @@ class Writer(Stores):
             self.streamed = frozenset(far)
             plain()
             self.streamed = frozenset()
-            fence(self)
+            self.late = True
 
         far = streamed_pointers(self, loop, end, lanes) if self.far else {}
         if far:
@@ -390,6 +390,7 @@ class Writer(Stores):
             self._bound(loop.var, Affine(0), loop.body)
             self.parallel, self.scratch_base, self.scratch_top = False, base, top
             return
+        fence(self)
         count = scalar_part(self.function, extent)
         names = sorted({n for form in self.variables.values() for n, _ in form.terms})
         pointers = [place.pointer for place in self.storages.values()]
@@ -434,6 +435,7 @@ class Writer(Stores):
         child.scratch_base = child._thread_scratch("%thread")
         reach = range_of(extent, self.ranges, 1)
         child._range_loop(loop, None if reach is None else reach[1])
+        fence(child)
         inner.finish(linkage="internal")
         _define_entry(module, symbol, [p.split()[0] for p in params], self.attributes)
 
@@ -514,4 +516,5 @@ def write_kernel(
     writer.scratch = writer.scratch_base = scratch
     writer.scratch_bytes = scratch_bytes
     writer.write(kernel.body)
+    fence(writer)
     function.finish()

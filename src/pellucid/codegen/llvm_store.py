@@ -58,6 +58,7 @@ class Stores(Expressions):
     accumulators: dict[Store, Storage] = field(default_factory=dict)
     far: frozenset[str] = frozenset()  # outputs that the last cache cannot hold
     streamed: frozenset[str] = frozenset()  # pointers that are now stored to past the caches
+    late: bool = False  # whether such stores have been written since the last fence
     held: HeldStores | None = None  # stores that wait for a whole block
     loop_mask: str = ""  # the lanes within the loop's extent; `mask` may leave out more
 

@@ -2,29 +2,32 @@
 
 A cache reads a line before it writes to it. Where a whole line is written and is gone before
 anyone reads it, that reading is a third of the traffic of a copy; a non-temporal store leaves it
-out. Such stores need aligned addresses, so a loop that has them is there twice, and a fence of
-their own keeps them before what follows. Where much is computed per element, memory is not what a
-loop waits for, and the caches take stores faster.
+out. Such stores need aligned addresses, so a loop that has them is there twice. Other threads may
+see them late: a fence at the end of a function, and before others get work, keeps them before what
+follows. Where much is computed per element, memory is not what a loop waits for, and the caches
+take stores faster.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from pellucid.codegen.llvm_index import Affine, range_of
 from pellucid.codegen.llvm_store import Stores
 from pellucid.codegen.llvm_vectorize import expressions, roots, statements
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, For, Kernel, Load, Stmt, Store
-from pellucid.schedule.recipes.shape import work
+from pellucid.loop.ir import Alloc, For, If, Kernel, Load, Prefetch, Stmt, Store
+from pellucid.schedule.recipes.shape import extent_of, stride, work
 
 MACHINES = ("sse2", "avx2", "avx512")  # whose fence is known here
-LEAST_VECTORS = 64  # of a loop, beside which the fence is little
-MOST_WORK = 10  # operations and statements per iteration; an exp is already too much
+LINE_BYTES = 64
+LEAST_VECTORS = 4  # of a loop, beside which looking at the addresses is little
+MOST_WORK = 10  # operations and statements per element stored; an exp is already too much
 
 
 def far_outputs(kernel: Kernel, target: Target) -> frozenset[str]:
-    """The outputs that are larger than the last cache, and that the kernel does not read."""
+    """The outputs that leave the last cache before the kernel ends, and that it does not read."""
     if target.name not in MACHINES:
         return frozenset()
     read = {
@@ -35,7 +38,9 @@ def far_outputs(kernel: Kernel, target: Target) -> frozenset[str]:
         if isinstance(e, Load)
     }
     outputs = kernel.params[len(kernel.params) - kernel.outputs :]
-    large = {b.name for b in outputs if b.nbytes > target.l3_bytes}
+    if sum(b.nbytes for b in kernel.params) <= 2 * target.l3_bytes:
+        return frozenset()
+    large = {b.name for b in outputs if 2 * b.nbytes > target.l3_bytes}
     return frozenset(large - read)
 
 
@@ -46,35 +51,62 @@ def streamed_pointers(writer: Stores, loop: For, end: Affine, lanes: int) -> dic
     reach = range_of(end, writer.ranges, 1)
     if writer.accumulators or reach is None or reach[1] < LEAST_VECTORS * lanes:
         return {}
-    if work(loop.body) > MOST_WORK:
-        return {}
     outside, writer.width = writer.width, lanes
     writer.variables[loop.var] = Affine(lane=1)
     found: dict[str, str] = {}
-    for store in _own_stores(loop.body):
-        whole = lanes * store.buffer.dtype.bits == writer.target.vector_bits
-        if store.buffer.name not in writer.far or not whole:
-            continue
-        place = writer.storages[store.buffer.name]
-        form = writer.address(place, store.indices)
-        if form.lane != 1 or form.vector or place.pointer in found:
+    for store, around in _stores(loop.body):
+        name = store.buffer.name
+        if name in writer.storages and writer.storages[name].pointer in found:
             found = {}
             break
-        found[place.pointer] = writer.pointer(place, form)
+        if name in writer.far and _is_whole(writer, store, loop, lanes, around):
+            place = writer.storages[name]
+            for inner in around:
+                writer.variables[inner.var] = Affine()
+            form = writer.address(place, store.indices)
+            for inner in around:
+                del writer.variables[inner.var]
+            found[place.pointer] = writer.pointer(place, form)
     del writer.variables[loop.var]
     writer.width = outside
     return found
 
 
-def _own_stores(body: tuple[Stmt, ...]) -> Iterator[Store]:
-    """The stores that each iteration does itself, at indices that are not read from memory."""
+def _is_whole(writer: Stores, store: Store, loop: For, lanes: int, around: tuple[For, ...]) -> bool:
+    """Whether a store writes whole vectors that are all aligned if the first one is, one after
+    another or whole lines, and little is computed for each.
+    """
+    size = store.buffer.dtype.itemsize
+    whole = 8 * lanes * size == writer.target.vector_bits
+    steps = [stride(store, x.var) for x in around]
+    times = math.prod(extent_of(x) for x in around)
+    return (
+        whole
+        and (not around or lanes * size == LINE_BYTES)
+        and stride(store, loop.var) == 1
+        and all(s is not None and s * size % (lanes * size) == 0 for s in steps)
+        and work(loop.body) <= MOST_WORK * times
+        and not any(isinstance(e, Load) for i in store.indices for e in expressions(i))
+    )
+
+
+def _stores(
+    body: tuple[Stmt, ...], around: tuple[For, ...] = ()
+) -> Iterator[tuple[Store, tuple[For, ...]]]:
+    """The stores in a loop's body, each with the loops inside that are around it."""
     for stmt in body:
-        if isinstance(stmt, Alloc):
-            yield from _own_stores(stmt.body)
-        elif isinstance(stmt, Store):
-            inside = (e for index in stmt.indices for e in expressions(index))
-            if not any(isinstance(e, Load) for e in inside):
-                yield stmt
+        match stmt:
+            case Alloc():
+                yield from _stores(stmt.body, around)
+            case For():
+                yield from _stores(stmt.body, (*around, stmt))
+            case If():
+                yield from _stores(stmt.then, around)
+                yield from _stores(stmt.orelse, around)
+            case Store():
+                yield stmt, around
+            case Prefetch():
+                pass
 
 
 def all_aligned(writer: Stores, pointers: dict[str, str]) -> str:
@@ -88,6 +120,9 @@ def all_aligned(writer: Stores, pointers: dict[str, str]) -> str:
 
 
 def fence(writer: Stores) -> None:
-    """What was stored past the caches is there before anything that is stored later."""
+    """What was stored past the caches, if anything, is there before all that is stored later."""
+    if not writer.late:
+        return
+    writer.late = False
     writer.function.module.declare("void @llvm.x86.sse.sfence()")
     writer.function.effect("call void @llvm.x86.sse.sfence()")
