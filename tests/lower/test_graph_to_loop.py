@@ -14,6 +14,7 @@ from pellucid.graph.ir import Graph, TensorType, Value
 from pellucid.loop.printer import print_kernel
 from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import kernel_name, lower_graph
+from pellucid.ops.index import scatter_add
 from pellucid.passes import group_fusion
 from tests.lower.execution import agree, build, random_arrays, run_program
 from tests.ops.records import Case, arrays_of, each_case, graph_of, type_of
@@ -93,6 +94,26 @@ def test_scalar_constants_are_literals_and_arrays_are_slots() -> None:
     constants = [s for s in lower_graph(graph).slots if s.role == "constant"]
     assert len(constants) == 1
     np.testing.assert_array_equal(constants[0].value, table)
+
+
+def test_zeros_that_only_a_statement_reads_need_no_memory() -> None:
+    def scattered(i: Value, u: Value) -> Value:
+        return scatter_add(ops.zeros((9, 4)), i, u, axis=0)
+
+    graph = build(scattered, TensorType((5,), int32), TensorType((5, 4), float32))
+    (call,) = lower_graph(graph).calls
+    assert [p.name for p in call.kernel.params] == ["x1", "x2", "y0"]
+    check(graph)
+
+
+def test_zeros_that_are_read_as_values_too_are_made() -> None:
+    def scattered(i: Value, u: Value) -> tuple[Value, Value]:
+        zeros = ops.zeros((9, 4))
+        return scatter_add(zeros, i, u, axis=0), zeros
+
+    graph = build(scattered, TensorType((5,), int32), TensorType((5, 4), float32))
+    assert len(lower_graph(graph).calls) == 2
+    check(graph)
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 4)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,19 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.autodiff.reverse import vjp_graph
+from pellucid.compile import compile_graph
+from pellucid.core.config import current_config
 from pellucid.core.dtype import DType, bfloat16, bool_, float16, float32, int8, int64
 from pellucid.core.errors import DTypeError, IndexRangeError, ShapeError, TraceError
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import TensorType, Value
 from pellucid.loop.interpreter import run_kernel
 from pellucid.loop.ir import For
+from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import lower_graph
-from pellucid.ops import index
+from pellucid.ops import index, scatter_rows
 from pellucid.ops.getitem import getitem, index_add, index_set
 from pellucid.ops.index import gather, scatter_add, scatter_set
 from pellucid.ops.take import embedding, one_hot, take, take_along_axis
+from pellucid.runtime.executable import Executable
 from tests.lower.execution import run_program
 from tests.ops.records import Array, run1, trace, type_of
+
+NO_CACHE = dataclasses.replace(current_config(), cache=False)
 
 X = np.arange(120, dtype=np.float32).reshape(4, 5, 6)
 IDX = np.array([0, 3, 1])
@@ -253,6 +260,19 @@ def test_embedding_and_its_gradient_are_torchs() -> None:
     np.testing.assert_allclose(gradient, weight.grad.numpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_scattered_rows_compiled_are_as_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "PARALLEL_ELEMENTS", 8)
+    monkeypatch.setattr(scatter_rows, "PART_BYTES", 256)
+    rng = np.random.default_rng(6)
+    for n, width, count in ((23, 37, 50), (64, 16, 7), (3, 100, 200)):
+        x, i = rng.normal(size=(n, width)), rng.integers(-2, n + 2, count)
+        u = rng.normal(size=(count, width))
+        for op in (scatter_add, scatter_set):
+            graph = trace(lambda a, k, v, op=op: op(a, k, v, axis=0), *map(type_of, (x, i, u)))
+            got = Executable(compile_graph(graph, config=NO_CACHE)).run([x, i, u])[0]
+            np.testing.assert_array_equal(got, interpret(graph, x, i, u)[0])
+
+
 def test_gather_refuses() -> None:
     x, i = TensorType((2, 3), float32), TensorType((3, 2), int64)
     with pytest.raises(ShapeError, match="batch axes must be equal"):
@@ -291,6 +311,8 @@ def test_indices_outside_lower_as_they_are_interpreted(dtype: DType) -> None:
     [
         ((9, 64), (6,), 0, 0),
         ((9, 2, 32), (3, 2), 0, 0),
+        ((10, 17), (40,), 0, 0),
+        ((1, 16), (5,), 0, 0),
         ((2, 9, 5), (2, 4), 1, 1),
         ((3, 2, 9), (4,), 2, 0),
         ((9, 7), (11,), 0, 0),
@@ -314,10 +336,13 @@ def test_parallel_scatters_do_not_race(
         *map(type_of, (x, i, updates)),
     )
     (call,) = lower_graph(graph).calls
+    verify_kernel(call.kernel)
     outer = [s.kind for s in call.kernel.body if isinstance(s, For)]
-    assert outer == ["serial", "parallel" if len(shape) > 1 and shape != (9, 7) else "serial"]
+    by_parts = axis == 0 and np.prod(shape[1:]) >= index.LEAST_ROW
+    assert outer == (["parallel"] if by_parts else ["serial", "parallel" if axis else "serial"])
     want = interpret(graph, x, i, updates)[0]
     for seed in range(3):
-        out = np.empty_like(x)
-        run_kernel(call.kernel, x, i, updates, out, seed=seed)
+        out, params = np.empty_like(x), call.kernel.params  # neighbouring axes may be one there
+        given = [a.reshape(p.shape) for a, p in zip((x, i, updates, out), params, strict=True)]
+        run_kernel(call.kernel, *given, seed=seed)
         np.testing.assert_array_equal(out, want)

@@ -16,13 +16,14 @@ from pellucid.core.errors import LoweringError
 from pellucid.graph.ir import ArrayAttr, Graph, Node, TensorType, Value
 from pellucid.graph.key import nodes_key
 from pellucid.graph.op import Cost
+from pellucid.loop.compute import Loops
 from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, const
 from pellucid.loop.simplify import simplify
 from pellucid.lower.collapse import collapse_axes
 from pellucid.lower.inplace import inplace_params
 from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram, Role
 from pellucid.lower.region import Region, lower_region
-from pellucid.passes.access import is_view
+from pellucid.passes.access import is_view, template
 
 _NAME_PARTS = 5
 _QUIET = frozenset({"constant", "reshape", "broadcast_to", "cast", "transpose", "slice", "barrier"})
@@ -61,6 +62,8 @@ class _Program:
         self.arrays = _constants(graph.nodes)
         self.roots = _roots(graph.nodes)
         self.literals = _literals(self.arrays)
+        self.splats = _splats(graph, self.literals)
+        self.literals |= self.splats
         self.claimed = self._claim_outputs()
         self.kernels: dict[str, tuple[Kernel, tuple[int, ...], int]] = {}  # by region
         self.shared: dict[Any, _Lowered] = {}  # by the identity of a body, and known inputs
@@ -71,7 +74,7 @@ class _Program:
         for value in self.graph.inputs:
             self.slot_of[value] = self._slot(value.type, "input")
         for node in self.graph.nodes:
-            if node.op.name != "constant" and node.outputs[0] not in self.roots:
+            if node.op.name != "constant" and self._is_computed(node.outputs[0]):
                 self._call(node)
         inputs = tuple(self.slot_of[v] for v in self.graph.inputs)
         outputs = tuple(self._output(k) for k in range(len(self.graph.outputs)))
@@ -82,6 +85,9 @@ class _Program:
             inputs=inputs,
             outputs=outputs,
         )
+
+    def _is_computed(self, value: Value) -> bool:
+        return value not in self.roots and value not in self.splats
 
     def _claim_outputs(self) -> dict[Value, int]:
         """For each value made in a graph output's own memory, that output's position."""
@@ -193,6 +199,27 @@ def _array_of(node: Node) -> NDArray[Any]:
 
 def _literals(arrays: Mapping[Value, NDArray[Any]]) -> dict[Value, Const]:
     return {v: const(a.reshape(-1)[0].item(), v.dtype) for v, a in arrays.items() if a.size == 1}
+
+
+def _splats(graph: Graph, literals: Mapping[Value, Const]) -> dict[Value, Const]:
+    """Arrays of one known number that only statements read: a scatter's zeros need no memory."""
+    readers: dict[Value, list[Node]] = {}
+    for node in graph.nodes:
+        for value in node.inputs:
+            readers.setdefault(value, []).append(node)
+    return {
+        node.outputs[0]: literals[node.inputs[0]]
+        for node in graph.nodes
+        if node.op.name == "broadcast_to"
+        and node.inputs[0] in literals
+        and node.outputs[0] not in graph.outputs
+        and all(_is_statement(r) for r in readers.get(node.outputs[0], ()))
+    }
+
+
+def _is_statement(node: Node) -> bool:
+    nested = any(isinstance(a, Graph) for a in node.attrs.values())
+    return not nested and isinstance(template(node).lowering, Loops)
 
 
 def _roots(nodes: Sequence[Node]) -> dict[Value, Value]:

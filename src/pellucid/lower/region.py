@@ -38,7 +38,7 @@ from pellucid.loop.ir import (
     Var,
     const,
 )
-from pellucid.loop.rewrite import allocated, block_vars, map_stmt, substitute
+from pellucid.loop.rewrite import allocated, block_vars, map_exprs, map_stmt, substitute
 from pellucid.lower.operands import separate_operands
 from pellucid.lower.scope import Names, Scope
 from pellucid.passes.access import (
@@ -98,9 +98,13 @@ def _lower_statements(
     unique = tuple(dict.fromkeys(node.inputs))
     buffers = {v: Buffer(f"x{k}", v.shape, v.dtype) for k, v in enumerate(unique)}
     outs = tuple(Buffer(f"y{k}", v.shape, v.dtype) for k, v in enumerate(node.outputs))
-    body = lowering.build(tuple(buffers[v] for v in node.inputs), outs)
-    kernel = Kernel(name, (*buffers.values(), *outs), len(outs), tuple(body))
-    return LoweredRegion(kernel, unique)
+    body = tuple(lowering.build(tuple(buffers[v] for v in node.inputs), outs))
+    known = {buffers[v]: region.literals[v] for v in unique if v in region.literals}
+    if known:
+        body = map_exprs(body, lambda e: known.get(e.buffer, e) if isinstance(e, Load) else e)
+    inputs = tuple(v for v in unique if v not in region.literals)
+    kernel = Kernel(name, (*(buffers[v] for v in inputs), *outs), len(outs), body)
+    return LoweredRegion(kernel, inputs)
 
 
 class _Writer:

@@ -26,25 +26,22 @@ from pellucid.loop.compute import Index, Loops, Lowering, Pointwise, Readers
 from pellucid.loop.ir import (
     Buffer,
     Call,
-    Const,
     Expr,
     For,
     If,
     Load,
     Stmt,
     Store,
-    Var,
     compare,
     const,
-    iadd,
     imax,
     imin,
-    imul,
     select,
 )
 from pellucid.ops.comparison import equal, where
 from pellucid.ops.create import full, iota, zeros
 from pellucid.ops.movement import broadcast_to, moveaxis, reshape
+from pellucid.ops.scatter_rows import scatter_rows
 from pellucid.ops.shared import (
     Array,
     Types,
@@ -58,7 +55,8 @@ from pellucid.ops.shared import (
 PARALLEL_ELEMENTS = 1 << 15
 """A scatter of fewer updates than this is not worth waking threads for."""
 
-TAIL_BLOCKS = (64, 32, 16)
+LEAST_ROW = 16
+"""Elements of a row from which on a scatter goes by parts of the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,9 +304,17 @@ def _scatter_loops(inputs: Types, attrs: Attrs, adding: bool) -> Lowering:
         copy = nest("c", x.shape, lambda idx: (Store(out, idx, Load(x, idx)),))
         if 0 in x.shape:
             return copy
+        if _is_of_rows(geometry) and sources[2].size >= PARALLEL_ELEMENTS:
+            buffers = (*sources[:3], out)
+            return scatter_rows(buffers, len(geometry.k), adding=adding)
         return (*copy, *_scatter_nest((*sources, out), geometry, batch, adding))
 
     return Loops(build=build)
+
+
+def _is_of_rows(geometry: Geometry) -> bool:
+    """Whether updates are whole rows of one table, long enough for vectors."""
+    return not geometry.batch + geometry.middle and size_of(geometry.tail) >= LEAST_ROW
 
 
 def _scatter_nest(
@@ -317,8 +323,6 @@ def _scatter_nest(
     """Independent axes outside (parallel where large), then the indices in order, then the tail."""
     _, indices, updates, out = buffers
     outer = geometry.batch + geometry.middle
-    large = updates.size >= PARALLEL_ELEMENTS
-    blocks = _tail_blocks(geometry.tail, size_of(outer)) if large else 1
 
     def write(before: Index, k: Index, after: Index) -> tuple[Stmt, ...]:
         inside, at = _valid(Load(indices, (*before[:batch], *k)), geometry.n)
@@ -328,35 +332,16 @@ def _scatter_nest(
             value = Call("add", (Load(out, target), value), out.dtype)
         return (If(inside, (Store(out, target, value),)),)
 
-    def tails(before: Index, k: Index, block: Expr) -> tuple[Stmt, ...]:
-        sizes = (*geometry.tail[:-1], geometry.tail[-1] // blocks) if geometry.tail else ()
+    def updates_of(before: Index) -> tuple[Stmt, ...]:
+        return nest(
+            "k", geometry.k, lambda k: nest("t", geometry.tail, lambda t: write(before, k, t))
+        )
 
-        def body(t: Index) -> tuple[Stmt, ...]:
-            last = (iadd(imul(block, sizes[-1]), t[-1]),) if sizes else ()
-            return write(before, k, (*t[:-1], *last))
-
-        return nest("t", sizes, body)
-
-    def updates_of(before: Index, block: Expr) -> tuple[Stmt, ...]:
-        return nest("k", geometry.k, lambda k: tails(before, k, block))
-
-    if blocks > 1:
-        block = Var("block")
-        inner = nest("o", outer, lambda before: updates_of(before, block))
-        return (For(block.name, Const(blocks), inner, "parallel"),)
-    loops = nest("o", outer, lambda before: updates_of(before, Const(0)))
+    loops = nest("o", outer, updates_of)
     first = loops[0]
-    if large and outer and isinstance(first, For):
+    if updates.size >= PARALLEL_ELEMENTS and outer and isinstance(first, For):
         return (For(first.var, first.extent, first.body, "parallel"),)
     return loops
-
-
-def _tail_blocks(tail: Shape, independent: int) -> int:
-    """Into how many blocks to cut the last axis so that threads share the work; 1 for none."""
-    if not tail or independent > 1:
-        return 1
-    fitting = [b for b in TAIL_BLOCKS if tail[-1] % b == 0 and tail[-1] // b > 1]
-    return tail[-1] // fitting[0] if fitting else 1
 
 
 def _scatter_add_vjp(site: Site, g: Value) -> Sequence[Value | None]:

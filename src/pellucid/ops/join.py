@@ -15,11 +15,12 @@ from pellucid.loop.compute import Index, Loops, Lowering
 from pellucid.loop.ir import Buffer, Load, Stmt, Store, iadd
 from pellucid.ops.arithmetic import add
 from pellucid.ops.casting import astype
-from pellucid.ops.comparison import greater_equal, less_equal, where
+from pellucid.ops.comparison import greater_equal, less, less_equal, where
 from pellucid.ops.create import iota, zeros_like
 from pellucid.ops.movement import (
     broadcast_to,
     expand_dims,
+    pad,
     reshape,
     slice_axis,
     split,
@@ -212,7 +213,13 @@ def _roll_axis(x: Value, shift: int, axis: int) -> Value:
     cut = -shift % n if n else 0
     if cut == 0:
         return x
-    return concatenate([slice_axis(x, axis, cut, n), slice_axis(x, axis, 0, cut)], axis)
+    # padded, both parts are read where they lie, and one kernel has them all
+    front, back = ([0] * x.rank for _ in range(2))
+    front[axis], back[axis] = n - cut, cut
+    none = [0] * x.rank
+    first = pad(slice_axis(x, axis, cut, n), none, back)
+    second = pad(slice_axis(x, axis, 0, cut), front, none)
+    return where(less(iota(x.shape, axis), n - cut), first, second)
 
 
 def _positions(op: str, x: Value, k: int) -> tuple[Value, Value]:

@@ -303,3 +303,21 @@ def choose_for(a: TensorType, b: TensorType) -> tiling.Tiling:
     chosen = tiling.choose_tiling(Schedule(kernel), nest, found, AVX512)
     assert chosen is not None
     return chosen
+
+
+@pytest.mark.usefixtures("everything_pays")
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
+@pytest.mark.parametrize("axis", [0, 1])
+def test_loops_side_by_side_have_threads_and_lanes_each(machine: Target, axis: int) -> None:
+    def join(x: Value, y: Value) -> Value:
+        return ops.concatenate([x, y], axis)
+
+    made = scheduled(only_kernel(join, f(17, 33), f(17, 33)), machine)
+    assert kinds(made)["parallel"] == kinds(made)["vector"] == 2
+    check(build(join, f(17, 33), f(17, 33)), machine)
+
+
+def test_a_rolled_array_is_copied_in_pieces_without_conditions() -> None:
+    made = scheduled(only_kernel(lambda x: ops.roll(x, 7, 1), f(64, 300)), AVX512)
+    assert [x.extent for x in loops(made.body) if x.kind == "vector"] == [Const(7), Const(293)]
+    assert "select" not in str(made)

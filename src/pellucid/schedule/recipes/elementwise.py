@@ -15,7 +15,7 @@ from pellucid.loop.rewrite import loops
 from pellucid.schedule.cut import cut
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
-from pellucid.schedule.recipes.plan import attempt, decide_chunk
+from pellucid.schedule.recipes.plan import attempt, chunk_extent, decide_chunk
 from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, stride, work
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.split import split
@@ -61,9 +61,17 @@ def cut_pieces(schedule: Schedule, var: str) -> list[str]:
 
 def parallel_outer(schedule: Schedule, loop: For, total: int, target: Target) -> str:
     """Threads over a loop, in chunks where its iterations are small; the loop left inside."""
-    extent = extent_of(loop)
-    size = decide_chunk(schedule, extent, total, target)
-    if size >= extent:
+    size = decide_chunk(schedule, extent_of(loop), total, target)
+    return _in_chunks(schedule, loop, size)
+
+
+def share_loop(schedule: Schedule, loop: For, total: int, target: Target) -> str:
+    """`parallel_outer` for one of several loops, in chunks as the rule has them."""
+    return _in_chunks(schedule, loop, chunk_extent(extent_of(loop), total, target))
+
+
+def _in_chunks(schedule: Schedule, loop: For, size: int) -> str:
+    if size >= extent_of(loop):
         return loop.var
     if size == 1:
         attempt(schedule, parallelize, loop.var)

@@ -26,7 +26,7 @@ from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.privatize import privatize
 from pellucid.schedule.recipes.ahead import fetch_next_rows
 from pellucid.schedule.recipes.columns import SHORT, columns_are_contiguous, schedule_columns
-from pellucid.schedule.recipes.elementwise import cut_pieces, parallel_outer
+from pellucid.schedule.recipes.elementwise import cut_pieces, parallel_outer, share_loop
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, innermost, work
 from pellucid.schedule.reorder import reorder
@@ -60,13 +60,10 @@ def _write_out(schedule: Schedule) -> None:
 
 
 def _lanes_and_threads(schedule: Schedule, nest: Nest, target: Target) -> None:
-    total = work(schedule.kernel.body)
     if not nest.loops:
-        for loop in innermost(nest.body):
-            _share_reduction(schedule, loop, target)
-        for loop in innermost(schedule.kernel.body):
-            attempt(schedule, lanes, loop.var)
+        _loops_side_by_side(schedule, nest, target)
         return
+    total = work(schedule.kernel.body)
     last = nest.loops[-1]
     if columns_are_contiguous(nest):
         if not _windows(schedule, nest, total, target):
@@ -78,6 +75,17 @@ def _lanes_and_threads(schedule: Schedule, nest: Nest, target: Target) -> None:
         attempt(schedule, lanes, loop.var)
     if not inner_loops(nest.body):
         attempt(schedule, lanes, last.var)
+
+
+def _loops_side_by_side(schedule: Schedule, nest: Nest, target: Target) -> None:
+    """A kernel that is no single nest: threads and lanes for each of its loops."""
+    for loop in innermost(nest.body):
+        _share_reduction(schedule, loop, target)
+    for part in nest.body:
+        if isinstance(part, For) and part.kind == "serial":
+            share_loop(schedule, part, work((part,)), target)
+    for loop in innermost(schedule.kernel.body):
+        attempt(schedule, lanes, loop.var)
 
 
 def _windows(schedule: Schedule, nest: Nest, total: int, target: Target) -> bool:
