@@ -10,18 +10,19 @@ for c, y, z:                              parallel for c:
                                                                * w[c, k, l]
 ```
 Lanes are pixels of a row, several rows make the tile, so that sums do not wait for each other.
-Where a tile holds whole rows and lanes can be masked off, pixels are read where they lie: what is
-outside the image is a lane without a load, and nothing waits for a copy to arrive.
+Where lanes can be masked off, pixels are read where they lie: what is outside the image is a lane
+without a load, and nothing waits for a copy to arrive.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
 from pellucid.loop.ir import Const, For, Load, Store
-from pellucid.loop.rewrite import index_vars, loops, stores
+from pellucid.loop.rewrite import free_vars, index_vars, loops, stores
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.halo import halo
 from pellucid.schedule.lanes import lanes
@@ -76,16 +77,12 @@ def _schedule(
     schedule: Schedule, nest: Nest, found: Contraction, image: Load, target: Target
 ) -> None:
     *others, rows, pixels = nest.loops
-    total, name = work(schedule.kernel.body), image.buffer.name
-    whole = target.vector_bits >= MASKED_BITS and extent_of(pixels) <= _width(pixels, found, target)
-    height = 0 if whole else _strip(image, rows, target)
-    if height:
-        schedule.apply(split, rows.var, height, f"{rows.var}s", f"{rows.var}t")
-        at, rows = f"{rows.var}s", For(f"{rows.var}t", Const(height), rows.body)
-    else:
-        at = others[-1].var
-    copied = not whole and attempt(schedule, halo, name, at)
+    total, masked = work(schedule.kernel.body), target.vector_bits >= MASKED_BITS
+    copied = False
+    if not masked:
+        rows, copied = _copy(schedule, image, others[-1:], rows, target)
     tile = _choose_tile(others, rows, pixels, found, target)
+    tile = _order_taps(schedule, tile, found, image, pixels, target)
     schedule.apply(split, pixels.var, _width(pixels, found, target), f"{pixels.var}o", tile.lane)
     schedule.apply(split, rows.var, tile.pixels[1], f"{rows.var}o", f"{rows.var}i")
     schedule.apply(reorder, f"{rows.var}o", f"{pixels.var}o", *tile.inside)
@@ -96,11 +93,26 @@ def _schedule(
     write_out(schedule, tile)
     for var in tile.reduced:
         attempt(schedule, unroll, var)
-    if whole:
+    if masked:
         cut_pieces(schedule, f"{rows.var}o")
     if copied:
-        _fill(schedule, name)
+        _fill(schedule, image.buffer.name)
     attempt(schedule, simplify)
+
+
+def _copy(
+    schedule: Schedule, image: Load, around: list[For], rows: For, target: Target
+) -> tuple[For, bool]:
+    """A copy of a channel with its edges, or of strips of it; the loop over rows that is left, and
+    whether there is a copy.
+    """
+    height = _strip(image, rows, target)
+    if not height:
+        return rows, bool(around) and attempt(schedule, halo, image.buffer.name, around[0].var)
+    strips, inner = f"{rows.var}s", f"{rows.var}t"
+    schedule.apply(split, rows.var, height, strips, inner)
+    copied = attempt(schedule, halo, image.buffer.name, strips)
+    return For(inner, Const(height), rows.body), copied
 
 
 def _strip(image: Load, rows: For, target: Target) -> int:
@@ -133,6 +145,27 @@ def _choose_tile(
         outer=(f"{rows.var}o", f"{pixels.var}o"), reduced=reduced,
         accumulator=found.update.buffer.name,
     )  # fmt: skip
+
+
+def _order_taps(
+    schedule: Schedule, tile: Tile, found: Contraction, image: Load, pixels: For, target: Target
+) -> Tile:
+    """The taps along a row outermost where all that a tile reads outgrows the registers.
+
+    Then a row that is read serves every tap of its column before the next column is begun.
+    """
+    near = {v for i in image.indices if pixels.var in free_vars(i) for v in free_vars(i)}
+    order = sorted(found.reduced, key=lambda x: x.var not in near)
+    along = math.prod(extent_of(x) for x in order if x.var in near)
+    down = math.prod(extent_of(x) for x in order if x.var not in near)
+    width = _width(pixels, found, target)
+    vectors = -(-width // target.lanes(found.update.buffer.dtype))
+    crowded = (tile.pixels[1] + down - 1) * along * vectors > target.vector_registers
+    rule = crowded and width == extent_of(pixels)
+    if len(order) < 2 or not schedule.decide("by_columns", rule, (True, False)):
+        return tile
+    schedule.apply(reorder, *(x.var for x in order))
+    return replace(tile, reduced=tuple(x.var for x in order))
 
 
 def _fill(schedule: Schedule, operand: str) -> None:
