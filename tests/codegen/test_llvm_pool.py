@@ -16,7 +16,7 @@ from tests.codegen.native import link
 from tests.codegen.targets import HOST
 
 # count: adds 1 to each element of its range and notes the thread; many: repeats the loop; nested:
-# each iteration runs a loop of its own.
+# each iteration runs a loop of its own; parts: notes how long the chunk is that starts there.
 _LOOPS = """
 define void @count(ptr %c, i64 %b, i64 %e, i64 %t) nounwind {
 entry:
@@ -73,6 +73,19 @@ define void @threads(ptr %c, i64 %b, i64 %e, i64 %t) nounwind {
   ret void
 }
 
+define void @mark(ptr %c, i64 %b, i64 %e, i64 %t) nounwind {
+  %p = getelementptr i32, ptr %c, i64 %b
+  %n = sub i64 %e, %b
+  %n32 = trunc i64 %n to i32
+  store i32 %n32, ptr %p
+  ret void
+}
+
+define void @parts(ptr %c, i64 %n) nounwind {
+  call void @pellucid_parallel_for(ptr @mark, ptr %c, i64 %n)
+  ret void
+}
+
 define void @who(ptr %c, i64 %n) nounwind {
   call void @pellucid_parallel_for(ptr @threads, ptr %c, i64 %n)
   ret void
@@ -87,11 +100,12 @@ class Pool(NamedTuple):
     many: Any
     nested: Any
     who: Any
+    parts: Any
 
 
 def make_pool(text: str) -> Pool:
     names = ("start", "stop", "threads")
-    exports = [f"pellucid_pool_{n}" for n in names] + ["many", "nested", "who"]
+    exports = [f"pellucid_pool_{n}" for n in names] + ["many", "nested", "who", "parts"]
     library = link([compile_ir(text + _LOOPS, HOST)], exports)
     number, pointer = ctypes.c_int64, ctypes.c_void_p
     return Pool(
@@ -101,6 +115,7 @@ def make_pool(text: str) -> Pool:
         library.function("many", pointer, number, number),
         library.function("nested", pointer, number),
         library.function("who", pointer, number),
+        library.function("parts", pointer, number),
     )
 
 
@@ -122,6 +137,20 @@ def run_many(pool: Pool, n: int, times: int) -> bool:
 def test_every_iteration_runs_once(pool: Pool, workers: int, n: int) -> None:
     pool.start(workers)
     assert run_many(pool, n, 300)
+
+
+@pytest.mark.parametrize("n", [2, 5, 8, 9, 10, 15, 16, 17, 1001])
+def test_chunks_differ_by_one_at_most_and_the_larger_come_first(pool: Pool, n: int) -> None:
+    if pool.start(1) == 1:
+        pytest.skip("no threads here")
+    lengths = np.zeros(n, np.int32)
+    pool.parts(lengths.ctypes.data, n)
+    starts = np.flatnonzero(lengths)
+    assert starts[0] == 0
+    assert (starts[1:] == np.cumsum(lengths[starts])[:-1]).all()
+    assert len(starts) == (n if n <= 16 else 8)
+    expected = sorted([n // len(starts) + (k < n % len(starts)) for k in range(len(starts))])
+    assert list(lengths[starts]) == expected[::-1]
 
 
 def test_resizing(pool: Pool) -> None:

@@ -11,14 +11,15 @@ Leaves a module that exports
   on ranges that together are `[0, n)`, on the workers and the caller (thread 0), and returns when
   all are done.
 
-How a loop runs: the caller writes a ticket `epoch : 24 | chunks : 20 | next : 20` and bumps a
-generation counter. Threads claim chunks by compare-and-swap on the ticket, so a worker that wakes
-late finds nothing left and never holds up the caller, and one that saw an older loop cannot claim a
-chunk of a newer one. Idle workers spin for a while, then sleep on the generation in a futex. A
-worker that finds itself on the caller's CPU, where they could only take turns, moves to another:
-the system's load balancer would leave both there for tens of milliseconds. Only one loop uses the
-workers at a time: a loop inside a loop, or one from a second thread meanwhile, runs serially where
-it was called.
+How a loop runs: the caller divides it into chunks whose lengths differ by one at most, the larger
+ones first (few iterations are a chunk each), writes a ticket `epoch : 24 | chunks : 20 | next : 20`
+and bumps a generation counter. Threads claim chunks by compare-and-swap on the ticket, so a worker
+that wakes late finds nothing left and never holds up the caller, and one that saw an older loop
+cannot claim a chunk of a newer one. Idle workers spin for a while, then sleep on the generation in
+a futex. A worker that finds itself on the caller's CPU, where they could only take turns, moves to
+another: the system's load balancer would leave both there for tens of milliseconds. Only one loop
+uses the workers at a time: a loop inside a loop, or one from a second thread meanwhile, runs
+serially where it was called.
 
 After `fork` the child has no workers; loops still finish there, because the caller alone can claim
 every chunk, and `pellucid_pool_start` makes new ones. Where there is no futex (macOS, Windows,
@@ -71,8 +72,8 @@ _STATE = """\
 @stopping = internal global i32 0, align 128
 @fn = internal global ptr null, align 128
 @context = internal global ptr null
-@n = internal global i64 0
 @chunk = internal global i64 0
+@larger = internal global i64 0
 @workers = internal global i64 0
 @owner = internal global i32 0
 @handles = internal global [256 x i64] zeroinitializer
@@ -85,6 +86,7 @@ declare i32 @sched_getcpu()
 declare i32 @sched_getaffinity(i32, i64, ptr)
 declare i32 @sched_setaffinity(i32, i64, ptr)
 declare i64 @syscall(i64, ...)
+declare i64 @llvm.umin.i64(i64, i64)
 """
 
 _CLAIM = """\
@@ -104,12 +106,15 @@ try:
 run:
   %f = load ptr, ptr @fn
   %c = load ptr, ptr @context
-  %total = load i64, ptr @n
   %size = load i64, ptr @chunk
-  %begin = mul i64 %i, %size
-  %stop = add i64 %begin, %size
-  %over = icmp sgt i64 %stop, %total
-  %end = select i1 %over, i64 %total, i64 %stop
+  %larger = load i64, ptr @larger
+  %before_it = mul i64 %i, %size
+  %more_before = call i64 @llvm.umin.i64(i64 %i, i64 %larger)
+  %begin = add i64 %before_it, %more_before
+  %one_more = icmp ult i64 %i, %larger
+  %extra = zext i1 %one_more to i64
+  %own = add i64 %size, %extra
+  %end = add i64 %begin, %own
   call void %f(ptr %c, i64 %begin, i64 %end, i64 %thread)
   %before = atomicrmw add ptr @done, i32 1 seq_cst
   %now = add i32 %before, 1
@@ -236,18 +241,15 @@ serial:
 begin:
   %threads = add i64 %crew, 1
   %wanted = mul i64 %threads, CHUNKS
-  %few = icmp slt i64 %total, %wanted
-  %target = select i1 %few, i64 %total, i64 %wanted
-  %up0 = add i64 %total, %target
-  %up = sub i64 %up0, 1
-  %size = udiv i64 %up, %target
-  %over0 = add i64 %total, %size
-  %over = sub i64 %over0, 1
-  %chunks = udiv i64 %over, %size
+  %most = mul i64 %wanted, 2
+  %few = icmp sle i64 %total, %most
+  %chunks = select i1 %few, i64 %total, i64 %wanted
+  %size = udiv i64 %total, %chunks
+  %larger = urem i64 %total, %chunks
   store ptr %f, ptr @fn
   store ptr %c, ptr @context
-  store i64 %total, ptr @n
   store i64 %size, ptr @chunk
+  store i64 %larger, ptr @larger
   store atomic i32 0, ptr @done seq_cst, align 4
   %t = load atomic i64, ptr @ticket seq_cst, align 8
   %e = lshr i64 %t, 40

@@ -36,6 +36,7 @@ from pellucid.schedule.recipes.copies import turn_copy
 from pellucid.schedule.recipes.fetch import Place, fetch_tile
 from pellucid.schedule.recipes.plan import attempt
 from pellucid.schedule.recipes.shape import stride
+from pellucid.schedule.recipes.tiling import spread
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
 from pellucid.schedule.split import split
@@ -92,16 +93,27 @@ class Blocks:
         return max(even) if even and self.whole and self.packing == "none" else self.line
 
 
-def block_shape(extent: int, width: int, itemsize: int, target: Target) -> tuple[int, int]:
+def block_shape(
+    extent: int, columns: int, width: int, itemsize: int, target: Target
+) -> tuple[int, int]:
     """Steps of a reduction per block, and register tiles side by side, whose columns fill half the
-    second-level cache: the whole reduction where it fits, else even parts in whole cache lines.
+    second-level cache: the whole reduction where it fits, else even parts in whole cache lines;
+    about `PANELS` tiles, so that every core gets the same number of the `columns`.
     """
     line, most = LINE_BYTES // itemsize, target.l2_bytes // (2 * width * itemsize)
-    for panels in (PANELS, PANELS // 2):
-        if extent * panels <= most:
-            return extent, panels
-    blocks = -(-extent // max(line, most // PANELS))
-    return -(-extent // (blocks * line)) * line, PANELS
+    panels = max(
+        range(2, PANELS + 2), key=lambda n: spread(columns, n * width, target.cores) - _unlike(n)
+    )
+    for fewer in (panels, panels // 2):
+        if extent * fewer <= most:
+            return extent, fewer
+    blocks = -(-extent // max(line, most // panels))
+    return -(-extent // (blocks * line)) * line, panels
+
+
+def _unlike(panels: int) -> float:
+    """What blocks of another width than usual cost, as a share of the time."""
+    return 0.01 * abs(panels - PANELS)
 
 
 def schedule_blocked(schedule: Schedule, blocks: Blocks) -> None:

@@ -99,7 +99,7 @@ def _blocked(
     if not schedule.decide("blocked", pays, (True, False)):
         return False
     extent = extent_of(found.reduced[0])
-    depth, panels = block_shape(extent, tiling.width, size, target)
+    depth, panels = block_shape(extent, extent_of(tiling.lane), tiling.width, size, target)
     blocks = Blocks(
         lane=tiling.lane.var, row=row.var, reduced=found.reduced[0].var,
         width=tiling.width, height=tiling.height, panels=panels, extent=extent, depth=depth,

@@ -236,3 +236,13 @@ def _cost(nest: Nest, found: Contraction, lane: For, wide: Load, narrow: Load) -
 def balance(tiles: int, cores: int) -> float:
     """The share of the cores' time that is used where each tile takes the same."""
     return tiles / (-(-tiles // cores) * cores)
+
+
+def spread(extent: int, block: int, cores: int) -> float:
+    """The share of the cores' time that is used where iterations are dealt out in blocks, the last
+    one smaller.
+    """
+    blocks, rest = divmod(extent, block)
+    each, more = divmod(blocks, cores)
+    longest = (each + 1) * block if more else each * block + rest
+    return extent / (cores * longest)
