@@ -48,17 +48,16 @@ PANELS = 4  # register tiles side by side that share each stretch of the rows' o
 LINE_BYTES = 64
 AHEAD = 8  # rows of an operand being packed that are on their way
 
-Packing = Literal["lines", "dense", "none"]
+Packing = Literal["dense", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """What is blocked: loops over columns, rows and the reduction; tile sizes; the operands.
 
-    `depth` is one block of the reduction, of `extent` steps in all. `packing` is the layout of the
-    rows' operand: whole cache lines along the reduction, row beside row (`lines`), the elements of
-    one step side by side (`dense`), or where it lies. `lanes` fill a vector. `read`
-    is what the epilogue reads.
+    `depth` is one block of the reduction, of `extent` steps in all. `packing` says where the rows'
+    operand is read: in a copy with the elements of one step side by side (`dense`), or, along
+    memory, where it lies (`none`). `lanes` fill a vector. `read` is what the epilogue reads.
     """
 
     lane: str
@@ -211,17 +210,14 @@ def _pack_narrow(schedule: Schedule, blocks: Blocks, tiles: tuple[str, str]) -> 
     """The rows' operand in the order of use; each tile's is asked for during the tile before."""
     row, name, height = blocks.row, blocks.narrow.buffer.name, blocks.height
     schedule.apply(split, "ki", blocks.stretch, "kio", "kii")
-    order, along = [tiles[0], "ko", "kio", f"{row}r", "kii"], "kii"
-    if blocks.packing == "dense":
-        order, along = [tiles[0], "ko", "kio", "kii", f"{row}r"], f"{row}r"
-    copied = blocks.packing != "none" and attempt(schedule, pack, name, order)
-    if copied:
-        outer = f"{tiles[0]}_{name}"
-        if blocks.packing == "dense":  # a few rows of the source at a time, in the order of memory
-            inside = f"ko_{name}", f"kio_{name}"
-            outer = inside[1] if attempt(schedule, reorder, *inside, outer) else outer
-        attempt(schedule, lanes, f"{along}_{name}")
-        attempt(schedule, parallelize, outer)
+    copied = blocks.packing == "dense" and attempt(
+        schedule, pack, name, [tiles[0], "ko", "kio", "kii", f"{row}r"]
+    )
+    if copied:  # a few rows of the source at a time, in the order of memory
+        inside = f"ko_{name}", f"kio_{name}"
+        in_order = attempt(schedule, reorder, *inside, f"{tiles[0]}_{name}")
+        attempt(schedule, lanes, f"{row}r_{name}")
+        attempt(schedule, parallelize, inside[1] if in_order else f"{tiles[0]}_{name}")
     each = -(-height // blocks.panels)
     number = iadd(imul(Var(tiles[1]), each), Var("pr"))
     place = _next_tile(blocks, tiles, number, copied=copied)
@@ -237,7 +233,5 @@ def _next_tile(blocks: Blocks, tiles: tuple[str, str], number: Expr, *, copied: 
         values = {blocks.row: iadd(imul(ahead, blocks.height), number), blocks.reduced: steps}
         return [substitute_expr(i, values) for i in blocks.narrow.indices]
     first: list[Expr] = [ahead, Var("ko"), Var("kio")]
-    if blocks.packing == "lines":
-        return [*first, number, Const(0)]
     start = imul(number, blocks.line)
     return [*first, ifloordiv(start, blocks.height), imod(start, blocks.height)]

@@ -44,7 +44,6 @@ from pellucid.schedule.stage import stage
 from pellucid.schedule.trace import Schedule
 from pellucid.schedule.unroll import unroll
 
-PAGE_BYTES = 4096  # rows a multiple of this apart fight for the same cache lines
 FEWEST_USES = 4  # of a copy, for it to pay
 LONG = 512  # steps of a reduction, beside which adding up a vector's lanes is little
 FEWEST_TURNED = 24  # of a copy that turns its operand round
@@ -112,10 +111,9 @@ def _blocked(
 
 def _packing(tiling: Tiling, found: Contraction) -> Packing:
     """The layout that the rows' operand of a large product gets."""
-    row = None if tiling.row is None else stride(tiling.narrow, tiling.row.var)
-    if row is None or stride(tiling.narrow, found.reduced[0].var) != 1:
-        return "dense"
-    return "none" if row * tiling.narrow.dtype.itemsize % PAGE_BYTES else "lines"
+    along = stride(tiling.narrow, found.reduced[0].var) == 1
+    known = tiling.row is not None and stride(tiling.narrow, tiling.row.var) is not None
+    return "none" if along and known else "dense"
 
 
 def _dots(
