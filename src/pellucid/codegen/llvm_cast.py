@@ -213,17 +213,75 @@ def cast(function: Function, value: Value, dtype: DType, target: Target) -> Valu
         return _to_bool(function, value)
     if source.is_float and dtype.is_float:
         return _float_to_float(function, value, dtype, target)
-    kind = vector(register(dtype), value.width)
     if source.is_float:
-        name = f"llvm.fpto{'s' if dtype.kind == 'int' else 'u'}i.sat.{suffix(kind)}"
-        text = function.intrinsic(kind, f"{name}.{suffix(value.kind)}", (value.kind, value.text))
-        return Value(text, dtype, value.width)
+        return _saturated(function, value, dtype)
     signed = source.kind == "int"
     if dtype.is_float:
+        kind = vector(register(dtype), value.width)
         name = "sitofp" if signed else "uitofp"
         text = function.pure(f"{name} {value.typed} to {kind}")
         return rounded(function, Value(text, dtype, value.width), target)
     return _resize_integer(function, value, dtype, signed)
+
+
+def _saturated(function: Function, value: Value, dtype: DType) -> Value:
+    """A float as the nearest integer towards 0 that `dtype` has; NaN as 0.
+
+    For lanes, LLVM's own form of this takes them one by one.
+    """
+    kind, width = vector(register(dtype), value.width), value.width
+    signed = dtype.kind == "int"
+    if width == 1:
+        name = f"llvm.fpto{'s' if signed else 'u'}i.sat.{suffix(kind)}"
+        text = function.intrinsic(kind, f"{name}.{suffix(value.kind)}", (value.kind, value.text))
+        return Value(text, dtype, width)
+    low, high = _limits(dtype)
+    top = _largest_below(high + 1, 53 if "double" in value.kind else 24)
+    inside = _bounded(function, _bounded(function, value, "ogt", low), "olt", top)
+    narrow = dtype.bits < 32
+    through = vector("i32", width) if narrow else kind
+    text = function.pure(f"fpto{'s' if signed or narrow else 'u'}i {inside.typed} to {through}")
+    result = Value(text, dtype, width)
+    if narrow:
+        result = Value(function.pure(f"trunc {through} {text} to {kind}"), dtype, width)
+    if top < high:
+        result = _replaced(function, result, _test(function, value, "oge", high + 1), high)
+    return _replaced(function, result, _test(function, value, "uno", 0), 0) if low else result
+
+
+def _bounded(function: Function, value: Value, test: str, limit: int) -> Value:
+    """The value where it is on that side of a limit; else, and for NaN, the limit."""
+    dtype, width = value.dtype, value.width
+    bound = splat_text(register(dtype), literal(float(limit), dtype), width)
+    cond = _test(function, value, test, limit)
+    text = function.pure(
+        f"select {vector('i1', width)} {cond}, {value.typed}, {value.kind} {bound}"
+    )
+    return Value(text, dtype, width)
+
+
+def _test(function: Function, value: Value, test: str, limit: int) -> str:
+    bound = splat_text(register(value.dtype), literal(float(limit), value.dtype), value.width)
+    return function.pure(f"fcmp {test} {value.typed}, {bound}")
+
+
+def _replaced(function: Function, value: Value, where: str, number: int) -> Value:
+    """An integer, another one in the lanes of a mask."""
+    other = splat_text(register(value.dtype), literal(number, value.dtype), value.width)
+    bits = vector("i1", value.width)
+    text = function.pure(f"select {bits} {where}, {value.kind} {other}, {value.typed}")
+    return Value(text, value.dtype, value.width)
+
+
+def _limits(dtype: DType) -> tuple[int, int]:
+    """The least and the greatest integer of a dtype."""
+    signed = dtype.kind == "int"
+    return -(1 << (dtype.bits - 1)) if signed else 0, (1 << (dtype.bits - signed)) - 1
+
+
+def _largest_below(power: int, digits: int) -> int:
+    """The largest integer below a power of two that a float of so many digits can be."""
+    return power - max(1, power >> digits)
 
 
 def _resize_integer(function: Function, value: Value, dtype: DType, signed: bool) -> Value:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from pellucid import ops
+from pellucid.compile import compile_graph
+from pellucid.core.config import current_config
+from pellucid.core.dtype import DType, float16, int8, uint16
+from pellucid.graph.ir import TensorType
+from pellucid.loop.ir import Const
 from pellucid.loop.rewrite import loops
+from pellucid.runtime.executable import Executable
 from pellucid.schedule.recipes import plan
 from tests.lower.execution import build
-from tests.schedule.recipes.test_choose import AVX2, AVX512, check, f, kinds, only_kernel, scheduled
+from tests.schedule.recipes.test_choose import (
+    AVX2,
+    AVX512,
+    SSE2,
+    check,
+    f,
+    kinds,
+    only_kernel,
+    scheduled,
+)
+
+NO_CACHE = dataclasses.replace(current_config(), cache=False)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +50,35 @@ def test_rows_are_read_in_vectors() -> None:
     (lane,) = [x for x in loops(made.body) if x.kind == "vector"]
     (column,) = loops(lane.body)
     assert column.kind == "unroll"
+
+
+@pytest.mark.parametrize("dtype", [int8, uint16, float16], ids=str)
+@pytest.mark.parametrize("shape", [(33, 70), (16, 300), (150, 23)])
+def test_narrow_elements(
+    dtype: DType, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "PARALLEL_WORK", 8)
+    graph = build(lambda x: ops.transpose(x, (1, 0)), TensorType(shape, dtype))
+    for machine in (SSE2, AVX2, AVX512):
+        check(graph, machine)
+    x = np.random.default_rng(0).integers(0, 100, shape).astype(dtype.numpy)
+    got = Executable(compile_graph(graph, config=NO_CACHE)).run([x])[0]
+    np.testing.assert_array_equal(got, x.T)
+
+
+def test_narrow_elements_go_in_blocks_of_sixteen() -> None:
+    wide = TensorType((256, 256), int8)
+    made = scheduled(only_kernel(lambda x: ops.transpose(x, (1, 0)), wide), AVX512)
+    assert {x.extent for x in loops(made.body) if x.kind in ("vector", "unroll")} == {Const(16)}
+
+
+def test_threads_share_the_columns_of_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "PARALLEL_WORK", 8)
+    graph = build(lambda x: ops.transpose(x, (1, 0)), f(24, 512))
+    check(graph, AVX512)
+    made = scheduled(only_kernel(lambda x: ops.transpose(x, (1, 0)), f(24, 512)), AVX512)
+    (shared,) = [x for x in loops(made.body) if x.kind == "parallel"]
+    assert shared.extent == Const(plan.CHUNKS_PER_CORE * AVX512.cores)
 
 
 def test_short_rows_and_large_bodies_are_left_alone() -> None:

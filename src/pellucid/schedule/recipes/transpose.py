@@ -18,8 +18,9 @@ from pellucid.core.target import Target
 from pellucid.loop.ir import For, Load, Store
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
+from pellucid.schedule.recipes.columns import nest_bytes
 from pellucid.schedule.recipes.elementwise import parallel_outer
-from pellucid.schedule.recipes.plan import attempt, attempt_all, chunk_extent
+from pellucid.schedule.recipes.plan import CHUNKS_PER_CORE, attempt, attempt_all, chunk_extent
 from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, stride, work
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
@@ -28,6 +29,7 @@ from pellucid.schedule.trace import Schedule
 from pellucid.schedule.unroll import unroll
 
 ROWS = 128  # of the operand that are read side by side
+MOST_LANES = 16  # of blocks that registers hold
 NEAR = 4  # elements between lanes that whole vectors and shuffles reach
 MOST_WORK = 32  # operations per element that are worth writing out once for every column
 
@@ -48,7 +50,7 @@ def _block(nest: Nest, target: Target) -> int:
     """The lanes that code generation gives a vector of these elements."""
     types = [a.buffer.dtype for a in far_accesses(nest.body)]
     widest = max((max(4, t.itemsize) if t.is_float else t.itemsize for t in types), default=4)
-    return target.vector_bits // (8 * widest)
+    return min(MOST_LANES, target.vector_bits // (8 * widest))
 
 
 def _turned_loop(nest: Nest, width: int) -> For | None:
@@ -81,24 +83,49 @@ def _blocks(schedule: Schedule, nest: Nest, turned: For, width: int, target: Tar
         ScheduleError: the loops cannot change places.
     """
     apply, last = schedule.apply, nest.loops[-1]
-    total = work(schedule.kernel.body)
     others = [x for x in nest.loops if x.var not in (last.var, turned.var)]
     strip, rows = f"{last.var}o", f"{last.var}i"
     step, column = f"{turned.var}o", f"{turned.var}i"
-    apply(split, last.var, _strip(nest, width, target), strip, rows)
+    total = work(schedule.kernel.body)
+    by_steps = not others and not _has_strips(last, width, target)
+    share = extent_of(last) if others or by_steps else -(-extent_of(last) // (2 * target.cores))
+    apply(split, last.var, max(width, min(ROWS, -(-share // width) * width)), strip, rows)
     apply(split, turned.var, width, step, column)
     apply(reorder, *(x.var for x in others), strip, step, rows, column)
     if others:
         parallel_outer(schedule, others[0], total, target)
     elif chunk_extent(extent_of(last), total, target) < extent_of(last):
-        attempt(schedule, parallelize, strip)
-    apply(specialize, step)
+        if not (by_steps and _share_steps(schedule, turned, (strip, step, rows), width, target)):
+            attempt(schedule, parallelize, strip)
+    attempt(schedule, specialize, strip)
+    if extent_of(turned) % width:
+        apply(specialize, step)
+    if width < target.vector_bits // (8 * nest_bytes(nest)):
+        apply(split, rows, width, f"{rows}b", f"{rows}v")
+        attempt(schedule, specialize, f"{rows}b")
+        rows = f"{rows}v"
     apply(lanes, rows)
     apply(unroll, column)
 
 
-def _strip(nest: Nest, width: int, target: Target) -> int:
-    """Rows per strip: fewer where threads would have no strip each."""
-    extent = extent_of(nest.loops[-1])
-    share = -(-extent // (2 * target.cores)) if len(nest.loops) == 2 else extent
-    return max(width, min(ROWS, -(-share // width) * width))
+def _has_strips(last: For, width: int, target: Target) -> bool:
+    """Whether there is a strip of rows for each of the threads."""
+    return extent_of(last) >= 2 * target.cores * width
+
+
+def _share_steps(
+    schedule: Schedule, turned: For, inside: tuple[str, str, str], width: int, target: Target
+) -> bool:
+    """Threads over the operand's columns; whether these are whole blocks, and enough."""
+    blocks, rest = divmod(extent_of(turned), width)
+    (strip, step, rows), column = inside, f"{turned.var}i"
+    if rest or blocks < CHUNKS_PER_CORE * target.cores:
+        return False
+    size, chunk = -(-blocks // (CHUNKS_PER_CORE * target.cores)), f"{turned.var}c"
+
+    def share() -> None:
+        schedule.apply(split, step, size, chunk, f"{step}s")
+        schedule.apply(reorder, chunk, strip, f"{step}s", rows, column)
+        schedule.apply(parallelize, chunk)
+
+    return attempt_all(schedule, share)
