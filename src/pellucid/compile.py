@@ -57,6 +57,7 @@ from pellucid.passes import (
     inline_calls,
     narrow_windows,
     pack_kernels,
+    share_repeats,
     simplify_algebra,
     simplify_unsafe,
     sink_movement,
@@ -67,6 +68,12 @@ from pellucid.schedule.choice import RULES, Choice
 from pellucid.schedule.search.records import NONE, tuned_choices
 
 _INLINE = Pass("inline_calls", inline_calls.run, "Bodies of calls become part of the program.")
+_SHARE = Pass(
+    "share_repeats",
+    share_repeats.run,
+    "Equal parts are optimised once, by all that follows.",
+    divide=share_repeats.divide,
+)
 _FOLD = Pass("fold_constants", fold_constants.run, "What needs no input is computed now.")
 _SIMPLIFY = Pass("simplify_algebra", simplify_algebra.run, "Cheaper nodes that give the same bits.")
 _UNSAFE = Pass(
@@ -105,6 +112,7 @@ _FUSE = Pass("group_fusion", group_fusion.run, "Nodes that share one loop nest b
 
 PASSES: tuple[Pass, ...] = (
     _INLINE,
+    _SHARE,
     _DCE,
     _FOLD,
     _SIMPLIFY,

@@ -143,7 +143,7 @@ class _Program:
         made = _Lowered(
             kernel=kernel,
             inputs=tuple(places[k] for k in used),
-            sources=tuple(dict.fromkeys(n.source for n in region.nodes if n.source)),
+            sources=tuple(dict.fromkeys(str(n.source) for n in region.nodes if n.source)),
             cost=Cost(flops, sum(p.nbytes for p in kernel.params)),
         )
         if isinstance(body, Graph):

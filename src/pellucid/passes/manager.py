@@ -1,7 +1,8 @@
 """Run a list of passes: verify after each, count what each changed, dump what was asked for.
 
 Enters a graph and a list of `Pass` records; leaves a `PassResult`. Which passes run is data kept in
-`pellucid.compile.PASSES`; nothing here knows any pass by name.
+`pellucid.compile.PASSES`; nothing here knows any pass by name. A pass that divides a program makes
+those after it run on each of the pieces; what came of them is put together at the end.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pellucid.core.errors import ArgumentError, CompileError, VerifyError, did_you_mean
 from pellucid.graph.ir import Graph
@@ -19,22 +21,43 @@ from pellucid.graph.stats import graph_cost
 from pellucid.graph.verifier import verify as verify_graph
 
 
+class Division(Protocol):
+    """A program in pieces, each a graph of its own that passes can run on."""
+
+    @property
+    def graphs(self) -> Sequence[Graph]:
+        """The pieces."""
+
+    @property
+    def shared(self) -> Sequence[object]:
+        """What came more than once and is one piece, for people."""
+
+    def join(self, graphs: Sequence[Graph]) -> Graph:
+        """The program, made of the pieces after some passes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One graph rewrite: its name (the off switch), its function, one sentence on what it does.
 
-    `unsafe` passes may change the last bits of floats and run only where that is allowed.
+    `unsafe` passes may change the last bits of floats and run only where that is allowed. A pass
+    with `divide` changes nothing itself: the passes after it see the pieces that it makes.
     """
 
     name: str
     run: Callable[[Graph], Graph]
     doc: str
     unsafe: bool = False
+    divide: Callable[[Graph], Division | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PassStats:
-    """What one application of one pass did. `before` and `after` are kept only when asked for."""
+    """What one application of one pass did. `before` and `after` are kept only when asked for.
+
+    Nodes and costs are of what the pass looked at: of a divided program, of its pieces. The graphs
+    are whole programs.
+    """
 
     name: str
     changed: bool
@@ -57,16 +80,19 @@ class PassStats:
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """The graph after all passes, and what each did in the order they ran."""
+    """The graph after all passes, what each did in the order they ran, what was optimised once for
+    many places.
+    """
 
     graph: Graph
     stats: tuple[PassStats, ...]
+    shared: tuple[object, ...] = ()
 
     def table(self, *, changed_only: bool = True) -> str:
         """One line per pass: nodes, operations and bytes before and after, and its time."""
         head = f"{'pass':<36}{'nodes':>14}  {'operations':>31}  {'bytes':>31}"
         rows = [str(s) for s in self.stats if s.changed or not changed_only]
-        return "\n".join([head, *rows])
+        return "\n".join([head, *rows, *(f"shared: {s}" for s in self.shared)])
 
     def write(self, folder: Path) -> list[Path]:
         """Write the first graph and each changed one as `00_input.txt`, `01_<pass>.txt` and so on.
@@ -160,21 +186,71 @@ def run_passes(
         ArgumentError: `disabled` names no pass.
         CompileError: a pass failed.
     """
-    stats: list[PassStats] = []
-    cost = graph_cost(graph)
+    run = _Run(graph, verify=verify, keep=keep)
     for step in select_passes(passes, disabled, unsafe=unsafe):
-        start = time.perf_counter()
-        after = _apply(step, graph, verify)
-        seconds = time.perf_counter() - start
-        changed = after is not graph
-        cost_after = graph_cost(after) if changed else cost
-        stats.append(
+        run.apply(step)
+    return run.result()
+
+
+class _Run:
+    """Passes running on a program, or on its pieces."""
+
+    def __init__(self, graph: Graph, *, verify: bool, keep: bool) -> None:
+        self.verify, self.keep = verify, keep
+        self.graphs: tuple[Graph, ...] = (graph,)
+        self.division: Division | None = None
+        self.divided_by = ""
+        self.cost = graph_cost(graph)
+        self.stats: list[PassStats] = []
+        self.kept = graph if keep else None
+
+    def apply(self, step: Pass) -> None:
+        """Run one pass on all pieces."""
+        begun = time.perf_counter()
+        if step.divide is None:
+            after = tuple(_apply(step, graph, self.verify) for graph in self.graphs)
+        else:
+            after = self._divide(step)
+        self._count(step.name, after, begun)
+
+    def _divide(self, step: Pass) -> tuple[Graph, ...]:
+        if self.division is None and step.divide is not None:
+            self.division, self.divided_by = step.divide(self.graphs[0]), step.name
+        return self.graphs if self.division is None else tuple(self.division.graphs)
+
+    def _count(self, name: str, after: tuple[Graph, ...], begun: float) -> None:
+        seconds = time.perf_counter() - begun
+        before, cost, kept = self.graphs, self.cost, self.kept
+        changed = len(after) != len(before) or any(
+            a is not b for a, b in zip(after, before, strict=True)
+        )
+        if changed:
+            self.graphs = after
+            self.cost = sum(map(graph_cost, after), Cost(0, 0))
+            self.kept = self._whole() if self.keep else None
+        self.stats.append(
             PassStats(
-                name=step.name, changed=changed, seconds=seconds,
-                nodes_before=len(graph.nodes), nodes_after=len(after.nodes),
-                cost_before=cost, cost_after=cost_after,
-                before=graph if keep else None, after=after if keep else None,
+                name=name, changed=changed, seconds=seconds,
+                nodes_before=_nodes(before), nodes_after=_nodes(after),
+                cost_before=cost, cost_after=self.cost,
+                before=kept, after=self.kept,
             )
         )  # fmt: skip
-        graph, cost = after, cost_after
-    return PassResult(graph, tuple(stats))
+
+    def _whole(self) -> Graph:
+        return self.graphs[0] if self.division is None else self.division.join(self.graphs)
+
+    def result(self) -> PassResult:
+        """The whole program, and what was done."""
+        if self.division is None:
+            return PassResult(self.graphs[0], tuple(self.stats))
+        begun = time.perf_counter()
+        graph = self._whole()
+        if self.verify:
+            verify_graph(graph)
+        self._count(self.divided_by, (graph,), begun)
+        return PassResult(graph, tuple(self.stats), tuple(self.division.shared))
+
+
+def _nodes(graphs: Sequence[Graph]) -> int:
+    return sum(len(graph.nodes) for graph in graphs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -92,13 +92,13 @@ class Program:
         head = {
             "name": self.name,
             "entry": self.entry,
-            "calls": [list(asdict(call).values()) for call in self.calls],
-            "inputs": [list(asdict(port).values()) for port in self.inputs],
-            "outputs": [list(asdict(port).values()) for port in self.outputs],
+            "calls": [_row(call) for call in self.calls],
+            "inputs": [_row(port) for port in self.inputs],
+            "outputs": [_row(port) for port in self.outputs],
             "donated": list(self.donated.items()),
             "slots": self.slots,
             "plan": [self.plan.peak, self.plan.no_reuse, self.plan.bound],
-            "rectangles": [list(asdict(r).values()) for r in self.plan.rectangles],
+            "rectangles": [_row(r) for r in self.plan.rectangles],
             "constants": [
                 [slot, a.shape, as_dtype(a.dtype).name, a.nbytes] for slot, a in arrays.items()
             ],
@@ -220,6 +220,11 @@ def _ports(slots: Sequence[int], types: Sequence[Any]) -> tuple[Port, ...]:
     return tuple(
         Port(slot, type.shape, type.dtype.name) for slot, type in zip(slots, types, strict=True)
     )
+
+
+def _row(record: Port | ProgramCall | Rectangle) -> list[Any]:
+    """A record's fields; `asdict` would copy what is in them."""
+    return [getattr(record, field.name) for field in fields(record)]
 
 
 def _cut(data: bytes, start: int, sizes: Sequence[int]) -> Iterator[bytes]:
