@@ -26,11 +26,16 @@ def verify(graph: Graph) -> None:
     Raises:
         VerifyError: a rule is broken; names the graph, the node and its source line.
     """
+    _verify(graph, set())
+
+
+def _verify(graph: Graph, checked: set[int]) -> None:
+    """Check a graph; nested ones whose ids are in `checked` have been, and new ones are added."""
     defined: set[Value] = set()
     for position, value in enumerate(graph.inputs):
         _check_input(graph, value, position, defined)
     for node in graph.nodes:
-        _check_node(graph, node, defined)
+        _check_node(graph, node, defined, checked)
     for value in graph.outputs:
         if not isinstance(value, Value) or value not in defined:
             raise VerifyError(graph.name, f"returns {value!r}, which the graph does not define")
@@ -48,14 +53,14 @@ def _check_input(graph: Graph, value: Value, position: int, defined: set[Value])
     defined.add(value)
 
 
-def _check_node(graph: Graph, node: Node, defined: set[Value]) -> None:
+def _check_node(graph: Graph, node: Node, defined: set[Value], checked: set[int]) -> None:
     for value in node.inputs:
         if value not in defined:
             late = any(value in n.outputs for n in graph.nodes)
             problem = "is used before it is defined" if late else "is not of this graph"
             raise _broken(graph, node, f"operand {value!r} {problem}")
     for name, attr in node.attrs.items():
-        _check_attr(graph, node, name, attr)
+        _check_attr(graph, node, name, attr, checked)
     _check_outputs(graph, node, defined)
     _check_types(graph, node)
     defined.update(node.outputs)
@@ -69,12 +74,14 @@ def _check_outputs(graph: Graph, node: Node, defined: set[Value]) -> None:
             raise _broken(graph, node, f"output {value!r} does not point back at its node")
 
 
-def _check_attr(graph: Graph, node: Node, name: str, attr: Attr) -> None:
+def _check_attr(graph: Graph, node: Node, name: str, attr: Attr, checked: set[int]) -> None:
     if isinstance(attr, tuple):
         for item in attr:
-            _check_attr(graph, node, name, item)
+            _check_attr(graph, node, name, item, checked)
     elif isinstance(attr, Graph):
-        verify(attr)
+        if id(attr) not in checked:  # copies of a layer share their bodies
+            _verify(attr, checked)
+            checked.add(id(attr))
     elif attr is not None and not isinstance(attr, bool | int | float | str | DType | ArrayAttr):
         raise _broken(graph, node, f"attribute {name} is a {type(attr).__name__}")
 

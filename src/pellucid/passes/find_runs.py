@@ -23,7 +23,7 @@ WINDOWS = (8, 32)  # tokens; the longer one sees through shorter repeats within 
 MOST_PERIODS = 24  # candidates tried per window
 MOST_RUNS = 64
 FEWEST_TIMES = 3
-FEWEST_SAVED = 48  # nodes that need not be looked at; less is not worth cutting a program for
+FEWEST_SAVED = 12  # nodes of a run that come again; less is chance
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 

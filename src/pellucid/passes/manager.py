@@ -7,9 +7,10 @@ those after it run on each of the pieces; what came of them is put together at t
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,10 @@ class Division(Protocol):
     @property
     def graphs(self) -> Sequence[Graph]:
         """The pieces."""
+
+    @property
+    def times(self) -> Sequence[int]:
+        """How often each piece stands in the program."""
 
     @property
     def shared(self) -> Sequence[object]:
@@ -55,8 +60,8 @@ class Pass:
 class PassStats:
     """What one application of one pass did. `before` and `after` are kept only when asked for.
 
-    Nodes and costs are of what the pass looked at: of a divided program, of its pieces. The graphs
-    are whole programs.
+    Nodes are those that the pass looked at: of a divided program, those of its pieces. Costs and
+    graphs are the whole program's.
     """
 
     name: str
@@ -200,8 +205,8 @@ class _Run:
         self.graphs: tuple[Graph, ...] = (graph,)
         self.division: Division | None = None
         self.divided_by = ""
-        self.cost = graph_cost(graph)
         self.stats: list[PassStats] = []
+        self.cost: Cost | None = None  # counted when something changes: programs are long
         self.kept = graph if keep else None
 
     def apply(self, step: Pass) -> None:
@@ -210,46 +215,65 @@ class _Run:
         if step.divide is None:
             after = tuple(_apply(step, graph, self.verify) for graph in self.graphs)
         else:
-            after = self._divide(step)
-        self._count(step.name, after, begun)
+            after = self._divide(step.name, step.divide)
+        self._count(step.name, after, time.perf_counter() - begun)
 
-    def _divide(self, step: Pass) -> tuple[Graph, ...]:
-        if self.division is None and step.divide is not None:
-            self.division, self.divided_by = step.divide(self.graphs[0]), step.name
+    def _divide(self, name: str, divide: Callable[[Graph], Division | None]) -> tuple[Graph, ...]:
+        if self.division is None:
+            self.division, self.divided_by = divide(self.graphs[0]), name
         return self.graphs if self.division is None else tuple(self.division.graphs)
 
-    def _count(self, name: str, after: tuple[Graph, ...], begun: float) -> None:
-        seconds = time.perf_counter() - begun
-        before, cost, kept = self.graphs, self.cost, self.kept
-        changed = len(after) != len(before) or any(
-            a is not b for a, b in zip(after, before, strict=True)
-        )
-        if changed:
-            self.graphs = after
-            self.cost = sum(map(graph_cost, after), Cost(0, 0))
+    def _count(self, name: str, after: tuple[Graph, ...], seconds: float) -> None:
+        before, kept = self.graphs, self.kept
+        changed = len(after) != len(before) or any(map(operator.is_not, after, before))
+        moved = self.division is not None and len(after) != len(before)
+        if changed and not moved and self.cost is None:
+            self._know(_cost(before, self.division))
+        self.graphs = after
+        cost = self.cost
+        if changed and not moved:
+            self.cost = _cost(after, self.division)
             self.kept = self._whole() if self.keep else None
-        self.stats.append(
-            PassStats(
-                name=name, changed=changed, seconds=seconds,
-                nodes_before=_nodes(before), nodes_after=_nodes(after),
-                cost_before=cost, cost_after=self.cost,
-                before=kept, after=self.kept,
-            )
+        stats = PassStats(
+            name=name, changed=changed, seconds=seconds,
+            nodes_before=_nodes(before), nodes_after=_nodes(after),
+            cost_before=cost or _UNKNOWN, cost_after=self.cost or _UNKNOWN,
+            before=kept, after=self.kept,
         )  # fmt: skip
+        self.stats.append(stats)
+
+    def _know(self, cost: Cost) -> None:
+        """Set the cost, which nothing so far has changed."""
+        self.cost = cost
+        self.stats = [replace(s, cost_before=cost, cost_after=cost) for s in self.stats]
 
     def _whole(self) -> Graph:
         return self.graphs[0] if self.division is None else self.division.join(self.graphs)
 
     def result(self) -> PassResult:
         """The whole program, and what was done."""
+        if self.cost is None:
+            self._know(_cost(self.graphs, self.division))
         if self.division is None:
             return PassResult(self.graphs[0], tuple(self.stats))
         begun = time.perf_counter()
         graph = self._whole()
         if self.verify:
             verify_graph(graph)
-        self._count(self.divided_by, (graph,), begun)
+        self._count(self.divided_by, (graph,), time.perf_counter() - begun)
         return PassResult(graph, tuple(self.stats), tuple(self.division.shared))
+
+
+_UNKNOWN = Cost(0, 0)
+
+
+def _cost(graphs: Sequence[Graph], division: Division | None) -> Cost:
+    """What the whole program costs."""
+    costs = [graph_cost(graph) for graph in graphs]
+    if division is None:
+        return costs[0]
+    weighted = zip(costs, division.times, strict=True)
+    return sum((Cost(c.flops * n, c.bytes * n) for c, n in weighted), Cost(0, 0))
 
 
 def _nodes(graphs: Sequence[Graph]) -> int:

@@ -157,12 +157,14 @@ class Pieces:
 
     Attributes:
         graphs: the pieces.
+        times: how often each of them stands in the program.
         shared: what came more than once.
     """
 
     def __init__(self, numbered: Numbered, classes: Sequence[Sequence[Segment]]) -> None:
         self.numbered, self.classes = numbered, classes
         self.graphs = tuple(piece_of(numbered, segments[0]) for segments in classes)
+        self.times = tuple(map(len, classes))
         self.shared = tuple(self._shared(c) for c in classes if len(c) > 1)
 
     def _shared(self, segments: Sequence[Segment]) -> Shared:
@@ -238,8 +240,9 @@ def _lines(numbered: Numbered, segment: Segment) -> tuple[str, ...]:
 
 
 def _line(source: str, lines: tuple[str, ...]) -> str:
-    placed = isinstance(source, Place) and source.position >= 0
-    return lines[source.position] if placed else str(source)
+    if isinstance(source, Place) and source.position >= 0:
+        return lines[source.position]
+    return str(source)
 
 
 def _with_lines(graph: Graph, lines: tuple[str, ...]) -> Graph:

@@ -189,8 +189,8 @@ class Border:
             codes, leaves, chains,
         )  # fmt: skip
         kept = leaves >= 0
-        more = dict.fromkeys(numbered.root[m] for m in returned if numbered.root[m] != LITERAL)
-        more = [root for root in more if root not in outer]
+        roots = dict.fromkeys(numbered.root[m] for m in returned)
+        more = [root for root in roots if root != LITERAL and root not in outer]
         return Segment(
             positions=positions, starts=tuple(start for start, _ in spans), part=part,
             outer=(*outer.tolist(), *more), arrives=(*arrives.tolist(), *[0 for _ in more]),

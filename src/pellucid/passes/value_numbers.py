@@ -80,7 +80,7 @@ def _attr_key(attr: Attr) -> Hashable:
     """Equal for attributes that mean the same; `1`, `1.0` and `True` differ, so do the zeros."""
     kind = type(attr)
     if kind is int or kind is str or attr is None:
-        return attr  # type: ignore[return-value]  # int, str or None
+        return attr
     if isinstance(attr, tuple):
         return ("tuple", *[_attr_key(part) for part in attr])
     if isinstance(attr, DType):

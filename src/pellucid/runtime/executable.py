@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pellucid.codegen.llvm import compile_ir, render_entry
 from pellucid.compile import Compiled
+from pellucid.core.collector import NO_COLLECTION
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.log import get_logger
 from pellucid.runtime.buffer import array_maker, data_pointer, default_allocator
@@ -56,7 +57,8 @@ class Executable:
 
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled
-        self.program, self.cached = load_program(compiled, open_cache(compiled.config))
+        with NO_COLLECTION:
+            self.program, self.cached = load_program(compiled, open_cache(compiled.config))
         self.library = _link(self.program)
         entry = self.library.function(self.program.entry, ctypes.c_void_p)
         self._entry = watched_entry(compiled, entry)

@@ -19,6 +19,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 
 from pellucid.compile import Compiled, compile_graph
+from pellucid.core.collector import NO_COLLECTION
 from pellucid.core.dtype import DType
 from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.core.log import get_logger
@@ -237,7 +238,8 @@ class JitFunction(Generic[P, R]):
                     chosen = candidate
                     break
             if chosen is None:
-                chosen = self._compile(args, kwargs, boxes, key, parts)
+                with NO_COLLECTION:
+                    chosen = self._compile(args, kwargs, boxes, key, parts)
             result, taped = self._run(chosen, boxes)
             chosen.runs += 1
             if not (taped or self._static) and chosen.runs in PLANNED_AT:
@@ -270,7 +272,8 @@ class JitFunction(Generic[P, R]):
         boxes, key, parts = self._read(args, kwargs)
         with self._lock:
             fitting = [s for s in self._compiled.get(key, ()) if not s.mismatch()]
-            chosen = fitting[0] if fitting else self._compile(args, kwargs, boxes, key, parts)
+            with NO_COLLECTION:
+                chosen = fitting[0] if fitting else self._compile(args, kwargs, boxes, key, parts)
         compiled = chosen.compiled
         again = compile_graph(compiled.graph, keep_dumps=True, donate=compiled.donated)
         return Lowered(again, [b.shared() for b in _inputs(chosen.recorded.traced, boxes)])
@@ -536,6 +539,7 @@ def _explain_one(spec: Specialisation) -> list[str]:
         written = " (written)" if capture in spec.recorded.traced.writes else ""
         lines.append(f"    state {capture.slot} of {name}: {capture.box.type}{written}")
     lines += [f"    constant {note}" for note in spec.recorded.traced.constants]
+    lines += [f"    shared {part}" for part in spec.compiled.shared]
     guards = [g for g in (*spec.recorded.guards, *spec.recorded.traced.reads) if g.is_plain]
     return lines + list(dict.fromkeys(f"    depends on {g}" for g in guards))
 
