@@ -89,7 +89,7 @@ class Maker:
     def outputs(self) -> list[Value]:
         """The last value and some others; what leads to none of them is dead."""
         others = [v for v in self.values[:-1] if self.rng.random() < 0.15]
-        return [*others, self.values[-1]]
+        return [*others, *(self.values[-1:] or self.builder.inputs)]
 
     def step(self, table: Sequence[Callable[[Maker], None]]) -> None:
         self.one_of(table)(self)
