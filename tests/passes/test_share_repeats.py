@@ -84,7 +84,7 @@ def test_what_passes_look_at_does_not_grow_with_the_layers() -> None:
     assert max(few) < 150
 
 
-@pytest.mark.parametrize("count", [8, 16])
+@pytest.mark.parametrize("count", [16, 32])
 def test_kernels_and_memory_are_those_of_the_program_as_a_whole(count: int) -> None:
     graph = deep(count)
     shared, alone = compile_graph(graph), compile_graph(graph, config=ALONE)
