@@ -17,7 +17,7 @@ from pellucid.graph.ir import Graph, GraphBuilder, Node, TensorType, Value
 from pellucid.graph.verifier import verify
 from pellucid.ops.pooling import avg_pool2d, max_pool2d
 from pellucid.passes import choose_layouts, fold_constants
-from pellucid.passes.channels_last import has_last, images_of, is_image, is_product
+from pellucid.passes.channels_last import has_last, images_of, is_image, reads_either
 from pellucid.passes.layout_costs import of_conversion, of_convolution
 
 Shape = tuple[int, ...]
@@ -144,7 +144,7 @@ def _price(graph: Graph, last: frozenset[Node]) -> int:
             continue
         mine = value.node in last
         readers = [n for n in graph.nodes if value in (images_of(n) if has_last(n) else n.inputs)]
-        direct = [n for n in readers if n.op.name == "conv2d" and is_product(n)]
+        direct = [n for n in readers if reads_either(n)]
         if mine:
             others = any(n not in last for n in readers) or value in graph.outputs
             total += of_conversion(value) if others else 0

@@ -79,6 +79,11 @@ def is_product(node: Node) -> bool:
     return plain and node.inputs[1].shape[2:] == (1, 1)
 
 
+def reads_either(node: Node) -> bool:
+    """Whether a node with channels last reads its image as it lies: one element for all lanes."""
+    return node.op.name == "conv2d" and not is_single(node)
+
+
 def images_of(node: Node) -> tuple[Value, ...]:
     """The operands that are read as images."""
     if node.op.name == "conv2d":
@@ -162,8 +167,12 @@ def _convolution(node: Node, read: Readers) -> Value:
     padding = padding_of(node)
     low, high = ((0,) * 4, (0,) * 4) if padding is None else _ends(padding)
     stride, dilation = (cast("Pair", node.attrs[n]) for n in ("stride", "dilation"))
+    if reads_either(node) and not read.has_last(image):
+        x = moved(read.first(image), LAST)  # by this node alone, which reads through it
+    else:
+        x = read.last(image)
     return emit_last(
-        read.last(image), kernel_last(w), low=(low[2], low[3]), high=(high[2], high[3]),
+        x, kernel_last(w), low=(low[2], low[3]), high=(high[2], high[3]),
         stride=stride, dilation=dilation, groups=cast("int", node.attrs["groups"]),
     )  # fmt: skip
 

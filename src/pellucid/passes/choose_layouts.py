@@ -22,9 +22,9 @@ from pellucid.passes.channels_last import (
     has_last,
     images_of,
     is_image,
-    is_product,
     last_form,
     moved,
+    reads_either,
 )
 from pellucid.passes.layout_costs import of_conversion, of_convolution
 from pellucid.passes.match import constant_array
@@ -76,7 +76,7 @@ def _add_conversions(
 ) -> None:
     """Edges that cost a conversion where a value is read in another layout than it is made in.
 
-    However many read it so, it is converted once; products read it as it lies.
+    However many read it so, it is converted once; some read it as it lies.
     """
     if constant_array(value) is not None:
         return
@@ -87,7 +87,7 @@ def _add_conversions(
     for reader in readers:
         place = SINK if reader is None else places[reader]
         network.edge(to_first, place, ENDLESS)
-        if reader is not None and reader.op.name == "conv2d" and is_product(reader):
+        if reader is not None and reads_either(reader):
             network.edge(place, maker, of_conversion(value, reader))
         else:
             network.edge(place, to_last, ENDLESS)

@@ -9,19 +9,18 @@ from typing import cast
 
 from pellucid.core.shape import size_of
 from pellucid.graph.ir import Node, Value
-from pellucid.passes.channels_last import images_of, is_product, is_single, lies_still
+from pellucid.passes.channels_last import images_of, is_single, lies_still
 from pellucid.passes.match import constant_array
 from pellucid.passes.pack_kernels import DEEP, PER_CYCLE, filled, panel_of, pixel_lanes
 
 CONVERT = 0.75  # cycles to move an element to the other layout, with reading and writing
 CALL = 4000  # cycles that a kernel more takes
-TURNED = 0.3  # cycles to read an element of a product's operand in the other layout
+TURNED = 0.3  # cycles more to read an element for all lanes at once in the other layout
 TURN = 0.5  # cycles to store an element of a tile turned round
 MOVE = 0.15  # cycles for each element of a window's operand and result
 ROWS = 0.48  # of the peak, windows along rows of pixels
 HOPS = 0.18  # the same where the window hops
-PRODUCT = 0.95  # of the peak, products with full vectors
-DENSE = 0.85  # the same with windows
+PRODUCT = 0.95  # of the peak, sums over channels with full vectors
 
 
 def of_convolution(node: Node) -> tuple[int, int]:
@@ -33,18 +32,17 @@ def of_convolution(node: Node) -> tuple[int, int]:
         rows = filled(y.shape[3]) * (ROWS if hop == 1 else HOPS)
         last = sums / filled(y.shape[1]) + MOVE * (x.type.size + y.type.size)
         return round(sums / rows), round(last)
-    peak = PRODUCT if is_product(node) else DENSE
-    return round(_first(node, sums, peak)), round(sums / (peak * filled(y.shape[1])))
+    return round(_first(node, sums)), round(sums / (PRODUCT * filled(y.shape[1])))
 
 
-def _first(node: Node, sums: float, peak: float) -> float:
+def _first(node: Node, sums: float) -> float:
     """Cycles with channels first: lanes over pixels, or over channels, turned round."""
     w, y = node.inputs[1], node.outputs[0]
     pixels = sums / pixel_lanes(node)
     panel = panel_of(w.shape[0] // cast("int", node.attrs["groups"]))
     if not panel or size_of(w.shape[1:]) < DEEP:
         return pixels
-    return min(pixels, sums / (peak * filled(panel)) + TURN * y.type.size)
+    return min(pixels, sums / (PRODUCT * filled(panel)) + TURN * y.type.size)
 
 
 def of_conversion(value: Value, reader: Node | None = None) -> int:
