@@ -13,7 +13,7 @@ from pellucid.passes.channels_last import images_of, is_single, lies_still
 from pellucid.passes.match import constant_array
 from pellucid.passes.pack_kernels import DEEP, PER_CYCLE, filled, panel_of, pixel_lanes
 
-CONVERT = 0.75  # cycles to move an element to the other layout, with reading and writing
+CONVERT = 1.0  # cycles to move an element to the other layout, with reading and writing
 CALL = 4000  # cycles that a kernel more takes
 TURNED = 0.3  # cycles more to read an element for all lanes at once in the other layout
 TURN = 0.5  # cycles to store an element of a tile turned round
