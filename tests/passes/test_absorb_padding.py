@@ -8,8 +8,9 @@ import pytest
 from pellucid import ops
 from pellucid.core.dtype import DType, bfloat16, float32, int32
 from pellucid.graph.interpreter import interpret
-from pellucid.graph.ir import Graph, GraphBuilder, TensorType
+from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, emit
 from pellucid.graph.verifier import verify
+from pellucid.ops.conv import CONV2D_KERNEL_GRAD
 from pellucid.passes import absorb_padding
 
 Shape = tuple[int, ...]
@@ -42,6 +43,23 @@ def test_single_channels_pad_for_themselves(
     verify(after)
     assert _names(after) == ["conv2d_padded"]
     assert absorb_padding.run(after) is after
+    rng = np.random.default_rng(0)
+    inputs = [rng.integers(-4, 5, v.shape).astype(v.dtype.numpy) for v in graph.inputs]
+    for a, b in zip(interpret(graph, *inputs), interpret(after, *inputs), strict=True):
+        np.testing.assert_array_equal(b, a)
+
+
+@pytest.mark.parametrize("dtype", [float32, bfloat16, int32], ids=str)
+def test_their_kernels_gradients_do_too(dtype: DType) -> None:
+    with GraphBuilder("g") as builder:
+        image = builder.input(TensorType((2, 3, 7, 6), dtype), "x")
+        g = builder.input(TensorType((2, 3, 4, 3), dtype), "g")
+        wide = ops.pad(image, (0, 0, 1, 1), (0, 0, 1, 1))
+        attrs: Attrs = {"kernel": (3, 3), "stride": (2, 2), "dilation": (1, 1), "groups": 3}
+        graph = builder.finish([emit(CONV2D_KERNEL_GRAD, wide, g, **attrs)])
+    after = absorb_padding.run(graph)
+    verify(after)
+    assert _names(after) == ["conv2d_padded_kernel_grad"]
     rng = np.random.default_rng(0)
     inputs = [rng.integers(-4, 5, v.shape).astype(v.dtype.numpy) for v in graph.inputs]
     for a, b in zip(interpret(graph, *inputs), interpret(after, *inputs), strict=True):

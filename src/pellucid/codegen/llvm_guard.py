@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pellucid.codegen.llvm_index import Affine, added, scaled
 from pellucid.core.dtype import int64
 from pellucid.loop.ir import Call, Const, Expr, imax, imin
+from pellucid.loop.rewrite import rebuild
 
 Forms = Callable[[Expr], Affine]
 Bound = tuple[str, int, frozenset[tuple[str, int]], int]  # at least 0, or below it: a form
@@ -36,8 +37,10 @@ def bounds_of(condition: Expr, form_of: Forms) -> set[Bound]:
 
 def unclamped(index: Expr, bounds: set[Bound], form_of: Forms) -> Expr:
     """An index without the `min` and `max` that some bounds make superfluous."""
-    if not (isinstance(index, Call) and index.fn in ("min", "max")):
+    if not isinstance(index, Call):
         return index
+    if index.fn not in ("min", "max"):
+        return rebuild(index, tuple(unclamped(a, bounds, form_of) for a in index.args))
     inner, limit = unclamped(index.args[0], bounds, form_of), index.args[1]
     form = form_of(inner)
     if isinstance(limit, Const) and not form.vector:

@@ -18,7 +18,7 @@ from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.shape import Shape
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample, Site
-from pellucid.loop.compute import Index, Lowering, Readers, Reduction
+from pellucid.loop.compute import Index, Lowering, Reader, Readers, Reduction
 from pellucid.loop.ir import Call, Expr, iadd, ifloordiv, imul
 from pellucid.ops.arithmetic import add
 from pellucid.ops.create import zeros
@@ -44,6 +44,7 @@ from pellucid.ops.shared import (
 )
 
 Pair = tuple[int, int]
+Pixel = Callable[[Reader, Expr, Expr, tuple[Expr, Expr]], Expr]  # at image, channel, row, column
 
 FEW_CHANNELS = 16  # of a result, that only together with others are worth a convolution
 
@@ -376,9 +377,14 @@ def emit_conv(x: Value, w: Value, stride: Pair, dilation: Pair, groups: int) -> 
 # conv2d_kernel_grad ------------------------------------------------------------------------------
 
 
-def _kernel_infer(
+def infer_kernel_grad(
     x: TensorType, g: TensorType, *, kernel: Pair, stride: Pair, dilation: Pair, groups: int
 ) -> TensorType:
+    """The type of `conv2d_kernel_grad`'s result.
+
+    Raises:
+        ShapeError, DTypeError, ArgumentError: operands or attributes do not fit.
+    """
     _check_images("conv2d_kernel_grad", x, g, "g")
     o, c = g.shape[1], x.shape[1]
     w = TensorType((o, c // max(groups, 1), *kernel), x.dtype)
@@ -389,9 +395,10 @@ def _kernel_infer(
     return w
 
 
-def _kernel_reference(
+def reference_kernel_grad(
     x: Array, g: Array, *, kernel: Pair, stride: Pair, dilation: Pair, groups: int
 ) -> Array:
+    """`conv2d_kernel_grad` in NumPy."""
     (n, c, *_), (_, o, oh, ow) = x.shape, g.shape
     views = _windows(_wide(x), kernel, dilation, (oh, ow), stride)
     if groups == 1:
@@ -404,6 +411,13 @@ def _kernel_reference(
 
 
 def _kernel_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    return sum_over_images(
+        inputs, outputs, attrs, lambda reader, n, c, places: reader((n, c, *places))
+    )
+
+
+def sum_over_images(inputs: Types, outputs: Types, attrs: Attrs, pixel: Pixel) -> Lowering:
+    """A kernel gradient's sum; `pixel` reads a pixel of the image."""
     (x, g), w = inputs, outputs[0]
     (sy, sx), (dy, dx) = _steps(attrs)
     groups, wide = integer(attrs, "groups"), accumulator(x.dtype)
@@ -413,7 +427,8 @@ def _kernel_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
         (o, c, ky, kx), (n, y, z) = idx, red
         channel = in_channel(o, c, per_out, per_in, groups)
         row, column = iadd(imul(y, sy), imul(ky, dy)), iadd(imul(z, sx), imul(kx, dx))
-        return product_of(readers[0]((n, channel, row, column)), readers[1]((n, o, y, z)), wide)
+        value = pixel(readers[0], n, channel, (row, column))
+        return product_of(value, readers[1]((n, o, y, z)), wide)
 
     return sum_of_products((g.shape[0], *g.shape[2:]), x.dtype, body)
 
@@ -442,7 +457,8 @@ def _kernel_batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[
     return [reshape(w, (size, w.shape[0] // size, *w.shape[1:]))]
 
 
-def _kernel_cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
+def cost_of_kernel_grad(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
+    """Two operations for each product; every byte once."""
     (x, g), w = inputs, outputs[0]
     products = w.size * (g.size // max(g.shape[1], 1))
     return Cost(2 * products, x.nbytes + g.nbytes + w.nbytes)
@@ -466,13 +482,13 @@ CONV2D_KERNEL_GRAD: Op = Op(
         " x[n, c, i s + k d, j s + l d] g[n, o, i, j]`. Primitive: as a `conv2d` with batch and"
         " channels exchanged it would move both operands."
     ),
-    infer=_kernel_infer,
-    reference=_kernel_reference,
+    infer=infer_kernel_grad,
+    reference=reference_kernel_grad,
     vjp=_kernel_vjp,
     jvp=_kernel_jvp,
     batch=_kernel_batch,
     lower=_kernel_lower,
-    cost=_kernel_cost,
+    cost=cost_of_kernel_grad,
     samples=_kernel_samples,
 )
 

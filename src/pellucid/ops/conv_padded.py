@@ -1,4 +1,5 @@
-"""Convolution with its own padding: what `passes/absorb_padding` makes of `pad` and `conv2d`.
+"""Convolution with its own padding: what `passes/absorb_padding` makes of `pad` and `conv2d`, or of
+`pad` and the gradient for the kernel.
 
 A reader outside the image gets 0 where it stands, so that no padded image lies in memory between
 the two; schedules copy a channel with its edges where it is near (`schedule/halo.py`).
@@ -10,19 +11,24 @@ from collections.abc import Sequence
 
 from pellucid.core.dtype import float32
 from pellucid.core.shape import Shape
-from pellucid.graph.ir import Attrs, TensorType, Value, emit
+from pellucid.graph.ir import Attrs, TensorType
 from pellucid.graph.op import Cost, Op, Sample
 from pellucid.loop.compute import Index, Lowering, Reader, Readers
 from pellucid.loop.ir import Expr, const, iadd, imul, select
 from pellucid.ops.conv import (
     Pair,
+    Pixel,
     cost_of_conv,
+    cost_of_kernel_grad,
     in_channel,
     infer_conv,
+    infer_kernel_grad,
     pair_attr,
     product_of,
     reference_conv,
+    reference_kernel_grad,
     sum_of_products,
+    sum_over_images,
 )
 from pellucid.ops.movement import PAD, all_of, hole_index
 from pellucid.ops.shared import Array, Types, accumulator, integer, zero_of
@@ -56,18 +62,25 @@ def _reference(  # noqa: PLR0913  # the attributes
     return reference_conv(image, w, stride=stride, dilation=dilation, groups=groups)
 
 
-def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
-    x, w = inputs
-    (sy, sx), (dy, dx) = pair_attr(attrs, "stride"), pair_attr(attrs, "dilation")
+def _pixel_reader(x: TensorType, attrs: Attrs) -> Pixel:
+    """What reads a pixel of the image with its edges around it."""
     low, high = pair_attr(attrs, "low"), pair_attr(attrs, "high")
-    groups, wide = integer(attrs, "groups"), accumulator(x.dtype)
-    per_out, per_in = w.shape[0] // groups, w.shape[1]
 
     def pixel(reader: Reader, n: Expr, c: Expr, places: tuple[Expr, Expr]) -> Expr:
         axes = [hole_index(i, x.shape[k + 2], low[k], high[k], 1) for k, i in enumerate(places)]
         inside = [condition for _, conditions in axes for condition in conditions]
         value = reader((n, c, *(at for at, _ in axes)))
         return select(all_of(inside), value, const(zero_of(x.dtype), x.dtype)) if inside else value
+
+    return pixel
+
+
+def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    x, w = inputs
+    (sy, sx), (dy, dx) = pair_attr(attrs, "stride"), pair_attr(attrs, "dilation")
+    pixel = _pixel_reader(x, attrs)
+    groups, wide = integer(attrs, "groups"), accumulator(x.dtype)
+    per_out, per_in = w.shape[0] // groups, w.shape[1]
 
     def body(idx: Index, red: Index, readers: Readers) -> Expr:
         (n, o, y, z), (c, ky, kx) = idx, red
@@ -115,12 +128,71 @@ CONV2D_PADDED: Op = Op(
 )
 
 
-RECORDS: tuple[Op, ...] = (CONV2D_PADDED,)
+def _gradient_infer(  # noqa: PLR0913  # the attributes
+    x: TensorType,
+    g: TensorType,
+    *,
+    low: Pair,
+    high: Pair,
+    kernel: Pair,
+    stride: Pair,
+    dilation: Pair,
+    groups: int,
+) -> TensorType:
+    image = _padded(x, low, high) if x.rank == 4 else x
+    return infer_kernel_grad(
+        image, g, kernel=kernel, stride=stride, dilation=dilation, groups=groups
+    )
 
 
-def emit_padded(  # noqa: PLR0913  # the attributes, keyword-only
-    x: Value, w: Value, *, low: Pair, high: Pair, stride: Pair, dilation: Pair, groups: int
-) -> Value:
-    """The record as a function."""
-    attrs: Attrs = {"low": low, "high": high, "stride": stride, "dilation": dilation}
-    return emit(CONV2D_PADDED, x, w, **attrs, groups=groups)
+def _gradient_reference(  # noqa: PLR0913  # the attributes
+    x: Array,
+    g: Array,
+    *,
+    low: Pair,
+    high: Pair,
+    kernel: Pair,
+    stride: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Array:
+    ends = {"low": (0, 0, *low), "high": (0, 0, *high), "interior": (0,) * 4}
+    image = PAD.reference(x, **ends, value=0)
+    return reference_kernel_grad(
+        image, g, kernel=kernel, stride=stride, dilation=dilation, groups=groups
+    )
+
+
+def _gradient_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    return sum_over_images(inputs, outputs, attrs, _pixel_reader(inputs[0], attrs))
+
+
+def _gradient_samples() -> Sequence[Sample]:
+    samples = []
+    for sample in _samples():
+        x, w = sample.inputs
+        g = CONV2D_PADDED.infer(x, w, **sample.attrs)
+        if isinstance(g, TensorType):
+            samples.append(Sample((x, g), {"kernel": w.shape[2:], **sample.attrs}))
+    return samples
+
+
+CONV2D_PADDED_KERNEL_GRAD: Op = Op(
+    name="conv2d_padded_kernel_grad",
+    doc=(
+        "`conv2d_kernel_grad` of `x` with `low` zeros before and `high` zeros behind each image"
+        " axis. Made by a pass only, after derivatives and batching. Primitive: the zeros are never"
+        " in memory."
+    ),
+    infer=_gradient_infer,
+    reference=_gradient_reference,
+    vjp=None,
+    jvp=None,
+    batch=None,
+    lower=_gradient_lower,
+    cost=cost_of_kernel_grad,
+    samples=_gradient_samples,
+)
+
+
+RECORDS: tuple[Op, ...] = (CONV2D_PADDED, CONV2D_PADDED_KERNEL_GRAD)

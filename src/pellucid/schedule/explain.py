@@ -93,6 +93,10 @@ def _privatize(*loops: object) -> str:
     return f"Partial results per iteration of {loops[-1]}, so that additions do not wait in line."
 
 
+def _round_up(var: object, *_: object) -> str:
+    return f"Loop {var} runs on to whole vectors; what is not there is zero and not read."
+
+
 def _simplify(*_: object) -> str:
     return "Index arithmetic folded and loops of one iteration removed."
 
@@ -119,6 +123,7 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "cut": _cut,
     "privatize": _privatize,
     "rfactor": _privatize,
+    "round_up": _round_up,
     "simplify": _simplify,
 }
 

@@ -29,7 +29,12 @@ from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.blocked import PANELS, Blocks, Packing, block_shape, schedule_blocked
-from pellucid.schedule.recipes.dots import choose_dots, schedule_dots, schedule_turned_dots
+from pellucid.schedule.recipes.dots import (
+    choose_dots,
+    lies_near,
+    schedule_dots,
+    schedule_turned_dots,
+)
 from pellucid.schedule.recipes.elementwise import parallel_outer
 from pellucid.schedule.recipes.fetch import epilogue_loads, fetch_epilogue, fetch_wide
 from pellucid.schedule.recipes.operands import fill_wide, pack_narrow, pack_wide
@@ -120,8 +125,7 @@ def _dots(
     schedule: Schedule, nest: Nest, found: Contraction, tiling: Tiling, target: Target
 ) -> bool:
     """Schedule a contraction whose results do not fill vectors along its reduction; whether so."""
-    last = found.reduced[-1].var
-    unit = all(stride(x, last) == 1 for x in (found.a, found.b))
+    near = lies_near(nest.loops, found.reduced[-1], (found.a, found.b))
     rows = 1 if tiling.row is None else extent_of(tiling.row)
     long = math.prod(extent_of(x) for x in found.reduced) >= LONG
     known = tiling.wide.buffer.name in schedule.constants  # a copy of it is free
@@ -129,11 +133,10 @@ def _dots(
     turned &= not known
     few = 2 * extent_of(tiling.lane) < target.lanes(found.update.buffer.dtype)
     few |= turned and min(rows, extent_of(tiling.lane)) < FEWEST_TURNED
-    if not unit or not schedule.decide("dots", few, (True, False)):
+    if not near or not schedule.decide("dots", few, (True, False)):
         return False
-    operands = index_vars(found.a), index_vars(found.b)
     update = Load(found.update.buffer, found.update.indices)
-    dots = choose_dots(nest.loops, found.reduced, operands, update, target)
+    dots = choose_dots(nest.loops, found.reduced, (found.a, found.b), update, target)
     return dots is not None and attempt_all(schedule, lambda: schedule_dots(schedule, dots, target))
 
 
@@ -148,8 +151,7 @@ def _thin(schedule: Schedule, nest: Nest, found: Contraction, target: Target) ->
         if not few or stride(thin, last) == 1 or stride(other, last) != 1:
             continue
         update = Load(found.update.buffer, found.update.indices)
-        operands = index_vars(found.a), index_vars(found.b)
-        dots = choose_dots(nest.loops, found.reduced, operands, update, target)
+        dots = choose_dots(nest.loops, found.reduced, (found.a, found.b), update, target)
         copied = thin.buffer.name, own[0].var
         return dots is not None and attempt_all(
             schedule, partial(schedule_turned_dots, schedule, dots, copied, target)

@@ -154,7 +154,6 @@ def _dots(schedule: Schedule, found: Mixed, target: Target) -> bool:
     rows = 1 if found.row is None else extent_of(found.row)
     if not along or rows > MOST_ROWS or extent_of(found.step) < LEAST_WORDS:
         return False
-    operands = index_vars(found.wide), index_vars(found.narrow)
-    update = Load(found.update.buffer, found.update.indices)
-    dots = choose_dots(found.results, (found.step,), operands, update, target)
+    update, operands = Load(found.update.buffer, found.update.indices), (found.wide, found.narrow)
+    dots = choose_dots(found.results, (found.step,), operands, update, target, fill=False)
     return dots is not None and attempt_all(schedule, lambda: schedule_dots(schedule, dots, target))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pellucid.loop.affine import affine
 from pellucid.loop.ir import Alloc, Call, Expr, For, If, Kernel, Load, Prefetch, Stmt, Store, Var
@@ -87,6 +87,21 @@ def stride(access: Load | Store, var: str) -> int | None:
             total += sum_.terms.get(Var(var), 0) * step
         step *= size
     return total
+
+
+def pace(access: Load | Store, var: str) -> int | None:
+    """`stride` inside the buffer: of an index that is kept there by `min` and `max`, the index."""
+    indices = tuple(_unkept(i, var) for i in access.indices)
+    return stride(replace(access, indices=indices), var)
+
+
+def _unkept(index: Expr, var: str) -> Expr:
+    while isinstance(index, Call) and index.fn in ("min", "max"):
+        inner = [a for a in index.args if var in free_vars(a)]
+        if len(inner) != 1:
+            break
+        index = inner[0]
+    return index
 
 
 def far_accesses(block: Block) -> list[Load | Store]:
