@@ -36,7 +36,7 @@ from pellucid.schedule.recipes.dots import (
     schedule_turned_dots,
 )
 from pellucid.schedule.recipes.elementwise import parallel_outer
-from pellucid.schedule.recipes.fetch import epilogue_loads, fetch_epilogue, fetch_wide
+from pellucid.schedule.recipes.fetch import epilogue_loads, fetch_epilogue, fetch_panel, fetch_wide
 from pellucid.schedule.recipes.operands import fill_wide, pack_narrow, pack_wide
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, stride, work
@@ -82,6 +82,7 @@ def schedule_contraction(
     _registers(schedule, tiling, found, reduced)
     fetch_wide(schedule, tiling, found, target)
     fetch_epilogue(schedule, nest, tiling, found, target)
+    fetch_panel(schedule, tiling, found, outer, target)
     for var in outer:
         attempt(schedule, specialize, var)
     fill_wide(schedule, tiling, found, target)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import Expr, Load, Var, iadd, ifloordiv, imod, imul
-from pellucid.loop.rewrite import loads, substitute_expr
+from pellucid.loop.rewrite import allocated, loads, substitute_expr
 from pellucid.loop.rewrite import loops as loops_over
 from pellucid.schedule.prefetch import prefetch
 from pellucid.schedule.recipes.plan import attempt
@@ -50,19 +50,56 @@ def fetch_epilogue(
     read = epilogue_loads(nest, found, row.var if row else "", lane.var)
     if not alone or row is None or sum(x.buffer.nbytes for x in read) <= target.l1_bytes:
         return
-    reduced, extent, line = found.reduced[0].var, extent_of(found.reduced[0]), _line(read)
-    at, stretch = f"{reduced}os", line
-    if not _has_loop(schedule, at):
-        even = [n for n in range(line // 2, line + 1) if extent % n == 0]
-        at, stretch = "kp", max(even, default=0)
-        if not even or not attempt(schedule, split, f"{reduced}s", stretch, at, "kq"):
-            return
+    stretches = _stretches(schedule, found, _line(read))
+    if stretches is None:
+        return
     column = imul(Var(f"{lane.var}o"), tiling.width)
     if tiling.panels > 1:
         column = iadd(column, imul(Var(f"{lane.var}b"), tiling.panels * tiling.width))
     origin = imul(Var(f"{row.var}o"), tiling.height), column
     place = Place((row.var, lane.var), origin, (tiling.height, tiling.width))
-    fetch_tile(schedule, read, at, extent // stretch, place)
+    fetch_tile(schedule, read, *stretches, place)
+
+
+def fetch_panel(
+    schedule: Schedule, tiling: Tiling, found: Contraction, outer: Sequence[str], target: Target
+) -> None:
+    """Ask for the next panel of a packed literal while the row tiles of this one run.
+
+    Programs have more weights than the near caches hold: each is read once in a run.
+    """
+    row, lane, line = tiling.row, tiling.lane.var, LINE_BYTES // tiling.wide.dtype.itemsize
+    name = f"{tiling.wide.buffer.name}p"
+    packed = next((b for b in allocated(schedule.kernel.body) if b.name == name), None)
+    known = tiling.wide.buffer.name in schedule.constants
+    if row is None or packed is None or not known or packed.nbytes <= target.l1_bytes:
+        return
+    panel, rows = (extent_of(found.reduced[0]), tiling.width), -(-extent_of(row) // tiling.height)
+    if outer != [f"{lane}o", f"{row.var}o"] or packed.shape[1:] != panel or rows < 2:
+        return
+    stretches = _stretches(schedule, found, line)
+    if stretches is None:
+        return
+    (at, count), per = stretches, -(-tiling.width // line)
+    each = -(-panel[0] * per // (rows * count))
+    turn = iadd(imul(Var(f"{row.var}o"), count), Var(at))
+    number = iadd(imul(turn, each), Var("pw"))
+    place = [iadd(Var(f"{lane}o"), 1), ifloordiv(number, per), imul(imod(number, per), line)]
+    attempt(schedule, prefetch, name, at, place, [("pw", each)], False)
+
+
+def _stretches(schedule: Schedule, found: Contraction, line: int) -> tuple[str, int] | None:
+    """The reduction's loop in stretches of about `line` steps, and how many; None if uneven."""
+    reduced, extent = found.reduced[0].var, extent_of(found.reduced[0])
+    even = [n for n in range(line // 2, line + 1) if extent % n == 0]
+    if _has_loop(schedule, f"{reduced}os"):
+        return f"{reduced}os", extent // line
+    if not even:
+        return None
+    if not _has_loop(schedule, "kp"):
+        if not attempt(schedule, split, f"{reduced}s", max(even), "kp", "kq"):
+            return None
+    return "kp", extent // max(even)
 
 
 def epilogue_loads(nest: Nest, found: Contraction, row: str, lane: str) -> list[Load]:
