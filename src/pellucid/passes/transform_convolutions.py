@@ -30,7 +30,7 @@ SPEED = 0.88  # of that, in products of points
 PLAIN = 0.95  # of that, in the plain form
 TRANSFORM = {2: 30.0, 4: 90.0}  # cycles for a tile of a group of channels, each way
 NEAR_BYTES = 1 << 20  # of weights that stay in a second-level cache
-PER_BYTE = 1 / 20  # cycles to read weights that do not
+PER_BYTE = 0.06  # cycles to read weights that do not
 WEIGHT = 1.0  # cycles to transform a tap's worth of weights, for a point
 
 
@@ -82,7 +82,8 @@ def best_tile(images: int, channels: int, out: Sequence[int], *, known: bool) ->
     outputs, height, width = out
     if not panel_of(outputs) or min(_filled(channels), _filled(outputs)) < FEWEST_LANES:
         return 0
-    plain = images * height * width * TAPS**2 * channels * outputs / PER_CYCLE / PLAIN
+    weights = TAPS**2 * channels * outputs
+    plain = images * height * width * weights / PER_CYCLE / PLAIN + _reading(weights)
     cycles = {
         tile: _cycles(tile, images * -(-height // tile) * -(-width // tile), channels, outputs)
         + (0 if known else WEIGHT * (tile + TAPS - 1) ** 2 * channels * outputs)
@@ -101,5 +102,9 @@ def _cycles(tile: int, tiles: int, channels: int, outputs: int) -> float:
     weights = (tile + TAPS - 1) ** 2 * channels * outputs
     groups = channels // group_of(channels) + outputs // group_of(outputs)
     products = tiles * weights / PER_CYCLE / SPEED
-    far = max(0, 4 * weights - NEAR_BYTES) * PER_BYTE
-    return products + tiles * groups * TRANSFORM[tile] + far
+    return products + tiles * groups * TRANSFORM[tile] + _reading(weights)
+
+
+def _reading(weights: int) -> float:
+    """What weights take beside the products that use them, where caches do not keep them."""
+    return max(0, 4 * weights - NEAR_BYTES) * PER_BYTE

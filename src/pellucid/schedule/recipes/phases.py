@@ -20,13 +20,14 @@ import functools
 from collections.abc import Iterator, Sequence
 
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, For, If, Load, Store
-from pellucid.loop.rewrite import Block, loops
+from pellucid.loop.ir import Alloc, For, If, Load, Store, Var, iadd, ifloordiv, imul
+from pellucid.loop.rewrite import Block, loops, substitute_expr
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.fuse import fuse
 from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
+from pellucid.schedule.prefetch import prefetch
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, stride, work
 from pellucid.schedule.recipes.tiling import Contraction, balance, find_contraction, tile_height
@@ -39,6 +40,7 @@ from pellucid.schedule.unroll import unroll
 
 VECTORS = 2  # of a tile of sums
 FAIR = 0.9  # of the cores' time in use, beyond which blocks are shared out whole
+LINE_BYTES = 64
 NEAR = 4  # elements between lanes that need no turning
 
 
@@ -138,12 +140,35 @@ def _tile(schedule: Schedule, nest: Nest, found: Contraction, target: Target) ->
     apply(split, reduced.var, extent_of(reduced), "ko", f"{reduced.var}s")
     apply(reorder, "ko", f"{reduced.var}s", *registers)
     apply(stage, name, registers, "ko")
+    _fetch(schedule, nest, found, f"{row}o", target)
     for loop in outer:
         attempt(schedule, specialize, loop)
     for loop in (var, f"{var}r", f"{var}r_{name}"):
         attempt(schedule, lanes, loop)
     for loop in (f"{row}i", f"{row}ir", f"{row}ir_{name}"):
         attempt(schedule, unroll, loop)
+
+
+def _fetch(
+    schedule: Schedule, nest: Nest, found: Contraction, tiles: str, target: Target
+) -> None:
+    """Ask for the next panel of a far operand while one is in use, some rows for every tile."""
+    lane, reduced = nest.loops[-1], found.reduced[0]
+    wide = next((x for x in (found.a, found.b) if stride(x, lane.var) == 1), None)
+    far = wide is not None and wide.buffer.nbytes > target.l1_bytes
+    if wide is None or not schedule.decide("fetch", far, (True, False)):
+        return
+    line = LINE_BYTES // wide.buffer.dtype.itemsize
+    count = next(extent_of(x) for x in loops(schedule.kernel.body, tiles))
+    depth = extent_of(reduced)
+    step = iadd(imul(Var(tiles), depth), Var(f"{reduced.var}s"))
+    values = {
+        reduced.var: iadd(ifloordiv(step, count), depth),
+        lane.var: imul(Var("pl"), line),
+    }
+    place = [substitute_expr(i, values) for i in wide.indices]
+    lines = [("pl", -(-extent_of(lane) // line))]
+    attempt(schedule, prefetch, wide.buffer.name, f"{reduced.var}s", place, lines, False)
 
 
 def _elements(schedule: Schedule, nest: Nest, target: Target) -> None:
