@@ -12,7 +12,7 @@ from pellucid.core.dtype import float32
 from pellucid.core.errors import PellucidError
 from pellucid.graph.ir import Attr, TensorType
 from pellucid.ops.conv import reference_conv
-from pellucid.ops.conv_winograd import CONV2D_WINOGRAD, transformed_weights
+from pellucid.ops.conv_winograd import CONV2D_WINOGRAD, WINOGRAD_WEIGHTS, transformed_weights
 from pellucid.ops.shared import Array
 from pellucid.ops.winograd_loops import TAPS, Problem
 from pellucid.ops.winograd_matrices import POINTS, Matrix, transforms
@@ -68,6 +68,14 @@ def _convolve(x: Array, w: Array, tile: int, low: tuple[int, int], high: tuple[i
     points = transformed_weights(w, tile, w.shape[0])
     made: Array = CONV2D_WINOGRAD.reference(x, points, tile=tile, low=low, high=high)
     return made
+
+
+@pytest.mark.parametrize("tile", POINTS)
+def test_exchanged_weights_are_those_of_the_gradient(tile: int) -> None:
+    w = RNG.normal(size=(6, 4, 3, 3))
+    turned = np.ascontiguousarray(w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
+    made = WINOGRAD_WEIGHTS.reference(w.reshape(6, 4, 9), tile=tile, panel=2, exchanged=True)
+    np.testing.assert_allclose(made, transformed_weights(turned, tile, 2), atol=1e-12)
 
 
 @pytest.mark.parametrize("tile", POINTS)

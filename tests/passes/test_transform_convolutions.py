@@ -47,7 +47,7 @@ def test_large_images_get_it(x: Shape, w: Shape, padding: int, literal: bool) ->
     names = _names(after)
     assert "conv2d_winograd" in names
     assert "pad" not in names
-    assert ("barrier" in names) is not literal
+    assert ("winograd_weights" in names) is not literal
     assert transform_convolutions.run(after) is after
     inputs = [RNG.normal(size=v.shape).astype(np.float32) for v in graph.inputs]
     for a, b in zip(interpret(graph, *inputs), interpret(after, *inputs), strict=True):
@@ -117,6 +117,20 @@ def test_operands_made_by_movement_lie_in_memory() -> None:
     x = RNG.normal(size=(1, 28, 28, 32)).astype(np.float32)
     (a,), (b,) = interpret(graph, x), interpret(after, x)
     np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-3)
+
+
+def test_a_gradient_reads_the_weights_of_the_layer() -> None:
+    """Their exchange and reversal are part of their transform."""
+
+    def gradient(x: pl.Tensor, w: pl.Tensor, g: pl.Tensor) -> pl.Tensor:
+        back: pl.Tensor = pl.vjp(lambda x: F.conv2d(x, w, padding=1), x)[1](g)
+        return back
+
+    x, w = pl.randn(1, 48, 28, 28), pl.randn(32, 48, 3, 3)
+    graph = pl.jit(gradient).lower(x, w, pl.randn(1, 32, 28, 28)).passes.graph
+    (made,) = (n for n in graph.nodes if n.op.name == "winograd_weights")
+    assert made.attrs["exchanged"] is True
+    assert {n.op.name for n in graph.nodes} <= {"reshape", "winograd_weights", "conv2d_winograd"}
 
 
 def test_training_agrees_with_float64() -> None:

@@ -22,12 +22,10 @@ from pellucid.core.shape import Shape
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample
 from pellucid.loop.compute import Loops, Lowering
-from pellucid.ops.contraction import tensordot
 from pellucid.ops.conv import Pair, pair_attr
-from pellucid.ops.create import constant
-from pellucid.ops.movement import PAD, reshape, transpose
+from pellucid.ops.movement import PAD, reshape
 from pellucid.ops.shared import Array, Types, integer
-from pellucid.ops.winograd_loops import TAPS, Problem, winograd_loops
+from pellucid.ops.winograd_loops import TAPS, Problem, weight_loops, winograd_loops
 from pellucid.ops.winograd_matrices import POINTS, Matrix, transforms
 
 
@@ -42,16 +40,8 @@ def weight_transform(tile: int) -> Array:
     return np.kron(g, g)
 
 
-def transform_weights(w: Value, tile: int, panel: int) -> Value:
-    """`[O, C, 3, 3]` -> `[points, O / panel, C, panel]`; `panel` divides O."""
-    o, c = w.shape[:2]
-    matrix = constant(weight_transform(tile).astype(w.dtype.numpy))
-    points = tensordot(matrix, reshape(w, (o * c, TAPS**2)), ((1,), (1,)))
-    return transpose(reshape(points, (-1, o // panel, panel, c)), (0, 1, 3, 2))
-
-
 def transformed_weights(w: Array, tile: int, panel: int) -> Array:
-    """`transform_weights` of known weights, rounded once."""
+    """`[O, C, 3, 3]` -> `[points, O / panel, C, panel]`, rounded once; `panel` divides O."""
     o, c = w.shape[:2]
     points = weight_transform(tile) @ w.astype(np.float64).reshape(o * c, TAPS**2).T
     moved = points.reshape(-1, o // panel, panel, c).transpose(0, 1, 3, 2)
@@ -150,7 +140,83 @@ CONV2D_WINOGRAD: Op = Op(
     samples=_samples,
 )
 
-RECORDS: tuple[Op, ...] = (CONV2D_WINOGRAD,)
+
+def _infer_weights(w: TensorType, *, tile: int, panel: int, exchanged: bool) -> TensorType:
+    operands: dict[str, object] = {"w": w.shape, "tile": tile, "panel": panel}
+    if w.dtype not in (float32, float64):
+        raise DTypeError("winograd_weights", "w must be float32 or float64", operands=operands)
+    fits = w.rank == 3 and w.shape[2] == TAPS**2 and 0 not in w.shape and panel > 0
+    o, c = w.shape[int(exchanged)], w.shape[1 - int(exchanged)]
+    if not fits or tile not in POINTS or o % panel:
+        rule = "w must be [O, C, 9], or [C, O, 9] exchanged, and panel divide O"
+        raise ShapeError("winograd_weights", rule, operands=operands)
+    return TensorType(((tile + TAPS - 1) ** 2, o // panel, c, panel), w.dtype)
+
+
+def _weights_reference(w: Array, *, tile: int, panel: int, exchanged: bool) -> Array:
+    plain = w.transpose(1, 0, 2)[:, :, ::-1] if exchanged else w
+    return transformed_weights(plain.reshape(*plain.shape[:2], TAPS, TAPS), tile, panel)
+
+
+def _lower_weights(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    tile, exchanged = integer(attrs, "tile"), bool(attrs["exchanged"])
+    return Loops(
+        build=lambda sources, outs: weight_loops(tile, *sources, *outs, exchanged=exchanged)
+    )
+
+
+def _weights_cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
+    """Two operations for each tap and row of both transforms."""
+    (w,), reach = inputs, integer(attrs, "tile") + TAPS - 1
+    pairs = w.shape[0] * w.shape[1]
+    return Cost(2 * pairs * (TAPS + reach) * TAPS * reach, w.nbytes + outputs[0].nbytes)
+
+
+def _weight_samples() -> Sequence[Sample]:
+    return [
+        Sample(
+            (TensorType((*shape, TAPS**2), dtype),),
+            {"tile": tile, "panel": panel, "exchanged": exchanged},
+        )
+        for shape, panel in (((4, 3), 2), ((1, 1), 1), ((6, 6), 3))
+        for tile in POINTS
+        for dtype in (float32, float64)
+        for exchanged in (False, True)
+        if shape[int(exchanged)] % panel == 0
+    ]
+
+
+WINOGRAD_WEIGHTS: Op = Op(
+    name="winograd_weights",
+    doc=(
+        "The points of kernels of 3 x 3 taps, `[O, C, 9]` or exchanged `[C, O, 9]` with the taps"
+        " in reverse order: `[points, O / panel, C, panel]`. Made by a pass only, after derivatives"
+        " and batching. Primitive: composition would write all points in another order first."
+    ),
+    infer=_infer_weights,
+    reference=_weights_reference,
+    vjp=None,
+    jvp=None,
+    batch=None,
+    lower=_lower_weights,
+    cost=_weights_cost,
+    samples=_weight_samples,
+)
+
+RECORDS: tuple[Op, ...] = (CONV2D_WINOGRAD, WINOGRAD_WEIGHTS)
+
+
+def transform_weights(w: Value, tile: int, panel: int, *, exchanged: bool = False) -> Value:
+    """`transformed_weights` in the program; `panel` divides the output channels.
+
+    Args:
+        w: `[O, C, 3, 3]`; exchanged: `[C, O, 3, 3]`, whose taps count in reverse order.
+        tile: of results.
+        panel: output channels side by side.
+        exchanged: the weights of a gradient's convolution are those of the layer, so read.
+    """
+    flat = reshape(w, (*w.shape[:2], TAPS**2))
+    return emit(WINOGRAD_WEIGHTS, flat, tile=tile, panel=panel, exchanged=exchanged)
 
 
 def emit_winograd(x: Value, points: Value, *, tile: int, low: Pair, high: Pair) -> Value:

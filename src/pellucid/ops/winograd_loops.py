@@ -13,9 +13,8 @@ of tiles of one image, or all tiles of some images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from pellucid.core.dtype import DType
 from pellucid.loop.ir import (
@@ -24,13 +23,9 @@ from pellucid.loop.ir import (
     Call,
     Const,
     Expr,
-    For,
     If,
     Load,
-    Stmt,
     Store,
-    Var,
-    as_expr,
     compare,
     const,
     iadd,
@@ -38,16 +33,16 @@ from pellucid.loop.ir import (
     imul,
     isub,
 )
-from pellucid.ops.winograd_matrices import POINTS, Matrix, transforms
+from pellucid.ops.winograd_matrices import POINTS, transforms
+from pellucid.ops.winograd_nests import Body, Nests
 
 TAPS = 3
 LANES = 16  # channels of a group
+RUN = 8  # input channels whose points are in the first-level cache together
 FEWEST_TILES = 12  # rows of a product that make a good tile of registers
 NEAR_BYTES = 3 << 18  # of transformed weights that a second-level cache holds beside a block
 BLOCK_BYTES = 1 << 21  # of a block's points, where weights are far
 CONFLICT = 1024  # bytes: rows a multiple of this apart fight for the same cache lines
-Body = tuple[Stmt, ...]
-Sum = list[tuple[Fraction, Expr]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,17 +105,82 @@ def winograd_loops(problem: Problem, sources: Sequence[Buffer], outs: Sequence[B
     return _Writer(problem, sources, outs[0]).statements()
 
 
-class _Writer:
+def weight_loops(tile: int, weights: Buffer, points: Buffer, *, exchanged: bool) -> Body:
+    """The points of weights `[O, C, 9]`, or of `[C, O, 9]` with the taps in reverse order."""
+    return _Weights(tile, weights, points, exchanged=exchanged).statements()
+
+
+class _Weights(Nests):
+    """Some input channels of a panel at a time: turned so that output channels lie side by side,
+    their points, and these stored in runs, since points are far apart and often fall on each other.
+    """
+
+    def __init__(self, tile: int, weights: Buffer, points: Buffer, *, exchanged: bool) -> None:
+        super().__init__(weights.dtype)
+        self.w, self.u, self.exchanged = weights, points, exchanged
+        self.reach, self.g = tile + TAPS - 1, transforms(tile, TAPS, POINTS[tile]).g
+        self.channels = max(n for n in _divisors(points.shape[2]) if n <= RUN)
+
+    def statements(self) -> Body:
+        """All panels."""
+        _, panels, channels, width = self.u.shape
+        taps, points = (
+            Buffer(name, (self.channels, n, width), self.dtype, "temp")
+            for name, n in (("taps", TAPS**2), ("points", self.reach**2))
+        )
+
+        def block(o: Expr, b: Expr) -> Body:
+            first = imul(b, self.channels), imul(o, width)
+
+            def turn(c: Expr, k: Expr, z: Expr) -> Body:
+                idx = (iadd(first[0], c), iadd(first[1], z))
+                idx = idx if self.exchanged else idx[::-1]
+                return (Store(taps, (c, k, z), Load(self.w, (*idx, k))),)
+
+            def store(k: Expr, c: Expr, z: Expr) -> Body:
+                idx = (k, o, iadd(first[0], c), z)
+                return (Store(self.u, idx, Load(points, (c, k, z))),)
+
+            made = self.nest(turn, c=self.channels, k=TAPS**2, z=width)
+            made += self.nest(
+                lambda c, z: self._points(taps, points, c, z), c=self.channels, z=width
+            )
+            made += self.nest(store, k=self.reach**2, c=self.channels, z=width)
+            return (Alloc(taps, (Alloc(points, made),)),)
+
+        return self.nest(block, o=panels, b=channels // self.channels)
+
+    def _points(self, taps: Buffer, points: Buffer, c: Expr, z: Expr) -> Body:
+        reach = self.reach
+        half = self.tile("half", reach, TAPS)
+
+        def tap(i: Expr | int, j: Expr) -> Expr:
+            number = iadd(imul(i, TAPS), j)
+            return Load(taps, (c, isub(TAPS**2 - 1, number) if self.exchanged else number, z))
+
+        def down(j: Expr) -> Body:
+            places = [(half, (Const(k), j)) for k in range(reach)]
+            return self.combine(self.g, [tap(i, j) for i in range(TAPS)], places)
+
+        def along(k: Expr) -> Body:
+            read = [Load(half, (k, Const(j))) for j in range(TAPS)]
+            places = [(points, (c, iadd(imul(k, reach), j), z)) for j in range(reach)]
+            return self.combine(self.g, read, places)
+
+        return (Alloc(half, self.nest(down, j=TAPS) + self.nest(along, k=reach)),)
+
+
+class _Writer(Nests):
     """Writes the nests of one convolution."""
 
     def __init__(self, problem: Problem, sources: Sequence[Buffer], out: Buffer) -> None:
+        super().__init__(problem.dtype)
         self.p, self.out = problem, out
         self.x, self.w = sources
         self.matrices = transforms(problem.tile, TAPS, POINTS[problem.tile])
         self.images, self.rows = problem.block()
         self.columns = problem.grid[1]
         self.tiles = self.images * self.rows * self.columns
-        self._count: dict[str, int] = {}
         self.image: Expr = Const(0)  # the first of the block
         self.row: Expr = Const(0)  # the first row of tiles of the block
         self.v, self.m = (
@@ -132,23 +192,6 @@ class _Writer:
         bytes_ = self.tiles * channels * self.p.dtype.itemsize
         tiles = self.tiles + (bytes_ % CONFLICT == 0)
         return Buffer(hint, (self.p.points, tiles, channels), self.p.dtype, "temp")
-
-    def nest(self, body: Callable[..., Body], **extents: Expr | int) -> Body:
-        """`body` of new variables in one loop per extent, the first outermost."""
-        variables = [Var(self._name(hint)) for hint in extents]
-        made = body(*variables)
-        for variable, extent in zip(reversed(variables), reversed(extents.values()), strict=True):
-            made = (For(variable.name, as_expr(extent), made),)
-        return made
-
-    def _name(self, hint: str) -> str:
-        number = self._count.get(hint, 0)
-        self._count[hint] = number + 1
-        return f"{hint}{number}"
-
-    def tile(self, hint: str, *shape: int) -> Buffer:
-        """A small array beside the registers."""
-        return Buffer(self._name(hint), shape, self.p.dtype, "local")
 
     def statements(self) -> Body:
         """All blocks."""
@@ -218,14 +261,14 @@ class _Writer:
                 Load(pixels, (iadd(imul(r, tile), k), iadd(imul(q, tile), j), c))
                 for k in range(reach)
             ]
-            return self._combine(
+            return self.combine(
                 self.matrices.bt, read, [(half, (Const(k), j)) for k in range(reach)]
             )
 
         def along(k: Expr) -> Body:
             read = [Load(half, (k, Const(j))) for j in range(reach)]
             places = [(self.v, (iadd(imul(k, reach), j), at, iadd(first, c))) for j in range(reach)]
-            return self._combine(self.matrices.bt, read, places)
+            return self.combine(self.matrices.bt, read, places)
 
         return (Alloc(half, self.nest(down, j=reach) + self.nest(along, k=reach)),)
 
@@ -291,7 +334,7 @@ class _Writer:
 
         def down(j: Expr) -> Body:
             read = [Load(self.m, (iadd(k * reach, j), at, iadd(first, o))) for k in range(reach)]
-            return self._combine(
+            return self.combine(
                 self.matrices.at, read, [(half, (Const(k), j)) for k in range(tile)]
             )
 
@@ -299,93 +342,6 @@ class _Writer:
             read = [Load(half, (k, Const(j))) for j in range(reach)]
             row = iadd(imul(r, tile), k)
             places = [(made, (row, iadd(imul(q, tile), j), o)) for j in range(tile)]
-            return self._combine(self.matrices.at, read, places)
+            return self.combine(self.matrices.at, read, places)
 
         return (Alloc(half, self.nest(down, j=reach) + self.nest(along, k=tile)),)
-
-    # --- products with small matrices -------------------------------------------------------------
-
-    def _combine(
-        self,
-        matrix: Matrix,
-        read: Sequence[Expr],
-        places: Sequence[tuple[Buffer, tuple[Expr, ...]]],
-    ) -> Body:
-        """`places = matrix @ read`, with what points and their negatives share computed once."""
-        shared: list[tuple[Buffer, Expr]] = []
-
-        def name(value: Expr) -> Expr:
-            if not isinstance(value, Call):
-                return value
-            shared.append((self.tile("part"), value))
-            return Load(shared[-1][0], ())
-
-        sums = [[(c, e) for c, e in zip(row, read, strict=True) if c] for row in matrix]
-        sums = _paired_columns(sums, name)
-        made = _paired_rows(sums, name)
-        body: Body = tuple(
-            Store(buffer, idx, value) for (buffer, idx), value in zip(places, made, strict=True)
-        )
-        for buffer, value in reversed(shared):
-            body = (Alloc(buffer, (Store(buffer, (), value), *body)),)
-        return body
-
-
-def _paired_columns(sums: list[Sum], name: Callable[[Expr], Expr]) -> list[Sum]:
-    """Terms `c a + c b` and `c a - c b` of several sums in terms of `a + b` and `a - b`."""
-    columns = [dict((e, c) for c, e in row) for row in sums]
-    terms = list(dict.fromkeys(e for row in columns for e in row))
-    for a in terms:
-        for b in terms[terms.index(a) + 1 :]:
-            pairs = [(row.get(a), row.get(b)) for row in columns]
-            used = [(x, y) for x, y in pairs if x or y]
-            signs = {x == y for x, y in used if x and y and abs(x) == abs(y)}
-            if len(signs) < 2 or not all(x and y and abs(x) == abs(y) for x, y in used):
-                continue
-            plus, minus = name(_call("add", a, b)), name(_call("sub", a, b))
-            for row in columns:
-                x, y = row.pop(a, None), row.pop(b, None)
-                if x:
-                    row[plus if x == y else minus] = x
-    return [[(c, e) for e, c in row.items()] for row in columns]
-
-
-def _paired_rows(sums: list[Sum], name: Callable[[Expr], Expr]) -> list[Expr]:
-    """The sums, of which pairs that differ in the signs of some terms share both parts."""
-    made: dict[int, Expr] = {}
-    for i, first in enumerate(sums):
-        for k in range(i + 1, len(sums)):
-            second = {e: c for c, e in sums[k]}
-            fits = len(first) == len(second) > 2 and all(
-                abs(second.get(e, 0)) == abs(c) for c, e in first
-            )
-            if i in made or k in made or not fits:
-                continue
-            even = [(c, e) for c, e in first if second[e] == c]
-            odd = [(c, e) for c, e in first if second[e] == -c]
-            if even and odd:
-                scale = odd[0][0]
-                part = name(_total([(c / scale, e) for c, e in odd]))
-                rest = name(_total(even))
-                made[i], made[k] = _plus(rest, scale, part), _plus(rest, -scale, part)
-    return [made.get(i) or _total(row) for i, row in enumerate(sums)]
-
-
-def _total(terms: Sum) -> Expr:
-    """A sum, beginning with a term that needs no product."""
-    ordered = sorted(terms, key=lambda t: t[0] != 1)
-    (factor, start), *rest = ordered
-    total = start if factor == 1 else _call("mul", const(float(factor), start.dtype), start)
-    for c, e in rest:
-        total = _plus(total, c, e)
-    return total
-
-
-def _plus(total: Expr, factor: Fraction, term: Expr) -> Expr:
-    if abs(factor) == 1:
-        return _call("add" if factor > 0 else "sub", total, term)
-    return Call("fma", (const(float(factor), term.dtype), term, total), term.dtype)
-
-
-def _call(fn: str, a: Expr, b: Expr) -> Expr:
-    return Call(fn, (a, b), b.dtype)

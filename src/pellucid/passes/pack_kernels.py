@@ -47,7 +47,7 @@ def _pack(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     known = constant_array(w) is not None
     if not panel or not w.dtype.is_float or not _pays(node, panel, known=known):
         return None
-    source = None if known else _unflipped(w)
+    source = None if known else unflipped(w)
     packed = pack_kernel(w if source is None else source, panel)
     if not known:
         packed = barrier(packed)  # in memory, not in the convolution's index arithmetic
@@ -58,7 +58,7 @@ def _pack(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     ]
 
 
-def _unflipped(w: Value) -> Value | None:
+def unflipped(w: Value) -> Value | None:
     """What `w` is the flip of, both of its image axes reversed: the packing then follows memory."""
     flip = made_by(w, "slice")
     if flip is None or ints(flip, "step") != (1, 1, -1, -1) or w.shape != flip.inputs[0].shape:

@@ -16,11 +16,10 @@ from pellucid.core.dtype import float32
 from pellucid.graph.ir import Graph, Node, Value
 from pellucid.ops.conv import Pair
 from pellucid.ops.conv_winograd import emit_winograd, transform_weights, transformed_weights
-from pellucid.ops.identity import barrier
 from pellucid.ops.winograd_loops import LANES, TAPS, group_of
 from pellucid.ops.winograd_matrices import POINTS
 from pellucid.passes.match import constant_array, ints, made_by
-from pellucid.passes.pack_kernels import panel_of
+from pellucid.passes.pack_kernels import panel_of, unflipped
 from pellucid.passes.rewrite import map_bodies, rewrite
 
 FEWEST_LANES = 0.75  # of the vectors of a group of channels in use
@@ -31,7 +30,7 @@ PLAIN = 0.95  # of that, in the plain form
 TRANSFORM = {2: 30.0, 4: 90.0}  # cycles for a tile of a group of channels, each way
 NEAR_BYTES = 1 << 20  # of weights that stay in a second-level cache
 PER_BYTE = 0.06  # cycles to read weights that do not
-WEIGHT = 1.0  # cycles to transform a tap's worth of weights, for a point
+WEIGHT = 0.4  # cycles to transform a tap's worth of weights, for a point
 
 
 def run(graph: Graph) -> Graph:
@@ -54,10 +53,25 @@ def _transform(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     image, low, high = _unpadded(x)
     panel = panel_of(w.shape[0])
     if array is None:
-        points = barrier(transform_weights(w, tile, panel))
+        source = _layer(w)
+        points = transform_weights(
+            w if source is None else source, tile, panel, exchanged=source is not None
+        )
     else:
         points = ops.constant(transformed_weights(array, tile, panel))
     return [emit_winograd(image, points, tile=tile, low=low, high=high)]
+
+
+def _layer(w: Value) -> Value | None:
+    """The layer's kernel whose channels are exchanged and taps reversed, where `w` is that."""
+    source = unflipped(w)
+    for name in ("reshape", "transpose", "reshape"):
+        node = None if source is None else made_by(source, name)
+        if node is None or (name == "transpose" and ints(node, "permutation") != (0, 2, 1, 3, 4)):
+            return None
+        source = node.inputs[0]
+    exchanged = (w.shape[1], w.shape[0], *w.shape[2:])
+    return source if source is not None and source.shape == exchanged else None
 
 
 def _unpadded(x: Value) -> tuple[Value, Pair, Pair]:

@@ -86,6 +86,24 @@ def test_threads_share_blocks_or_phases(blocks: bool) -> None:
     agree(run_program(lower_graph(graph), arrays, scheduled_so), interpret(graph, *arrays), 1e-9)
 
 
+@pytest.mark.usefixtures("threads_pay")
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
+@pytest.mark.parametrize("exchanged", [False, True])
+@pytest.mark.parametrize(("outputs", "channels", "panel"), [(64, 16, 32), (48, 5, 24), (3, 9, 1)])
+def test_points_of_weights(
+    outputs: int, channels: int, panel: int, exchanged: bool, machine: Target
+) -> None:
+    shape = (channels, outputs) if exchanged else (outputs, channels)
+
+    def make(w: Value) -> Value:
+        return transform_weights(w, 4, panel, exchanged=exchanged)
+
+    graph = build(make, TensorType((*shape, 3, 3), float32))
+    arrays = random_arrays(graph)
+    got = run_program(lower_graph(graph), arrays, lambda k: scheduled(k, machine))
+    agree(got, interpret(graph, *arrays), 1e-5)
+
+
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_blocks_of_any_shape(data: st.DataObject) -> None:
@@ -102,12 +120,19 @@ def test_blocks_of_any_shape(data: st.DataObject) -> None:
 
 def test_the_form_of_a_block() -> None:
     graph = _convolution((1, 64, 28, 28), 64, 32, 4)
-    kernel = next(c.kernel for c in lower_graph(graph).calls if "winograd" in c.kernel.name)
+    kernel = next(c.kernel for c in lower_graph(graph).calls if "winograd_add" in c.kernel.name)
     made = scheduled(kernel, HOST)
     assert {x.kind for x in loops(made.body)} >= {"vector", "unroll"}
     text = render_kernel(made, HOST, "k")
     assert "gather" not in text
     assert "scatter" not in text
+
+
+def test_the_next_weights_are_asked_for() -> None:
+    graph = _convolution((1, 64, 28, 28), 64, 32, 4)
+    kernel = next(c.kernel for c in lower_graph(graph).calls if "winograd_add" in c.kernel.name)
+    assert "prefetch x1[" in str(scheduled(kernel, HOST))
+    assert "prefetch" not in str(run_recipe(kernel, HOST, (), Choice.of({"fetch": False})).kernel)
 
 
 def test_a_nan_leaves_other_tiles_alone() -> None:

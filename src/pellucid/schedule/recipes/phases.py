@@ -45,11 +45,13 @@ NEAR = 4  # elements between lanes that need no turning
 
 
 def holds_phases(body: Block) -> bool:
-    """Whether a kernel is blocks of several nests, one of them a product of what others left in
-    scratch memory.
+    """Whether a kernel is blocks of several nests, some of which transform small arrays in
+    registers.
     """
-    found = [_product(n) for n in phase_nests(body)]
-    return len(found) > 2 and sum(x is not None for x in found) == 1
+    nests = list(phase_nests(body))
+    return len(nests) > 1 and any(
+        len(s.buffer.shape) > 1 for n in nests for s in _allocs(n.body) if s.buffer.scope == "local"
+    )
 
 
 def phase_nests(block: Block) -> Iterator[Nest]:
@@ -149,9 +151,7 @@ def _tile(schedule: Schedule, nest: Nest, found: Contraction, target: Target) ->
         attempt(schedule, unroll, loop)
 
 
-def _fetch(
-    schedule: Schedule, nest: Nest, found: Contraction, tiles: str, target: Target
-) -> None:
+def _fetch(schedule: Schedule, nest: Nest, found: Contraction, tiles: str, target: Target) -> None:
     """Ask for the next panel of a far operand while one is in use, some rows for every tile."""
     lane, reduced = nest.loops[-1], found.reduced[0]
     wide = next((x for x in (found.a, found.b) if stride(x, lane.var) == 1), None)
@@ -230,7 +230,9 @@ def _inside(block: Block) -> Block:
 
 
 def _share(schedule: Schedule, around: Sequence[For]) -> None:
-    """Perfect loops as one that threads share."""
+    """Perfect loops, if there are any, as one that threads share."""
+    if not around:
+        return
     name = around[0].var
     for inner in around[1:]:
         if not attempt(schedule, fuse, name, inner.var, f"{name}{inner.var}"):
