@@ -23,7 +23,7 @@ from functools import partial
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import Alloc, For, Load
-from pellucid.loop.rewrite import index_vars
+from pellucid.loop.rewrite import index_vars, stores
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
@@ -53,6 +53,7 @@ FEWEST_USES = 4  # of a copy, for it to pay
 LONG = 512  # steps of a reduction, beside which adding up a vector's lanes is little
 FEWEST_TURNED = 24  # of a copy that turns its operand round
 LEAST_WORK = 1 << 11
+MOST_TAPS = 16  # of a kernel, one way
 BRIEF = 64  # steps of a reduction that take no longer than what stands around it
 LIGHT = 8  # operations of an epilogue that need few registers
 
@@ -75,10 +76,11 @@ def schedule_contraction(
     inside = (tiling.lane, tiling.row, *tiling.more, tiling.line)
     others = [x for x in nest.loops if x not in inside]
     reduced = [x.var for x in found.reduced]
-    outer = _tile(schedule, tiling, others, target)
+    near = _beside_results(nest, tiling, others)
+    outer = _tile(schedule, tiling, others, near, target)
     pack_wide(schedule, tiling, reduced, outer, others)
     reduced = pack_narrow(schedule, tiling, found, others)
-    _threads(schedule, others, outer, total, target)
+    _threads(schedule, [x for x in others if x not in near], outer, total, target)
     _registers(schedule, tiling, found, reduced)
     fetch_wide(schedule, tiling, found, target)
     fetch_epilogue(schedule, nest, tiling, found, target)
@@ -189,8 +191,26 @@ def _is_unit(found: Contraction, loop: For) -> bool:
     return all(stride(x, loop.var) in (0, 1) for x in (found.a, found.b))
 
 
-def _tile(schedule: Schedule, tiling: Tiling, others: Sequence[For], target: Target) -> list[str]:
-    """`others`, then tiles, then the tile's own loops; the loops over tiles, outermost first."""
+def _beside_results(nest: Nest, tiling: Tiling, others: Sequence[For]) -> list[For]:
+    """Short loops along which results lie nearer to each other than along the lanes: the taps of a
+    kernel's gradient. One tile goes through all of them, so that lines of results are written
+    while they are near.
+    """
+    stored = [s for s in stores(nest.body) if s.buffer.scope == "param"]
+    apart = min((abs(stride(s, tiling.lane.var) or 0) for s in stored), default=0)
+    return [
+        x for x in others
+        if extent_of(x) <= MOST_TAPS and x.var not in index_vars(tiling.wide)
+        and all(0 < abs(stride(s, x.var) or 0) < apart for s in stored)
+    ]  # fmt: skip
+
+
+def _tile(
+    schedule: Schedule, tiling: Tiling, others: Sequence[For], near: Sequence[For], target: Target
+) -> list[str]:
+    """`others` but those that are `near`, then tiles, `near`, and the tile's own loops; the loops
+    over tiles, outermost first.
+    """
     lane, row = tiling.lane.var, tiling.row.var if tiling.row else None
     if tiling.panels > 1:
         schedule.apply(split, lane, tiling.panels * tiling.width, f"{lane}b", f"{lane}p")
@@ -209,7 +229,8 @@ def _tile(schedule: Schedule, tiling: Tiling, others: Sequence[For], target: Tar
         schedule.apply(split, line, tiling.lines, f"{line}o", f"{line}i")
         inner.insert(0, f"{line}i")
         outer.insert(0, f"{line}o")
-    attempt(schedule, reorder, *(x.var for x in others), *outer, *inner)
+    around = [x.var for x in others if x not in near]
+    attempt(schedule, reorder, *around, *outer, *(x.var for x in near), *inner)
     return outer
 
 
