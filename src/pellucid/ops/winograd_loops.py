@@ -41,7 +41,7 @@ LANES = 16  # channels of a group
 RUN = 8  # input channels whose points are in the first-level cache together
 FEWEST_TILES = 12  # rows of a product that make a good tile of registers
 NEAR_BYTES = 3 << 18  # of transformed weights that a second-level cache holds beside a block
-BLOCK_BYTES = 1 << 21  # of a block's points, where weights are far
+BLOCK_BYTES = 1 << 22  # of scratch memory for a block's points
 CONFLICT = 1024  # bytes: rows a multiple of this apart fight for the same cache lines
 
 
@@ -76,17 +76,33 @@ class Problem:
         return -(-self.out[0] // self.tile), -(-self.out[1] // self.tile)
 
     def block(self) -> tuple[int, int]:
-        """Images, and rows of tiles of each, of a block."""
+        """Images, and rows of tiles of each, of a block.
+
+        Few tiles where a second-level cache holds the weights beside them; else as many as read
+        weights again least, where points that outgrow the cache count as well.
+        """
         rows, columns = self.grid
-        weights = self.points * self.channels * self.outputs * self.dtype.itemsize
-        each = self.points * (self.channels + self.outputs) * self.dtype.itemsize
-        most = max(FEWEST_TILES, BLOCK_BYTES // each)
+        size = self.dtype.itemsize * self.points
+        weights, each = (
+            size * n for n in (self.channels * self.outputs, self.channels + self.outputs)
+        )
         if weights <= NEAR_BYTES:
-            most = 2 * FEWEST_TILES
-        if rows * columns > most:
-            fitting = [n for n in _divisors(rows) if n * columns <= most]
-            return 1, max(fitting, default=1)
-        return max(n for n in _divisors(self.images) if n * rows * columns <= most), rows
+            fitting = [n for n in _divisors(rows) if n * columns <= 2 * FEWEST_TILES]
+            if rows not in fitting:
+                return 1, max(fitting, default=1)
+            together = 2 * FEWEST_TILES // (rows * columns)
+            return max(n for n in _divisors(self.images) if n <= max(1, together)), rows
+
+        def traffic(block: tuple[int, int]) -> int:
+            tiles = block[0] * block[1] * columns
+            blocks = self.images * rows // (block[0] * block[1])
+            again = 0 if tiles * each <= NEAR_BYTES else 2 * tiles * each
+            return blocks * (weights + again)
+
+        shapes = [(1, n) for n in _divisors(rows)] + [(n, rows) for n in _divisors(self.images)]
+        least = columns * each
+        small = [s for s in shapes if s[0] * s[1] * least <= BLOCK_BYTES]
+        return min(small or shapes[:1], key=traffic)
 
 
 def _divisors(n: int) -> list[int]:

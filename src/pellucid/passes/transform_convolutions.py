@@ -25,11 +25,13 @@ from pellucid.passes.rewrite import map_bodies, rewrite
 FEWEST_LANES = 0.75  # of the vectors of a group of channels in use
 GAIN = 0.9  # of the plain form's cycles, below which the change is worth its rounding
 PER_CYCLE = 32  # multiply-adds of full vectors
-SPEED = 0.88  # of that, in products of points
 PLAIN = 0.95  # of that, in the plain form
-TRANSFORM = {2: 30.0, 4: 90.0}  # cycles for a tile of a group of channels, each way
+SPEED = 0.95  # of that, in products of points over many channels
+START = 4  # channels whose time each tile of sums takes besides
+TRANSFORM = {2: 40.0, 4: 110.0}  # cycles for a tile of a group of channels, there or back
 NEAR_BYTES = 1 << 20  # of weights that stay in a second-level cache
-PER_BYTE = 0.06  # cycles to read weights that do not
+PER_BYTE = (0.05, 0.13)  # cycles to read weights from there, and from farther away
+FIXED = 3000  # cycles to go from one phase to the next
 WEIGHT = 0.4  # cycles to transform a tap's worth of weights, for a point
 
 
@@ -97,7 +99,8 @@ def best_tile(images: int, channels: int, out: Sequence[int], *, known: bool) ->
     if not panel_of(outputs) or min(_filled(channels), _filled(outputs)) < FEWEST_LANES:
         return 0
     weights = TAPS**2 * channels * outputs
-    plain = images * height * width * weights / PER_CYCLE / PLAIN + _reading(weights)
+    sums = images * height * width * weights / PER_CYCLE / PLAIN
+    plain = max(sums, _reading(weights))
     cycles = {
         tile: _cycles(tile, images * -(-height // tile) * -(-width // tile), channels, outputs)
         + (0 if known else WEIGHT * (tile + TAPS - 1) ** 2 * channels * outputs)
@@ -115,10 +118,12 @@ def _cycles(tile: int, tiles: int, channels: int, outputs: int) -> float:
     """An estimate, with transformed weights given."""
     weights = (tile + TAPS - 1) ** 2 * channels * outputs
     groups = channels // group_of(channels) + outputs // group_of(outputs)
-    products = tiles * weights / PER_CYCLE / SPEED
-    return products + tiles * groups * TRANSFORM[tile] + _reading(weights)
+    speed = SPEED * channels / (channels + START)
+    products = max(tiles * weights / PER_CYCLE / speed, _reading(weights))
+    return products + tiles * groups * TRANSFORM[tile] + FIXED
 
 
 def _reading(weights: int) -> float:
-    """What weights take beside the products that use them, where caches do not keep them."""
-    return max(0, 4 * weights - NEAR_BYTES) * PER_BYTE
+    """Cycles in which so many weights can be read."""
+    size = weights * float32.itemsize
+    return size * PER_BYTE[size > NEAR_BYTES]
