@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,6 +127,15 @@ def test_the_form_of_a_block() -> None:
     text = render_kernel(made, HOST, "k")
     assert "gather" not in text
     assert "scatter" not in text
+
+
+@pytest.mark.parametrize(("size", "shared"), [(56, 1), (14, 3)])
+def test_blocks_of_one_image_are_shared_too(size: int, shared: int) -> None:
+    """Seven blocks on two threads; or the three phases of a single one."""
+    graph = _convolution((1, 64, size, size), 64, 32, 4)
+    kernel = next(c.kernel for c in lower_graph(graph).calls if "winograd_add" in c.kernel.name)
+    made = scheduled(kernel, replace(HOST, cores=2))
+    assert sum(x.kind == "parallel" for x in loops(made.body)) == shared
 
 
 def test_the_next_weights_are_asked_for() -> None:

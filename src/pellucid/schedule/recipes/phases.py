@@ -17,6 +17,7 @@ turns whole blocks round in registers.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 
 from pellucid.core.target import Target
@@ -107,6 +108,7 @@ def _product(nest: Nest) -> Contraction | None:
 
 def schedule_phases(schedule: Schedule, target: Target) -> None:
     """Threads, then each nest's own form."""
+    attempt(schedule, simplify)  # loops of one iteration prove nothing about those around them
     _threads(schedule, target)
     for nest in list(phase_nests(schedule.kernel.body)):
         found = _product(nest)
@@ -206,17 +208,16 @@ def _across(access: Load | Store, lane: For, before: For) -> bool:
 
 def _threads(schedule: Schedule, target: Target) -> None:
     """Threads share whole blocks, where these are many; else every phase's own loops."""
-    if target.cores < 2 or work(schedule.kernel.body) < 2 * PARALLEL_WORK:
+    body = schedule.kernel.body
+    if target.cores < 2 or work(body) < 2 * PARALLEL_WORK:
         return
-    outer = _perfect(next(x for x in schedule.kernel.body if isinstance(x, For)))
-    count = 1
-    for loop in outer.loops:
-        count *= extent_of(loop)
+    blocks = _perfect(body[0]) if isinstance(body[0], For) else Nest((), body)
+    count = math.prod(extent_of(x) for x in blocks.loops)
     fair = balance(count, target.cores) >= FAIR
     if schedule.decide("blocks", fair, (True, False)):
-        _share(schedule, outer.loops)
+        _share(schedule, blocks.loops)
         return
-    for stmt in _inside(outer.body):
+    for stmt in _inside(blocks.body):
         if isinstance(stmt, For):
             nest = _perfect(stmt)
             _share(schedule, nest.loops[:-2] if _is_last(nest) else nest.loops)
