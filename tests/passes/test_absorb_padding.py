@@ -92,5 +92,33 @@ def test_other_paddings_stay() -> None:
             return builder.finish([ops.conv2d(wide, kernel, groups=4 + channels)])
 
     assert _names(absorb_padding.run(made(0.0, 0, 0))) == ["conv2d_padded"]
-    for graph in (made(1.0, 0, 0), made(0.0, 1, 0), made(0.0, 0, 1)):
+    for graph in (made(1.0, 0, 0), made(1.0, 1, 0), made(0.0, 0, 1)):
         assert absorb_padding.run(graph) is graph
+
+
+@pytest.mark.parametrize("sizes", [(6, 6), (7, 5), (4, 9)])
+@pytest.mark.parametrize(("taps", "step"), [(3, 2), (5, 2), (3, 3), (1, 2), (4, 4)])
+def test_zeros_between_pixels_are_left_out(sizes: tuple[int, int], taps: int, step: int) -> None:
+    holes = (0, 0, step - 1, step - 1)
+    with GraphBuilder("g") as builder:
+        image = builder.input(TensorType((2, 3, *sizes), float32), "x")
+        kernel = builder.input(TensorType((3, 1, taps, taps), float32), "w")
+        wide = ops.pad(image, (0, 0, 1, 0), (0, 0, taps, taps), interior=holes)
+        graph = builder.finish([ops.conv2d(wide, kernel, groups=3)])
+    after = absorb_padding.run(graph)
+    verify(after)
+    assert _names(after)[0] == "conv2d_spread"
+    assert "pad" not in _names(after)
+    rng = np.random.default_rng(0)
+    inputs = [rng.integers(-4, 5, v.shape).astype(np.float32) for v in graph.inputs]
+    for a, b in zip(interpret(graph, *inputs), interpret(after, *inputs), strict=True):
+        np.testing.assert_array_equal(b, a)
+
+
+def test_far_pixels_keep_their_zeros() -> None:
+    with GraphBuilder("g") as builder:
+        image = builder.input(TensorType((1, 2, 3, 3), float32), "x")
+        kernel = builder.input(TensorType((2, 1, 3, 3), float32), "w")
+        wide = ops.pad(image, (0,) * 4, (0, 0, 2, 2), interior=(0, 0, 5, 5))
+        graph = builder.finish([ops.conv2d(wide, kernel, groups=2)])
+    assert absorb_padding.run(graph) is graph

@@ -87,3 +87,23 @@ def test_strides_and_holes(stride: tuple[int, int], dilation: tuple[int, int]) -
         n, o, rows, columns = y.shape
         graph = builder.finish([ops.slice_(y, (0, 0, 1, 2), (n, o, rows, columns - 1))])
     assert _names(_check(graph)) == ["slice", "conv2d"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_any_slice_of_a_padding_with_holes(data: st.DataObject) -> None:
+    def draw(most: int) -> int:
+        return data.draw(st.integers(0, most))
+
+    low, high, holes = (draw(2), draw(2)), (draw(2), draw(2)), (draw(1), 1)
+    with GraphBuilder("g") as builder:
+        image = builder.input(TensorType((3, 4), float32), "x")
+        wide = ops.pad(image, low, high, interior=holes)
+        start = [draw(n - 1) for n in wide.shape]
+        stop = [a + 1 + draw(n - a - 1) for a, n in zip(start, wide.shape, strict=True)]
+        graph = builder.finish([ops.slice_(wide, start, stop)])
+    after = _check(graph)
+    inside = all(a <= b for a, b in zip(start, low, strict=True)) and all(
+        n - t <= b for n, t, b in zip(wide.shape, stop, high, strict=True)
+    )
+    assert not inside or "slice" not in _names(after)

@@ -21,6 +21,7 @@ from pellucid.ops.conv import RECORDS as CONV_RECORDS
 from pellucid.ops.conv_last import RECORDS as CONV_LAST_RECORDS
 from pellucid.ops.conv_packed import RECORDS as CONV_PACKED_RECORDS
 from pellucid.ops.conv_padded import RECORDS as CONV_PADDED_RECORDS
+from pellucid.ops.conv_spread import RECORDS as CONV_SPREAD_RECORDS
 from pellucid.ops.conv_winograd import RECORDS as CONV_WINOGRAD_RECORDS
 from pellucid.ops.create import RECORDS as CREATE_RECORDS
 from pellucid.ops.flash_attention import RECORDS as ATTENTION_RECORDS
@@ -64,6 +65,7 @@ CATALOGUE: Mapping[str, Op] = collect(
         CONV_LAST_RECORDS,
         CONV_PACKED_RECORDS,
         CONV_PADDED_RECORDS,
+        CONV_SPREAD_RECORDS,
         CONV_WINOGRAD_RECORDS,
         CREATE_RECORDS,
         IDENTITY_RECORDS,

@@ -198,7 +198,8 @@ def spread_conv(  # conv2d's parameters and the size asked for
     Returns:
         `[N, C, *sizes]`.
     """
-    if stride != (1, 1) and dilation == (1, 1):
+    alone = w.shape[:2] == (groups, 1) and groups > 1  # there zeros are left out: conv_spread.py
+    if stride != (1, 1) and dilation == (1, 1) and not alone:
         even = all(k % s == 0 for k, s in zip(w.shape[2:], stride, strict=True))
         few = w.shape[1] * groups < FEW_CHANNELS
         phases = _at_once if even or few else _one_by_one

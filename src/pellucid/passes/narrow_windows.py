@@ -58,8 +58,10 @@ def _convolution(node: Node, conv: Node) -> Sequence[Value] | None:
 def _padding(node: Node, padding: Node) -> Sequence[Value] | None:
     """The padding of the part of the operand that is left, as far as the slice reaches beyond."""
     (x,) = padding.inputs
-    if any(ints(padding, "interior")) or node.outputs[0].type.size == 0:
+    if node.outputs[0].type.size == 0:
         return None
+    if any(ints(padding, "interior")):
+        return _around_holes(node, padding)
     start, stop = ints(node, "start"), ints(node, "stop")
     before = ints(padding, "low")
     ends = [a + n for a, n in zip(before, x.shape, strict=True)]
@@ -71,3 +73,17 @@ def _padding(node: Node, padding: Node) -> Sequence[Value] | None:
     last = [n - max(0, e - t) for n, e, t in zip(x.shape, ends, stop, strict=True)]
     value = padding.attrs["value"]
     return [ops.pad(ops.slice_(x, first, last), low, high, value=cast("float", value))]
+
+
+def _around_holes(node: Node, padding: Node) -> Sequence[Value] | None:
+    """Less around an operand that gets holes, where the slice cuts off nothing of the operand."""
+    start, stop, low = ints(node, "start"), ints(node, "stop"), ints(padding, "low")
+    size, value = padding.outputs[0].shape, padding.attrs["value"]
+    before = [a - s for a, s in zip(low, start, strict=True)]
+    parts = zip(ints(padding, "high"), size, stop, strict=True)
+    behind = [b - (n - t) for b, n, t in parts]
+    if min(*before, *behind) < 0:
+        return None
+    holes = ints(padding, "interior")
+    x = padding.inputs[0]
+    return [ops.pad(x, before, behind, interior=holes, value=cast("float", value))]

@@ -150,6 +150,63 @@ def test_windows_keep_the_meaning(case: Window, machine: Target, l1: int) -> Non
     agree(got, interpret(graph, *arrays), 1e-4)
 
 
+def _apart(x: Shape, taps: int, low: int, high: int, step: int) -> Graph:
+    """Pixels `step` apart, a kernel for each channel."""
+
+    def make(image: Value, kernel: Value) -> Value:
+        holes = (0, 0, step - 1, step - 1)
+        wide = ops.pad(image, (0, 0, low, low), (0, 0, high, high), interior=holes)
+        return ops.conv2d(wide, kernel, groups=x[1])
+
+    types = [TensorType(s, float32) for s in (x, (x[1], 1, taps, taps))]
+    return absorb_padding.run(build(make, *types))
+
+
+APART = (
+    ((1, 3, 7, 7), 3, 1, 2, 2),
+    ((2, 2, 5, 33), 3, 2, 1, 2),
+    ((1, 2, 4, 6), 5, 3, 4, 2),
+    ((1, 2, 6, 9), 4, 0, 3, 3),
+    ((1, 2, 3, 5), 2, 5, 6, 4),
+)
+
+
+@pytest.mark.usefixtures("threads_pay")
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
+@pytest.mark.parametrize("case", APART, ids=str)
+def test_pixels_apart_keep_the_meaning(
+    case: tuple[Shape, int, int, int, int], machine: Target
+) -> None:
+    graph = _apart(*case)
+    assert graph.nodes[0].op.name == "conv2d_spread"
+    arrays = random_arrays(graph)
+    arrays[0].flat[0], arrays[0].flat[-1] = np.nan, np.inf
+    program = lower_graph(group_fusion.run(graph))
+    got = run_program(program, arrays, lambda k: scheduled(k, machine))
+    agree(got, interpret(graph, *arrays), 1e-4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_compiled_pixels_apart_of_any_shape(data: st.DataObject) -> None:
+    def draw(least: int, most: int) -> int:
+        return data.draw(st.integers(least, most))
+
+    taps, step = draw(2, 5), draw(2, 4)
+    x = (draw(1, 2), draw(2, 4), draw(2, 12), draw(2, 20))
+    graph = _apart(x, taps, draw(0, 6), taps + draw(0, 3), step)
+    arrays = random_arrays(graph)
+    arrays[0].flat[draw(0, arrays[0].size - 1)] = np.nan
+    program = lower_graph(group_fusion.run(graph))
+    memory = {s.id: poison(s.type.shape, s.type.dtype) for s in program.slots}
+    memory |= dict(zip(program.inputs, arrays, strict=True))
+    for call in program.calls:
+        kernel = scheduled(call.kernel, HOST)
+        pairs = zip(call.args, kernel.params, strict=True)
+        run(kernel, HOST, *(memory[s].reshape(b.shape) for s, b in pairs))
+    agree([memory[s] for s in program.outputs], interpret(graph, *arrays), 1e-4)
+
+
 def test_the_form_of_a_window() -> None:
     graph = group_fusion.run(_windows((1, 8, 28, 28), (8, 1, 3, 3), 1))
     (call,) = lower_graph(graph).calls

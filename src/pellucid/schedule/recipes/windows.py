@@ -21,8 +21,8 @@ from dataclasses import replace
 
 from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
-from pellucid.loop.ir import Const, For, Load, Store
-from pellucid.loop.rewrite import free_vars, index_vars, loops, stores
+from pellucid.loop.ir import Call, Const, For, Load
+from pellucid.loop.rewrite import free_vars, index_vars, loops, stores, walk_expr
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.halo import halo
 from pellucid.schedule.lanes import lanes
@@ -30,7 +30,7 @@ from pellucid.schedule.recipes.convolution import Tile, place_registers, share_o
 from pellucid.schedule.recipes.elementwise import cut_pieces
 from pellucid.schedule.recipes.plan import attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, outer_nest, stride, work
-from pellucid.schedule.recipes.tiling import Contraction, tile_height
+from pellucid.schedule.recipes.tiling import STEPS, Contraction, find_contraction, tile_height
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
 from pellucid.schedule.split import split
@@ -47,34 +47,75 @@ STRIPS = 4  # the share of the first-level cache that a copied strip takes is on
 
 def schedule_windows(schedule: Schedule, found: Contraction, target: Target) -> bool:
     """Schedule a contraction that slides a window over single channels; whether it was one."""
+    return attempt_all(schedule, lambda: _slide(schedule, found, target))
+
+
+def _slide(schedule: Schedule, found: Contraction, target: Target) -> None:
+    """Part the phases of results first, if pixels lie apart.
+
+    Raises:
+        ScheduleError: it is no such contraction.
+    """
+    phases = _part_phases(schedule, found)
     nest = outer_nest(schedule.kernel)
-    image = _image(nest, found)
-    if image is None:
-        return False
-    return attempt_all(schedule, lambda: _schedule(schedule, nest, found, image, target))
+    inside = find_contraction(nest) if phases else found
+    image = None if inside is None else _image(nest, inside, phases)
+    if inside is None or image is None:
+        raise ScheduleError("windows", "no window slides over single channels")
+    _schedule(schedule, nest, inside, image, phases, target)
 
 
-def _image(nest: Nest, found: Contraction) -> Load | None:
+def _part_phases(schedule: Schedule, found: Contraction) -> list[str]:
+    """Split rows and pixels whose number is divided by a step: results of one phase meet the same
+    taps. The phases' loops, which become the last ones outside of rows and pixels.
+    """
+    made: list[str] = []
+    places: list[str] = []
+    for loop in outer_nest(schedule.kernel).loops[-2:]:
+        sizes = {n for load in (found.a, found.b) for n in _steps(load, loop.var)}
+        if len(sizes) == 1 and extent_of(loop) % min(sizes) == 0:
+            schedule.apply(split, loop.var, min(sizes), f"{loop.var}q", f"{loop.var}a")
+            made.append(f"{loop.var}a")
+        places.append(f"{loop.var}q" if made and made[-1] == f"{loop.var}a" else loop.var)
+    if made:
+        schedule.apply(reorder, *made, *places)
+        schedule.apply(simplify)
+    return made
+
+
+def _steps(load: Load, var: str) -> set[int]:
+    """The constants by which sums with a loop's variable are divided in an operand's index."""
+    calls = [e for i in load.indices for e in walk_expr(i) if isinstance(e, Call)]
+    return {
+        int(e.args[1].value) for e in calls
+        if e.fn == "floordiv" and var in free_vars(e.args[0]) and isinstance(e.args[1], Const)
+    }  # fmt: skip
+
+
+def _image(nest: Nest, found: Contraction, phases: list[str]) -> Load | None:
     """The operand that the window slides over, where the last two loops are its rows and pixels."""
     taps = math.prod(extent_of(x) for x in found.reduced)
     if len(nest.loops) < 3 or not 1 < taps <= MOST_TAPS:
         return None
     rows, pixels = (x.var for x in nest.loops[-2:])
     stored = [s for s in stores(nest.body) if s.buffer.scope == "param"]
+    steps = STEPS if phases else (1,)
     for image, window in ((found.a, found.b), (found.b, found.a)):
         shared = index_vars(window) & {x.var for x in nest.loops}
-        every = all(x.var in index_vars(image) for x in nest.loops)
-        if every and not shared & {rows, pixels} and all(_along(s, pixels) for s in stored):
+        every = all(x.var in index_vars(image) for x in nest.loops if x.var not in phases)
+        along = all(stride(s, pixels) in steps for s in stored)
+        if every and not shared & {rows, pixels} and along:
             return image
     return None
 
 
-def _along(store: Store, var: str) -> bool:
-    return stride(store, var) == 1
-
-
-def _schedule(
-    schedule: Schedule, nest: Nest, found: Contraction, image: Load, target: Target
+def _schedule(  # what was found
+    schedule: Schedule,
+    nest: Nest,
+    found: Contraction,
+    image: Load,
+    phases: list[str],
+    target: Target,
 ) -> None:
     *others, rows, pixels = nest.loops
     total, masked = work(schedule.kernel.body), target.vector_bits >= MASKED_BITS
@@ -86,12 +127,12 @@ def _schedule(
     schedule.apply(split, pixels.var, _width(pixels, found, target), f"{pixels.var}o", tile.lane)
     schedule.apply(split, rows.var, tile.pixels[1], f"{rows.var}o", f"{rows.var}i")
     schedule.apply(reorder, f"{rows.var}o", f"{pixels.var}o", *tile.inside)
-    share_outer(schedule, [x.var for x in others], total, target)
+    share_outer(schedule, [x.var for x in others if x.var not in phases], total, target)
     place_registers(schedule, tile)
     for var in (f"{rows.var}o", f"{pixels.var}o"):
         attempt(schedule, specialize, var)
     write_out(schedule, tile)
-    for var in tile.reduced:
+    for var in (f"{tile.reduced[0]}s", *tile.reduced[1:], *phases):
         attempt(schedule, unroll, var)
     if masked:
         cut_pieces(schedule, f"{rows.var}o")
