@@ -40,8 +40,16 @@ from pellucid.schedule.recipes.fetch import epilogue_loads, fetch_epilogue, fetc
 from pellucid.schedule.recipes.operands import fill_wide, pack_narrow, pack_wide
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, stride, work
-from pellucid.schedule.recipes.stream import Stream, schedule_stream
-from pellucid.schedule.recipes.tiling import Contraction, Tiling, balance, choose_tiling
+from pellucid.schedule.recipes.stream import MOST_STEADY, Stream, schedule_stream
+from pellucid.schedule.recipes.tiling import (
+    PAGE_BYTES,
+    WAYS,
+    Contraction,
+    Tiling,
+    balance,
+    choose_tiling,
+    share_sets,
+)
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
 from pellucid.schedule.split import split
@@ -50,6 +58,7 @@ from pellucid.schedule.trace import Schedule
 from pellucid.schedule.unroll import unroll
 
 FEWEST_USES = 4  # of a copy, for it to pay
+MOST_STREAMED = 16  # rows by a large matrix that is not copied
 LONG = 512  # steps of a reduction, beside which adding up a vector's lanes is little
 FEWEST_TURNED = 24  # of a copy that turns its operand round
 LEAST_WORK = 1 << 11
@@ -135,7 +144,8 @@ def _dots(
     turned = stride(tiling.wide, tiling.lane.var) != 1 and (long or rows < FEWEST_USES)
     turned &= not known
     few = 2 * extent_of(tiling.lane) < target.lanes(found.update.buffer.dtype)
-    few |= turned and min(rows, extent_of(tiling.lane)) < FEWEST_TURNED
+    half = 2 * extent_of(tiling.lane) <= target.lanes(found.update.buffer.dtype)
+    few |= turned and (rows < FEWEST_TURNED or half)
     if not near or not schedule.decide("dots", few, (True, False)):
         return False
     update = Load(found.update.buffer, found.update.indices)
@@ -150,7 +160,7 @@ def _thin(schedule: Schedule, nest: Nest, found: Contraction, target: Target) ->
         return False
     for thin, other in ((found.a, found.b), (found.b, found.a)):
         own = [x for x in nest.loops if x.var in index_vars(thin) - index_vars(other)]
-        few = len(own) == 1 and 2 <= extent_of(own[0]) <= target.lanes(thin.dtype)
+        few = len(own) == 1 and 2 <= extent_of(own[0]) <= target.lanes(thin.dtype) // 2
         if not few or stride(thin, last) == 1 or stride(other, last) != 1:
             continue
         update = Load(found.update.buffer, found.update.indices)
@@ -165,13 +175,24 @@ def _thin(schedule: Schedule, nest: Nest, found: Contraction, target: Target) ->
 def _stream(
     schedule: Schedule, nest: Nest, found: Contraction, tiling: Tiling, target: Target
 ) -> bool:
-    """Schedule a vector by a large matrix that is read in the order of memory; whether it was."""
-    lane, wide = tiling.lane, tiling.wide
-    single = len(nest.loops) == 1 and len(found.reduced) == 1
-    if not single or stride(wide, lane.var) != 1 or wide.buffer.nbytes <= target.l2_bytes:
+    """Schedule few rows by a large matrix that is read in the order of memory; whether it was."""
+    lane, row, wide = tiling.lane, tiling.row, tiling.wide
+    rows = 1 if row is None else extent_of(row)
+    few = len(nest.loops) == (1 if row is None else 2) and rows <= MOST_STREAMED
+    packed = rows > 1 and wide.buffer.name in schedule.constants
+    if not few or packed or len(found.reduced) != 1:
+        return False
+    if stride(wide, lane.var) != 1 or wide.buffer.nbytes <= target.l2_bytes:
+        return False
+    apart = abs(stride(wide, found.reduced[0].var) or 0) * wide.dtype.itemsize
+    large = wide.buffer.nbytes > 4 * target.l2_bytes or apart % PAGE_BYTES == 0
+    if not schedule.decide("stream", rows <= MOST_STEADY or large, (True, False)):
         return False
     name, width = found.update.buffer.name, target.lanes(found.update.buffer.dtype)
-    stream = Stream(lane.var, found.reduced[0].var, extent_of(lane), width, name)
+    stream = Stream(
+        lane=lane.var, row=None if row is None else row.var, reduced=found.reduced[0].var,
+        columns=extent_of(lane), rows=rows, lanes=width, accumulator=name, wide=wide,
+    )  # fmt: skip
     return attempt_all(schedule, lambda: schedule_stream(schedule, stream, target))
 
 

@@ -29,11 +29,12 @@ from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.pack import pack
 from pellucid.schedule.parallelize import parallelize
+from pellucid.schedule.peel import peel
 from pellucid.schedule.privatize import privatize
 from pellucid.schedule.recipes.elementwise import cut_pieces
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt
 from pellucid.schedule.recipes.shape import extent_of, pace, work
-from pellucid.schedule.recipes.tiling import STEPS
+from pellucid.schedule.recipes.tiling import STEPS, WAYS, share_sets
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.round_up import round_up
 from pellucid.schedule.split import split
@@ -46,6 +47,7 @@ FEWEST = 8  # sums side by side that hide the latency of an addition
 MASKED_BITS = 512  # of vectors whose lanes are masked off at no cost
 MOST_ROWS = 8
 MOST_WRITTEN = 288  # multiply-adds without a loop
+MOST_SIDE_BY_SIDE = 16  # of the iterations of a loop over results
 MOST_SUMS = 1 << 13  # that stay in the first-level cache while the reduction goes on
 
 
@@ -75,7 +77,7 @@ def choose_dots(  # loops, operands and the machine
     *,
     fill: bool = True,
 ) -> Dots | None:
-    """Lanes and tile, or None where no even part of the last reduction loop fills a vector.
+    """Lanes and tile, or None where too little of the last reduction loop fills vectors.
 
     Args:
         results: the loops over results.
@@ -90,9 +92,12 @@ def choose_dots(  # loops, operands and the machine
     even = max((n for n in range(1, most + 1) if last % n == 0), default=1)
     single = not all(own)
     width = _masked_lanes(last, even, most, target) if single and fill else even
+    if 4 * width < 3 * most and len(reduced) == 1 and last >= FEWEST * most:
+        width = most  # what is left over comes after
     before = reduced[-2].var if single and len(reduced) > 1 else ""
     down = {v for x in operands for i in x.indices if before in free_vars(i) for v in free_vars(i)}
-    tile = _tile(own, down, target)
+    meet = any(share_sets(x, y, reduced[-1]) for x in operands for y in results)
+    tile = _tile(own, down, target, WAYS if meet else MOST_SIDE_BY_SIDE)
     if not tile or (width < FEWEST_LANES if single else 4 * width < 3 * most):
         return None
     dots = Dots(tuple(results), tile, tuple(reduced), width, update.buffer.name)
@@ -141,7 +146,7 @@ def _with_rows(dots: Dots, near: set[str], target: Target) -> Dots:
 
 
 def _tile(
-    own: tuple[list[For], list[For]], down: set[str], target: Target
+    own: tuple[list[For], list[For]], down: set[str], target: Target, most: int
 ) -> tuple[tuple[str, int], ...]:
     """An even part of one loop of each operand, so that each vector read is used several times; of
     two loops of one operand where the other has none of its own, more of a loop in `down`.
@@ -149,7 +154,7 @@ def _tile(
     best: float = 0.0
     found: tuple[tuple[str, int], ...] = ()
     for a, b in _pairs(*own, down):
-        for n, m in itertools.product(_parts(a), _parts(b)):
+        for n, m in itertools.product(_parts(a, most), _parts(b, most)):
             if n * m + (min(n, m) if all(own) else 1) + 2 > target.vector_registers:
                 continue
             reads = n + m if all(own) else n * m + 1
@@ -170,9 +175,9 @@ def _pairs(
     yield from itertools.combinations(both, 2) if len(both) > 1 else ((x, None) for x in both)
 
 
-def _parts(loop: For | None) -> list[int]:
+def _parts(loop: For | None, most: int) -> list[int]:
     extent = 1 if loop is None else extent_of(loop)
-    return [n for n in range(1, min(extent, 16) + 1) if extent % n == 0]
+    return [n for n in range(1, min(extent, most) + 1) if extent % n == 0]
 
 
 def schedule_dots(schedule: Schedule, dots: Dots, target: Target) -> None:
@@ -243,17 +248,20 @@ def schedule_turned_dots(
 
 def _steps(schedule: Schedule, dots: Dots) -> list[str]:
     """Split the lanes off the reduction; its other loops, at least two, the outermost first."""
-    last = dots.reduced[-1].var
-    if extent_of(dots.reduced[-1]) % dots.width:
+    last, extent = dots.reduced[-1].var, extent_of(dots.reduced[-1])
+    after = len(dots.reduced) == 1 and extent >= FEWEST * dots.width
+    if extent % dots.width and not after:
         schedule.apply(round_up, last, dots.width)
     schedule.apply(split, last, dots.width, f"{last}o", f"{last}i")
+    if extent % dots.width and after:
+        schedule.apply(peel, f"{last}o")
     steps = [*(x.var for x in dots.reduced[:-1]), f"{last}o"]
     if dots.rows:
         before = steps[-2]
         schedule.apply(split, before, dots.rows, f"{before}o", f"{before}i")
         steps[-2:] = [f"{before}o", f"{last}o", f"{before}i"]
     if len(steps) == 1:
-        whole = -(-extent_of(dots.reduced[-1]) // dots.width)
+        whole = extent // dots.width if after else -(-extent // dots.width)
         schedule.apply(split, steps[0], whole, "ko", f"{last}s")
         steps = ["ko", f"{last}s"]
     return steps

@@ -19,6 +19,8 @@ TURN = 0.3  # the same where what follows is wanted too: in blocks, in registers
 COPY = 0.2  # cycles to copy one element that is
 FAR_BYTES = 1024  # rows this far apart miss the prefetcher and the translation cache
 STEPS = range(1, 5)  # elements between neighbours in one cache line
+PAGE_BYTES = 4096  # rows a multiple of this apart share sets of the first-level cache
+WAYS = 8  # of the first-level cache, at least
 FEWEST_ROWS = 8  # neighbours that make a tile
 FEW_SUMS = 8  # vectors of sums that hide the latency of an addition
 FEW_ROWS = 16  # rows that leave room for lines
@@ -108,6 +110,8 @@ def choose_tiling(
     vectors = schedule.decide("vectors", rule, range(1, full + 1))
     most = (target.vector_registers - 2 - vectors) // vectors
     most = max(1, min(most, 12 if vectors == 2 else 25))
+    if vectors == 1 and any(share_sets(narrow, x, found.reduced[-1]) for x in rows):
+        most = min(most, WAYS)
     row, more = _rows(rows, most, narrow)
     height, panels, width = 1, 1, min(extent_of(lane), vectors * per_vector)
     if row is not None:
@@ -118,6 +122,12 @@ def choose_tiling(
         panels = schedule.decide("panels", panels, (1, 2, 4, 8))
     tiling = Tiling(lane, row, width, height, wide, narrow, panels, more)
     return _with_lines(tiling, nest, vectors, target)
+
+
+def share_sets(load: Load, row: For, last: For) -> bool:
+    """Whether the rows that are read side by side, along memory, meet in one set of the cache."""
+    apart = abs(stride(load, row.var) or 0) * load.dtype.itemsize
+    return stride(load, last.var) == 1 and apart > 0 and apart % PAGE_BYTES == 0
 
 
 def _vectors(extent: int, rows: Sequence[For], per_vector: int, target: Target) -> int:
@@ -225,8 +235,8 @@ def _cost(nest: Nest, found: Contraction, lane: For, wide: Load, narrow: Load) -
     if len(nest.loops) == 2 and len(found.reduced) == 1:
         if stride(narrow, found.reduced[0].var) != 1:
             cost += COPY * narrow.buffer.size
-        if extent_of(lane) <= 16:
-            lanes_used /= 2  # each element of the other operand is read for one multiplication
+            if extent_of(lane) <= 16:
+                lanes_used /= 2  # each of its lines is read for few multiplications
     steps = 1.0
     for loop in (*nest.loops, *found.reduced):
         steps *= extent_of(loop)
