@@ -237,8 +237,8 @@ def test_what_an_epilogue_reads_is_asked_for_ahead() -> None:
 
 
 def test_far_rows_are_asked_for_ahead_where_they_are_not_copied() -> None:
-    machine = replace(AVX512, l2_bytes=1 << 14)
-    few = scheduled(only_kernel(ops.matmul, f(3, 64), f(64, 512)), machine)
+    machine = replace(AVX512, l2_bytes=1 << 15)
+    few = scheduled(only_kernel(ops.matmul, f(9, 64), f(64, 512)), machine)
     assert _prefetched(few) == {few.params[1].name}
 
 
@@ -273,11 +273,60 @@ def test_a_vector_by_a_large_matrix_is_read_in_the_order_of_memory(
 
 
 @pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(2, 9, 130), (5, 37, 300), (8, 16, 96), (13, 17, 257), (16, 64, 160)]
+)
+def test_few_rows_by_a_large_matrix_read_it_in_the_order_of_memory(
+    m: int, k: int, n: int, machine: Target
+) -> None:
+    small = replace(machine, l1_bytes=1 << 11, l2_bytes=8 * m * k, l3_bytes=1 << 12)
+    for turned in (False, True):  # the few rows along the reduction, or across it
+
+        def make(x: Value, w: Value, b: Value, turned: bool = turned) -> Value:
+            x = ops.transpose(x) if turned else x
+            return ops.relu(ops.add(ops.matmul(x, w), b))
+
+        graph = build(make, f(k, m) if turned else f(m, k), f(k, n), f(n))
+        check(graph, small)
+        (call,) = lower_graph(group_fusion.run(graph)).calls
+        made = scheduled(call.kernel, small)
+        steps = schedule_kernel(call.kernel, small)
+        assert ("k0", 8, "ko", "ki") in [tuple(s.args) for s in steps if s.name == "split"]
+        assert any(
+            s.buffer.shape == (k, n) for s in walk(made.body) if isinstance(s, Prefetch)
+        ) == (m > 7)
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
+@pytest.mark.parametrize("k", [131, 139, 263, 521])
+def test_what_a_dot_product_leaves_over_of_its_vectors_is_added_after(
+    k: int, machine: Target
+) -> None:
+    def make(x: Value, w: Value, b: Value) -> Value:
+        return ops.add(ops.matmul(x, ops.transpose(w)), b)
+
+    for m, n in ((1, 24), (3, 10), (2, 7)):
+        graph = build(make, f(m, k), f(n, k), f(n))
+        check(graph, machine)
+        (call,) = lower_graph(group_fusion.run(graph)).calls
+        made = scheduled(call.kernel, machine)
+        assert any(b.shape[-1:] == (machine.lanes(float32),) for b in allocated(made.body))
+
+
+def test_few_columns_are_one_vector_and_rows_that_meet_in_a_set_are_few() -> None:
+    machine = replace(AVX512, l2_bytes=1 << 22)
+    for k, height in ((1000, 25), (1024, 8)):
+        made = scheduled(only_kernel(ops.matmul, f(1000, k), f(k, 16)), machine)
+        sums = [b.shape for b in allocated(made.body) if b.scope == "local"]
+        assert (height, 16) in sums
+
+
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
 @pytest.mark.parametrize(("m", "n"), [(8, 2), (12, 3), (7, 4), (4, 5)])
 def test_a_narrow_matrix_is_turned_to_lie_along_the_reduction(
     m: int, n: int, machine: Target
 ) -> None:
-    if n > machine.lanes(float32):
+    if 2 * n > machine.lanes(float32):
         return
     check(build(ops.matmul, f(m, 512), f(512, n)), machine)
     kernel = scheduled(only_kernel(ops.matmul, f(m, 512), f(512, n)), machine)

@@ -24,6 +24,7 @@ PAGE_BYTES = 4096  # rows a multiple of this apart fight for the same cache line
 LINE_BYTES = 64
 ROWS_AT_ONCE = 16  # of an operand being turned: they stay in the first-level cache
 FEWEST_USES = 4  # of a copy, for it to pay
+MANY_USES = 16  # of a copy, for it to pay although it only puts vectors on cache lines
 AHEAD = 16  # rows of an operand read where it lies that are on their way
 
 
@@ -44,6 +45,8 @@ def pack_wide(
         return
     rows = 1 if tiling.row is None else -(-extent_of(tiling.row) // tiling.height)
     pays = stride(tiling.wide, lane) != 1 or (_far(tiling.wide, reduced) and rows >= FEWEST_USES)
+    # single vectors should not cross cache lines, as they may where an operand lies
+    pays |= tiling.width * tiling.wide.dtype.itemsize <= LINE_BYTES and rows >= MANY_USES
     if not schedule.decide("pack_wide", pays, (True, False)):
         return
     inside = outer[0] != f"{tiling.row.var}o" if tiling.row else True

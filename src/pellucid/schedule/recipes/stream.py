@@ -30,7 +30,6 @@ from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.peel import peel
 from pellucid.schedule.prefetch import prefetch
 from pellucid.schedule.recipes.plan import attempt
-from pellucid.schedule.recipes.tiling import tile_height
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
 from pellucid.schedule.split import split
@@ -40,7 +39,6 @@ from pellucid.schedule.unroll import unroll
 
 STEPS = 8  # rows of the matrix at a time
 LINE_BYTES = 64
-NEAR = 0.5
 MOST_VECTORS = 4  # of sums at a time
 MOST_STEADY = 7  # that have a register each to point to them
 
@@ -123,7 +121,7 @@ def _fetch(schedule: Schedule, stream: Stream, sizes: tuple[int, int], at: str) 
 
 def _block(stream: Stream, width: int, target: Target) -> int:
     """Columns whose sums stay in the first-level cache, the same number for every core."""
-    most = max(1, int(target.l1_bytes * NEAR) // (4 * width * stream.rows))
+    most = max(1, target.l1_bytes // 2 // (4 * width * stream.rows))
     tiles = -(-stream.columns // width)
     blocks = max(-(-tiles // most), min(target.cores, tiles))
     blocks = -(-blocks // target.cores) * target.cores
