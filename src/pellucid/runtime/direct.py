@@ -32,7 +32,7 @@ from pellucid.runtime.executable import Executable
 from pellucid.runtime.native import Library, link
 
 BRIEF_SECONDS = 50e-6  # a program that takes no longer keeps the interpreter's lock
-_FLOPS_PER_SECOND, _BYTES_PER_SECOND = 2e10, 1e10  # of a small program on a slow core
+_FLOPS_PER_SECOND, _BYTES_PER_SECOND = 5e10, 4e10  # of a small program, roughly
 _FASTCALL = 0x80
 _WORD = 8
 _OBJECT = object.__basicsize__  # reference count and type
