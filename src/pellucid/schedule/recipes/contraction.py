@@ -43,12 +43,10 @@ from pellucid.schedule.recipes.shape import Nest, extent_of, stride, work
 from pellucid.schedule.recipes.stream import MOST_STEADY, Stream, schedule_stream
 from pellucid.schedule.recipes.tiling import (
     PAGE_BYTES,
-    WAYS,
     Contraction,
     Tiling,
     balance,
     choose_tiling,
-    share_sets,
 )
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
