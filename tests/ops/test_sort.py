@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.autodiff.reverse import vjp_graph
+from pellucid.compile import compile_graph
+from pellucid.core.config import current_config
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.graph.interpreter import interpret
 from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.ops import radix_sort
-from pellucid.ops.sort import MERGED, argsort, sort
+from pellucid.ops.sort import MERGED, argsort
+from pellucid.ops.sort_network import odd_even_pairs
+from pellucid.ops.sort_values import sort
 from pellucid.ops.top_k import BLOCK, top_k
+from pellucid.runtime.executable import Executable
 from tests.lower.execution import run_program
-from tests.ops.records import run, run1, trace, type_of
+from tests.ops.records import Array, run, run1, trace, type_of
+
+NO_CACHE = dataclasses.replace(current_config(), cache=False)
 
 HARD = np.array([0.0, np.nan, -0.0, 2, -np.inf, np.nan, np.inf, 2, -1], np.float32)
 
@@ -136,3 +144,46 @@ def test_refuses() -> None:
         run(lambda v: top_k(v, 10), HARD)
     with pytest.raises(ShapeError, match=r"axis must be in"):
         run1(lambda v: sort(v, 1), HARD)
+
+
+@pytest.mark.parametrize("n", [2, 4, 8, 16])
+def test_networks_sort_all_zeros_and_ones(n: int) -> None:
+    """Which suffices for all inputs (Knuth, 5.3.4, the zero-one principle)."""
+    x = (np.arange(1 << n)[:, None] >> np.arange(n) & 1).astype(np.int8)
+    for low, high in odd_even_pairs(n):
+        x[:, [low, high]] = np.sort(x[:, [low, high]], axis=1)
+    assert (np.diff(x, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("n", [1, 3, 15, 16, 17, 31, 33, 64, 65, 100, 130, 257, 600, 1025])
+@pytest.mark.parametrize("dtype", ["float32", "int16", "uint64"])
+def test_rows_side_by_side(n: int, dtype: str) -> None:
+    rng = np.random.default_rng(n)
+    for shape, axis in (((19, n), 1), ((n, 21), 0), ((2, n, 17), 1)):
+        x = (rng.normal(size=shape) * 99).astype(dtype)
+        if dtype == "float32":
+            x.flat[:: max(1, x.size // 7)] = np.nan
+        for descending in (False, True):
+            got = _compiled(lambda v, a=axis, d=descending: sort(v, a, descending=d), x)
+            np.testing.assert_array_equal(got, _sorted(x, axis, descending))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "bool"])
+def test_long_rows_by_digits(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(radix_sort, "SHARED_ELEMENTS", 64)
+    rng = np.random.default_rng(3)
+    for shape in ((3, 211), (1, 513)):
+        x = (rng.normal(size=shape) * 99).astype(dtype)
+        for descending in (False, True):
+            got = _compiled(lambda v, d=descending: sort(v, 1, descending=d), x)
+            np.testing.assert_array_equal(got, _sorted(x, 1, descending))
+
+
+def _sorted(x: Array, axis: int, descending: bool) -> Array:
+    order = run1(lambda v: argsort(v, axis, descending=descending), x)
+    return np.asarray(np.take_along_axis(x, order, axis))
+
+
+def _compiled(fn: Any, x: Array) -> Array:
+    graph = trace(fn, type_of(x))
+    return Executable(compile_graph(graph, config=NO_CACHE)).run([x])[0]

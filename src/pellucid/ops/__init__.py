@@ -116,7 +116,8 @@ from pellucid.ops.random import (
 from pellucid.ops.ranges import arange, eye, linspace
 from pellucid.ops.reduction import all, any, max, min, prod, sum
 from pellucid.ops.scan import cumprod, cumsum, cumulative_prod, cumulative_sum, linear_recurrence
-from pellucid.ops.sort import argsort, sort
+from pellucid.ops.sort import argsort
+from pellucid.ops.sort_values import sort
 from pellucid.ops.statistics import argmax, argmin, count_nonzero, mean, std, var
 from pellucid.ops.take import embedding, one_hot, take, take_along_axis
 from pellucid.ops.top_k import top_k

@@ -33,6 +33,7 @@ from pellucid.ops.random import RECORDS as RANDOM_RECORDS
 from pellucid.ops.reduction import RECORDS as REDUCTION_RECORDS
 from pellucid.ops.scan import RECORDS as SCAN_RECORDS
 from pellucid.ops.sort import RECORDS as SORT_RECORDS
+from pellucid.ops.sort_values import RECORDS as SORT_VALUES_RECORDS
 from pellucid.ops.top_k import RECORDS as TOP_K_RECORDS
 from pellucid.ops.unary import RECORDS as UNARY_RECORDS
 from pellucid.ops.window import RECORDS as WINDOW_RECORDS
@@ -76,6 +77,7 @@ CATALOGUE: Mapping[str, Op] = collect(
         REDUCTION_RECORDS,
         SCAN_RECORDS,
         SORT_RECORDS,
+        SORT_VALUES_RECORDS,
         TOP_K_RECORDS,
         UNARY_RECORDS,
         WINDOW_RECORDS,

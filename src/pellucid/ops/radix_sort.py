@@ -30,7 +30,7 @@ from pellucid.loop.ir import (
     isub,
 )
 from pellucid.ops.shared import cast_expr
-from pellucid.ops.sort_keys import key_digit, key_dtype, sort_key
+from pellucid.ops.sort_keys import key_digit, key_dtype, key_value, sort_key, value_key
 
 DIGITS = 256
 SHARED_ELEMENTS = 1 << 17  # of a row that threads share
@@ -38,17 +38,25 @@ PARTS = 8
 
 
 class RadixSort:
-    """Statements that write the indices which sort one row of `x` to `out`.
+    """Statements that write the indices which sort one row of `x` to `out`, or what is sorted.
 
     `keys` and `order` hold keys and indices twice: a pass moves them from one half to the other.
     """
 
     def __init__(
-        self, x: Buffer, out: Buffer, before: Index, after: Index, descending: bool, shared: bool
+        self,
+        x: Buffer,
+        out: Buffer,
+        around: tuple[Index, Index],
+        *,
+        descending: bool,
+        shared: bool,
+        values: bool = False,
     ) -> None:
-        self.x, self.out, self.before, self.after = x, out, before, after
-        self.descending = descending
-        self.n = x.shape[len(before)]
+        self.x, self.out = x, out
+        self.before, self.after = around
+        self.descending, self.values = descending, values
+        self.n = x.shape[len(self.before)]
         self.kept = key_dtype(x.dtype)
         self.keys = Buffer("keys", (2, self.n), self.kept, "temp")
         self.order = Buffer("order", (2, self.n), int32, "temp")
@@ -59,13 +67,16 @@ class RadixSort:
     def statements(self) -> tuple[Stmt, ...]:
         """The keys, then one pass per digit."""
         i = Var("i")
-        key = sort_key(Load(self.x, (*self.before, i, *self.after)), self.descending)
+        make = value_key if self.values else sort_key
+        key = make(Load(self.x, (*self.before, i, *self.after)), self.descending)
         body: tuple[Stmt, ...] = (
             For("i", Const(self.n), (Store(self.keys, (Const(0), i), key),), "vector"),
         )
         for number in range(self.kept.bits // 8):
             body += self._pass(number)
-        for buffer in (self.keys, self.order, self.counts):
+        for buffer in (self.keys, self.counts) if self.values else (
+            self.keys, self.order, self.counts,
+        ):  # fmt: skip
             body = (Alloc(buffer, body),)
         return body
 
@@ -111,7 +122,6 @@ class RadixSort:
         place = (part, key_digit(Load(key, ()), number))
         # a place comes out of memory: it is in range, but only we know that
         inside = imin(Call("max", (Load(spot, ()), Const(0)), int64), self.n - 1)
-        item = Load(self.order, (half, at)) if number else cast_expr(at, int32)
         more = Call("add", (Load(self.counts, place), const(1, int32)), int32)
         body: tuple[Stmt, ...] = (
             Store(key, (), Load(self.keys, (half, at))),
@@ -119,8 +129,19 @@ class RadixSort:
             Store(self.counts, place, more),
         )
         if last:
-            body += (Store(self.out, (*self.before, inside, *self.after), cast_expr(item, int64)),)
+            item = self._result(Load(key, ()), number, at)
+            body += (Store(self.out, (*self.before, inside, *self.after), item),)
         else:
             other = (Const(1 - number % 2), inside)
-            body += (Store(self.keys, other, Load(key, ())), Store(self.order, other, item))
+            body += (Store(self.keys, other, Load(key, ())),)
+            body += () if self.values else (Store(self.order, other, self._place(number, at)),)
         return For("m", extent, (Alloc(key, (Alloc(spot, body),)),))
+
+    def _place(self, number: int, at: Expr) -> Expr:
+        """Where the element at `at` in pass `number` stood in the row, int32."""
+        return Load(self.order, (Const(number % 2), at)) if number else cast_expr(at, int32)
+
+    def _result(self, key: Expr, number: int, at: Expr) -> Expr:
+        if self.values:
+            return key_value(key, self.out.dtype, self.descending)
+        return cast_expr(self._place(number, at), int64)

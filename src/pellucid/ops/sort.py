@@ -1,4 +1,4 @@
-"""Sorting: `argsort` as a record, `sort` as a gather at its result; `top_k.py` selects.
+"""The order that sorts: `argsort` as a record; `sort_values.py` sorts, `top_k.py` selects.
 
 The order is total: NaN is last whether ascending or descending, -0.0 equals +0.0, and equal
 elements keep their order, so a result never depends on the machine.
@@ -73,7 +73,7 @@ def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
 
         def row(before: Index, after: Index) -> tuple[Stmt, ...]:
             if MERGED < x.shape[axis] < INDEX_LIMIT:
-                radix = RadixSort(x, out, before, after, descending, shared)
+                radix = RadixSort(x, out, (before, after), descending=descending, shared=shared)
                 return radix.statements()
             return _MergeSort(x, out, before, after, descending).statements()
 
@@ -234,14 +234,6 @@ def argsort(x: Value, axis: int = -1, *, descending: bool = False, stable: bool 
         ShapeError: there is no such axis.
     """
     return emit(ARGSORT, x, axis=normalize_axis("argsort", axis, x.shape), descending=descending)
-
-
-def sort(x: Value, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Value:
-    """`x` sorted along `axis`; NaN last either way.
-
-    Gradient: each element's goes back to where it came from.
-    """
-    return sorted_by(x, argsort(x, axis, descending=descending), axis)
 
 
 def sorted_by(x: Value, order: Value, axis: int) -> Value:

@@ -71,8 +71,8 @@ def _lanes_and_threads(schedule: Schedule, nest: Nest, target: Target) -> None:
         return
     if extent_of(nest.loops[0]) > 1:
         parallel_outer(schedule, nest.loops[0], total, target)
-    for loop in innermost(nest.body):
-        attempt(schedule, lanes, loop.var)
+    for var in _without_kind(nest.body):
+        attempt(schedule, lanes, var)
     if not inner_loops(nest.body):
         attempt(schedule, lanes, last.var)
 
@@ -84,8 +84,13 @@ def _loops_side_by_side(schedule: Schedule, nest: Nest, target: Target) -> None:
     for part in nest.body:
         if isinstance(part, For) and part.kind == "serial":
             share_loop(schedule, part, work((part,)), target)
-    for loop in innermost(schedule.kernel.body):
-        attempt(schedule, lanes, loop.var)
+    for var in _without_kind(schedule.kernel.body):
+        attempt(schedule, lanes, var)
+
+
+def _without_kind(body: Block) -> list[str]:
+    """The innermost loops for which nothing has been decided yet, by name."""
+    return list(dict.fromkeys(x.var for x in innermost(body) if x.kind == "serial"))
 
 
 def _windows(schedule: Schedule, nest: Nest, total: int, target: Target) -> bool:
