@@ -14,8 +14,8 @@ from pellucid.graph.ir import Attr, TensorType
 from pellucid.ops.conv import reference_conv
 from pellucid.ops.conv_winograd import CONV2D_WINOGRAD, WINOGRAD_WEIGHTS, transformed_weights
 from pellucid.ops.shared import Array
-from pellucid.ops.winograd_loops import TAPS, Problem
 from pellucid.ops.winograd_matrices import POINTS, Matrix, transforms
+from pellucid.ops.winograd_tiles import TAPS, Problem
 
 RNG = np.random.default_rng(0)
 

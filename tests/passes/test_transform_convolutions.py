@@ -13,7 +13,7 @@ from pellucid.graph.ir import Graph, GraphBuilder, TensorType
 from pellucid.graph.verifier import verify
 from pellucid.nn import functional as F
 from pellucid.passes import group_fusion, transform_convolutions
-from pellucid.passes.transform_convolutions import best_tile
+from pellucid.passes.transform_convolutions import best_gradient_tile, best_tile
 
 RNG = np.random.default_rng(0)
 Shape = tuple[int, ...]
@@ -123,7 +123,7 @@ def test_a_gradient_reads_the_weights_of_the_layer() -> None:
     """Their exchange and reversal are part of their transform."""
 
     def gradient(x: pl.Tensor, w: pl.Tensor, g: pl.Tensor) -> pl.Tensor:
-        back: pl.Tensor = pl.vjp(lambda x: F.conv2d(x, w, padding=1), x)[1](g)
+        back: pl.Tensor = pl.vjp(lambda x: F.conv2d(x, w, padding=1), x)[1](g)[0]
         return back
 
     x, w = pl.randn(1, 48, 28, 28), pl.randn(32, 48, 3, 3)
@@ -131,6 +131,28 @@ def test_a_gradient_reads_the_weights_of_the_layer() -> None:
     (made,) = (n for n in graph.nodes if n.op.name == "winograd_weights")
     assert made.attrs["exchanged"] is True
     assert {n.op.name for n in graph.nodes} <= {"reshape", "winograd_weights", "conv2d_winograd"}
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_gradients_of_kernels_too(padding: int) -> None:
+    def gradient(x: pl.Tensor, w: pl.Tensor, g: pl.Tensor) -> pl.Tensor:
+        back: pl.Tensor = pl.vjp(lambda w: F.conv2d(x, w, padding=padding), w)[1](g)[0]
+        return back
+
+    x, w = pl.randn(3, 48, 21, 22), pl.randn(32, 48, 3, 3)
+    g = pl.randn(3, 32, 19 + 2 * padding, 20 + 2 * padding)
+    graph = pl.jit(gradient).lower(x, w, g).passes.graph
+    assert {n.op.name for n in graph.nodes} == {"winograd_kernel_grad", "reshape"}
+    arrays = [v.numpy() for v in (x, w, g)]
+    single = pl.jit(gradient)(x, w, g).numpy()
+    double = pl.jit(gradient)(*(pl.Tensor(a.astype(np.float64)) for a in arrays)).numpy()
+    assert np.abs(single - double).max() < 5e-6 * np.abs(double).max()
+
+
+def test_gradients_over_few_tiles_stay() -> None:
+    assert best_gradient_tile(1, 256, (256, 7, 7)) == 0
+    assert best_gradient_tile(1, 3, (64, 56, 56)) == 0
+    assert best_gradient_tile(1, 64, (64, 56, 56)) == 4
 
 
 def test_training_agrees_with_float64() -> None:

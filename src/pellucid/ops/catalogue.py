@@ -37,6 +37,7 @@ from pellucid.ops.sort_values import RECORDS as SORT_VALUES_RECORDS
 from pellucid.ops.top_k import RECORDS as TOP_K_RECORDS
 from pellucid.ops.unary import RECORDS as UNARY_RECORDS
 from pellucid.ops.window import RECORDS as WINDOW_RECORDS
+from pellucid.ops.winograd_gradient import RECORDS as WINOGRAD_GRADIENT_RECORDS
 
 
 def collect(families: Iterable[Iterable[Op]]) -> Mapping[str, Op]:
@@ -81,5 +82,6 @@ CATALOGUE: Mapping[str, Op] = collect(
         TOP_K_RECORDS,
         UNARY_RECORDS,
         WINDOW_RECORDS,
+        WINOGRAD_GRADIENT_RECORDS,
     )
 )

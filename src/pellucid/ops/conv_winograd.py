@@ -25,8 +25,9 @@ from pellucid.loop.compute import Loops, Lowering
 from pellucid.ops.conv import Pair, pair_attr
 from pellucid.ops.movement import PAD, reshape
 from pellucid.ops.shared import Array, Types, integer
-from pellucid.ops.winograd_loops import TAPS, Problem, weight_loops, winograd_loops
+from pellucid.ops.winograd_loops import weight_loops, winograd_loops
 from pellucid.ops.winograd_matrices import POINTS, Matrix, transforms
+from pellucid.ops.winograd_tiles import TAPS, Problem
 
 
 def floats(matrix: Matrix) -> Array:

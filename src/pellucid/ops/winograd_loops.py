@@ -14,104 +14,13 @@ of tiles of one image, or all tiles of some images.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from pellucid.core.dtype import DType
-from pellucid.loop.ir import (
-    Alloc,
-    Buffer,
-    Call,
-    Const,
-    Expr,
-    If,
-    Load,
-    Store,
-    compare,
-    const,
-    iadd,
-    imin,
-    imul,
-    isub,
-)
+from pellucid.loop.ir import Alloc, Buffer, Const, Expr, Load, Store, iadd, imin, imul, isub
 from pellucid.ops.winograd_matrices import POINTS, transforms
 from pellucid.ops.winograd_nests import Body, Nests
+from pellucid.ops.winograd_tiles import TAPS, Problem, Side, Tiles, divisors, group_of
 
-TAPS = 3
-LANES = 16  # channels of a group
 RUN = 8  # input channels whose points are in the first-level cache together
-FEWEST_TILES = 12  # rows of a product that make a good tile of registers
-NEAR_BYTES = 3 << 18  # of transformed weights that a second-level cache holds beside a block
-BLOCK_BYTES = 1 << 22  # of scratch memory for a block's points
-CONFLICT = 1024  # bytes: rows a multiple of this apart fight for the same cache lines
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
-    """Sizes of one convolution: `images` of `channels` by `size`, zeros `low` before them, results
-    of `outputs` channels by `out`, and `tile` of them in each direction at once.
-    """
-
-    images: int
-    channels: int
-    size: tuple[int, int]
-    low: tuple[int, int]
-    outputs: int
-    out: tuple[int, int]
-    tile: int
-    dtype: DType
-
-    @property
-    def reach(self) -> int:
-        """Pixels that a tile reads in each direction."""
-        return self.tile + TAPS - 1
-
-    @property
-    def points(self) -> int:
-        """Products for each tile, pair of channels."""
-        return self.reach**2
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of tiles of an image."""
-        return -(-self.out[0] // self.tile), -(-self.out[1] // self.tile)
-
-    def block(self) -> tuple[int, int]:
-        """Images, and rows of tiles of each, of a block.
-
-        Few tiles where a second-level cache holds the weights beside them; else as many as read
-        weights again least, where points that outgrow the cache count as well.
-        """
-        rows, columns = self.grid
-        size = self.dtype.itemsize * self.points
-        weights, each = (
-            size * n for n in (self.channels * self.outputs, self.channels + self.outputs)
-        )
-        if weights <= NEAR_BYTES:
-            fitting = [n for n in _divisors(rows) if n * columns <= 2 * FEWEST_TILES]
-            if rows not in fitting:
-                return 1, max(fitting, default=1)
-            together = 2 * FEWEST_TILES // (rows * columns)
-            return max(n for n in _divisors(self.images) if n <= max(1, together)), rows
-
-        def traffic(block: tuple[int, int]) -> int:
-            tiles = block[0] * block[1] * columns
-            blocks = self.images * rows // (block[0] * block[1])
-            again = 0 if tiles * each <= NEAR_BYTES else 2 * tiles * each
-            return blocks * (weights + again)
-
-        shapes = [(1, n) for n in _divisors(rows)] + [(n, rows) for n in _divisors(self.images)]
-        least = columns * each
-        small = [s for s in shapes if s[0] * s[1] * least <= BLOCK_BYTES]
-        return min(small or shapes[:1], key=traffic)
-
-
-def _divisors(n: int) -> list[int]:
-    return [k for k in range(1, n + 1) if n % k == 0]
-
-
-def group_of(channels: int) -> int:
-    """Channels that are transformed side by side: the largest divisor that lanes hold."""
-    return max(n for n in _divisors(channels) if n <= LANES)
 
 
 def winograd_loops(problem: Problem, sources: Sequence[Buffer], outs: Sequence[Buffer]) -> Body:
@@ -135,7 +44,7 @@ class _Weights(Nests):
         super().__init__(weights.dtype)
         self.w, self.u, self.exchanged = weights, points, exchanged
         self.reach, self.g = tile + TAPS - 1, transforms(tile, TAPS, POINTS[tile]).g
-        self.channels = max(n for n in _divisors(points.shape[2]) if n <= RUN)
+        self.channels = max(n for n in divisors(points.shape[2]) if n <= RUN)
 
     def statements(self) -> Body:
         """All panels."""
@@ -186,111 +95,26 @@ class _Weights(Nests):
         return (Alloc(half, self.nest(down, j=TAPS) + self.nest(along, k=reach)),)
 
 
-class _Writer(Nests):
+class _Writer(Tiles):
     """Writes the nests of one convolution."""
 
     def __init__(self, problem: Problem, sources: Sequence[Buffer], out: Buffer) -> None:
-        super().__init__(problem.dtype)
-        self.p, self.out = problem, out
+        super().__init__(problem, problem.block())
+        self.out = out
         self.x, self.w = sources
-        self.matrices = transforms(problem.tile, TAPS, POINTS[problem.tile])
-        self.images, self.rows = problem.block()
-        self.columns = problem.grid[1]
-        self.tiles = self.images * self.rows * self.columns
-        self.image: Expr = Const(0)  # the first of the block
-        self.row: Expr = Const(0)  # the first row of tiles of the block
-        self.v, self.m = (
-            self._points(h, n) for h, n in (("v", problem.channels), ("m", problem.outputs))
-        )
-
-    def _points(self, hint: str, channels: int) -> Buffer:
-        """`[points, tiles, channels]`, a row longer where points would fall on each other."""
-        bytes_ = self.tiles * channels * self.p.dtype.itemsize
-        tiles = self.tiles + (bytes_ % CONFLICT == 0)
-        return Buffer(hint, (self.p.points, tiles, channels), self.p.dtype, "temp")
+        self.v = self.points("v", self.tiles, problem.channels)
+        self.m = self.points("m", self.tiles, problem.outputs)
 
     def statements(self) -> Body:
         """All blocks."""
-        rows = self.p.grid[0]
+        p = self.p
+        images = Side(self.x, self.v, self.matrices.bt, p.reach, p.size, p.low)
 
-        def block(n: Expr, b: Expr) -> Body:
-            self.image, self.row = imul(n, self.images), imul(b, self.rows)
-            made = self._transform_images() + self._multiply() + self._transform_back()
+        def block() -> Body:
+            made = self.to_points(images) + self._multiply() + self._transform_back()
             return (Alloc(self.v, (Alloc(self.m, made),)),)
 
-        return self.nest(block, n=self.p.images // self.images, b=rows // self.rows)
-
-    # --- images to points -------------------------------------------------------------------------
-
-    def _transform_images(self) -> Body:
-        p, group = self.p, group_of(self.p.channels)
-        shape = (self.rows * p.tile + TAPS - 1, self.columns * p.tile + TAPS - 1, group)
-        pixels = Buffer("pixels", shape, p.dtype, "temp")
-
-        def channels(g: Expr, i: Expr) -> Body:
-            first = imul(g, group)
-            made = self.nest(lambda r: self._pixel_row(pixels, i, first, r), r=shape[0])
-            made += self.nest(
-                lambda r, q, c: self._into_points(pixels, i, first, (r, q, c)),
-                r=self.rows, q=self.columns, c=group,
-            )  # fmt: skip
-            return (Alloc(pixels, made),)
-
-        return self.nest(channels, g=p.channels // group, i=self.images)
-
-    def _pixel_row(self, pixels: Buffer, i: Expr, first: Expr, r: Expr) -> Body:
-        """A row of the padded image, its channels side by side."""
-        (height, width), (top, left) = self.p.size, self.p.low
-        count, group = pixels.shape[1:]
-        at = isub(iadd(imul(self.row, self.p.tile), r), top)
-
-        def copy(q: Expr, c: Expr) -> Body:
-            idx = (iadd(self.image, i), iadd(first, c), at, q)
-            return (Store(pixels, (r, iadd(q, left), c), Load(self.x, idx)),)
-
-        def zeros(start: int, end: int) -> Body:
-            def clear(q: Expr, c: Expr) -> Body:
-                return (Store(pixels, (r, iadd(q, start), c), const(0.0, self.p.dtype)),)
-
-            return self.nest(clear, q=end - start, c=group) if end > start else ()
-
-        inside = zeros(0, left) + self.nest(copy, q=width, c=group) + zeros(left + width, count)
-        if (top, height) == (0, pixels.shape[0]) and self.rows == self.p.grid[0]:
-            return inside
-        known = Call(
-            "and",
-            (compare("ge", at, 0), compare("lt", at, height)),
-            compare("lt", at, height).dtype,
-        )
-        return (If(known, inside, zeros(0, count)),)
-
-    def _into_points(
-        self, pixels: Buffer, i: Expr, first: Expr, place: tuple[Expr, Expr, Expr]
-    ) -> Body:
-        r, q, c = place
-        reach, tile = self.p.reach, self.p.tile
-        half = self.tile("half", reach, reach)
-        at = self._tile_at(i, r, q)
-
-        def down(j: Expr) -> Body:
-            read = [
-                Load(pixels, (iadd(imul(r, tile), k), iadd(imul(q, tile), j), c))
-                for k in range(reach)
-            ]
-            return self.combine(
-                self.matrices.bt, read, [(half, (Const(k), j)) for k in range(reach)]
-            )
-
-        def along(k: Expr) -> Body:
-            read = [Load(half, (k, Const(j))) for j in range(reach)]
-            places = [(self.v, (iadd(imul(k, reach), j), at, iadd(first, c))) for j in range(reach)]
-            return self.combine(self.matrices.bt, read, places)
-
-        return (Alloc(half, self.nest(down, j=reach) + self.nest(along, k=reach)),)
-
-    def _tile_at(self, i: Expr, r: Expr, q: Expr) -> Expr:
-        """The number of a tile in the block."""
-        return iadd(imul(iadd(imul(i, self.rows), r), self.columns), q)
+        return self.over_blocks(block)
 
     # --- products ---------------------------------------------------------------------------------
 
@@ -298,18 +122,11 @@ class _Writer(Nests):
         panel = self.w.shape[-1]
 
         def element(k: Expr, o: Expr, t: Expr, z: Expr) -> Body:
-            total = self.tile("sum")
+            def terms(c: Expr) -> tuple[Load, Load]:
+                return Load(self.v, (k, t, c)), Load(self.w, (k, o, c, z))
 
-            def step(c: Expr) -> Body:
-                term = Call(
-                    "mul", (Load(self.v, (k, t, c)), Load(self.w, (k, o, c, z))), self.p.dtype
-                )
-                return (Store(total, (), Call("add", (Load(total, ()), term), self.p.dtype)),)
-
-            made: Body = (Store(total, (), const(0.0, self.p.dtype)),)
-            made += self.nest(step, c=self.p.channels)
-            at = (k, t, iadd(imul(o, panel), z))
-            return (Alloc(total, (*made, Store(self.m, at, Load(total, ())))),)
+            target = Load(self.m, (k, t, iadd(imul(o, panel), z)))
+            return self.sums(self.p.channels, terms, target, add=False)
 
         return self.nest(element, k=self.p.points, o=self.w.shape[1], t=self.tiles, z=panel)
 
@@ -346,7 +163,7 @@ class _Writer(Nests):
         r, q, o = place
         reach, tile = self.p.reach, self.p.tile
         half = self.tile("half", tile, reach)
-        at = self._tile_at(i, r, q)
+        at = self.tile_at(i, r, q)
 
         def down(j: Expr) -> Body:
             read = [Load(self.m, (iadd(k * reach, j), at, iadd(first, o))) for k in range(reach)]

@@ -1,9 +1,10 @@
 """Convolutions of 3 x 3 taps by Winograd's way, where that takes fewer cycles.
 
 `conv2d(pad(x), w) -> conv2d_winograd(x, transform(w))`: 2.25 to 4 times fewer multiplications, for
-two transforms of images and one of weights. Constant weights are transformed here, in float64;
-others in kernels of their own each time, which must pay. What pays is estimated from sizes alone,
-with constants measured on kernels of 8 to 512 channels and 7 to 56 pixels.
+two transforms of images and one of weights; the same for gradients of kernels. Constant weights are
+transformed here, in float64; others in kernels of their own each time, which must pay. What pays is
+estimated from sizes alone, with constants measured on kernels of 8 to 512 channels and 3 to 112
+pixels.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pellucid.core.dtype import float32
 from pellucid.graph.ir import Graph, Node, Value
 from pellucid.ops.conv import Pair
 from pellucid.ops.conv_winograd import emit_winograd, transform_weights, transformed_weights
-from pellucid.ops.winograd_loops import LANES, TAPS, group_of
+from pellucid.ops.winograd_gradient import emit_kernel_grad
 from pellucid.ops.winograd_matrices import POINTS
+from pellucid.ops.winograd_tiles import LANES, TAPS, group_of
 from pellucid.passes.match import constant_array, ints, made_by
 from pellucid.passes.pack_kernels import panel_of, unflipped
 from pellucid.passes.rewrite import map_bodies, rewrite
@@ -27,6 +29,7 @@ GAIN = 0.9  # of the plain form's cycles, below which the change is worth its ro
 PER_CYCLE = 32  # multiply-adds of full vectors
 PLAIN = 0.95  # of that, in the plain form
 SPEED = 0.95  # of that, in products of points over many channels
+ADDED = 16  # tiles whose time it takes to add sums of points to those before, and back to taps
 START = 4  # channels whose time each tile of sums takes besides
 TRANSFORM = {2: 40.0, 4: 110.0}  # cycles for a tile of a group of channels, there or back
 NEAR_BYTES = 1 << 20  # of weights that stay in a second-level cache
@@ -41,13 +44,25 @@ def run(graph: Graph) -> Graph:
 
 
 def _transform(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-    if node.op.name != "conv2d":
+    if node.op.name not in ("conv2d", "conv2d_kernel_grad"):
         return None
-    x, w = inputs
+    kernel = node.outputs[0] if node.op.name == "conv2d_kernel_grad" else inputs[1]
     steps = (*ints(node, "stride"), *ints(node, "dilation"), node.attrs["groups"])
-    plain = set(steps) == {1} and w.shape[2:] == (TAPS, TAPS) and x.dtype == float32
-    if not plain or node.outputs[0].type.size == 0:
+    plain = set(steps) == {1} and kernel.shape[2:] == (TAPS, TAPS) and kernel.dtype == float32
+    if not plain or 0 in (*inputs[0].shape, *inputs[1].shape):
         return None
+    return _convolution(node, *inputs) if node.op.name == "conv2d" else _gradient(*inputs)
+
+
+def _gradient(x: Value, g: Value) -> Sequence[Value] | None:
+    tile = best_gradient_tile(x.shape[0], x.shape[1], g.shape[1:])
+    if not tile:
+        return None
+    image, low, high = _unpadded(x)
+    return [emit_kernel_grad(image, g, tile=tile, low=low, high=high)]
+
+
+def _convolution(node: Node, x: Value, w: Value) -> Sequence[Value] | None:
     array = constant_array(w)
     tile = best_tile(x.shape[0], x.shape[1], node.outputs[0].shape[1:], known=array is not None)
     if not tile:
@@ -108,6 +123,29 @@ def best_tile(images: int, channels: int, out: Sequence[int], *, known: bool) ->
     }
     best = min(cycles, key=lambda tile: cycles[tile])
     return best if cycles[best] < GAIN * plain else 0
+
+
+def best_gradient_tile(images: int, channels: int, out: Sequence[int]) -> int:
+    """The tile with the fewest cycles for a kernel's gradient; 0 where the plain form has fewer.
+
+    Args:
+        images: of the batch.
+        channels: of the input.
+        out: channels, height and width of the result's gradient.
+    """
+    outputs, height, width = out
+    if min(_filled(channels), _filled(outputs)) < FEWEST_LANES:
+        return 0
+    pairs = channels * outputs
+    plain = images * height * width * TAPS**2 * pairs / PER_CYCLE / PLAIN
+    cycles = {}
+    for tile in POINTS:
+        tiles = images * -(-height // tile) * -(-width // tile)
+        groups = channels // group_of(channels) + outputs // group_of(outputs)
+        products = (tile + TAPS - 1) ** 2 * pairs * (tiles + ADDED) / PER_CYCLE / SPEED
+        cycles[tile] = products + tiles * groups * TRANSFORM[tile]
+    best = min(cycles, key=lambda tile: cycles[tile])
+    return best if cycles[best] + FIXED < GAIN * plain else 0
 
 
 def _filled(channels: int) -> float:

@@ -19,8 +19,10 @@ from pellucid.graph.ir import Graph, TensorType, Value
 from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
 from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.ops import winograd_gradient
 from pellucid.ops.conv_winograd import emit_winograd, transform_weights
 from pellucid.ops.identity import barrier
+from pellucid.ops.winograd_gradient import emit_kernel_grad
 from pellucid.passes import group_fusion
 from pellucid.schedule.choice import Choice
 from pellucid.schedule.recipes import phases
@@ -85,6 +87,40 @@ def test_threads_share_blocks_or_phases(blocks: bool) -> None:
         return run_recipe(kernel, HOST, (), Choice.of({"blocks": blocks})).kernel
 
     agree(run_program(lower_graph(graph), arrays, scheduled_so), interpret(graph, *arrays), 1e-9)
+
+
+GRADIENTS = (
+    ((2, 16, 9, 17), 32, 4, SAME),
+    ((3, 5, 6, 7), 3, 2, ((0, 2), (3, 0))),
+    ((1, 33, 5, 4), 17, 4, ((1, 1), (2, 2))),
+    ((1, 1, 1, 1), 1, 2, SAME),
+)
+
+
+@pytest.mark.usefixtures("threads_pay")
+@pytest.mark.parametrize("memory", [1 << 12, 1 << 22])
+@pytest.mark.parametrize("machine", TARGETS, ids=lambda t: t.name + str(t.vector_registers))
+@pytest.mark.parametrize("case", GRADIENTS, ids=str)
+def test_gradients_keep_the_meaning(
+    case: tuple[Shape, int, int, Ends],
+    machine: Target,
+    memory: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sums of one block of all tiles, or of many that are added up in order."""
+    monkeypatch.setattr(winograd_gradient, "BLOCK_BYTES", memory)
+    x, outputs, tile, (low, high) = case
+    sizes = [n + a + b - 2 for n, a, b in zip(x[2:], low, high, strict=True)]
+
+    def make(image: Value, slope: Value, old: Value) -> Value:
+        made = emit_kernel_grad(image, slope, tile=tile, low=low, high=high)
+        return ops.subtract(old, ops.multiply(made, 0.25))
+
+    shapes = (x, (x[0], outputs, *sizes), (outputs, x[1], 3, 3))
+    graph = group_fusion.run(build(make, *(TensorType(s, float32) for s in shapes)))
+    arrays = random_arrays(graph)
+    got = run_program(lower_graph(graph), arrays, lambda k: scheduled(k, machine))
+    agree(got, interpret(graph, *arrays), 2e-4)
 
 
 @pytest.mark.usefixtures("threads_pay")

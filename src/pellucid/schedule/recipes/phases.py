@@ -156,7 +156,8 @@ def _tile(schedule: Schedule, nest: Nest, found: Contraction, target: Target) ->
 def _fetch(schedule: Schedule, nest: Nest, found: Contraction, tiles: str, target: Target) -> None:
     """Ask for the next panel of a far operand while one is in use, some rows for every tile."""
     lane, reduced = nest.loops[-1], found.reduced[0]
-    wide = next((x for x in (found.a, found.b) if stride(x, lane.var) == 1), None)
+    given = [x for x in (found.a, found.b) if x.buffer.scope == "param"]
+    wide = next((x for x in given if stride(x, lane.var) == 1), None)
     far = wide is not None and wide.buffer.nbytes > target.l1_bytes
     if wide is None or not schedule.decide("fetch", far, (True, False)):
         return
@@ -214,13 +215,20 @@ def _threads(schedule: Schedule, target: Target) -> None:
     blocks = _perfect(body[0]) if isinstance(body[0], For) else Nest((), body)
     count = math.prod(extent_of(x) for x in blocks.loops)
     fair = balance(count, target.cores) >= FAIR
-    if schedule.decide("blocks", fair, (True, False)):
-        _share(schedule, blocks.loops)
-        return
-    for stmt in _inside(blocks.body):
+    whole = schedule.decide("blocks", fair, (True, False))
+    if not (whole and _share(schedule, blocks.loops)):
+        _share_phases(schedule, blocks.body)
+
+
+def _share_phases(schedule: Schedule, body: Block) -> None:
+    """Every phase's own loops as one that threads share; blocks that add up stay in order."""
+    for stmt in _inside(body):
         if isinstance(stmt, For):
             nest = _perfect(stmt)
-            _share(schedule, nest.loops[:-2] if _is_last(nest) else nest.loops)
+            if not _share(schedule, nest.loops[:-2] if _is_last(nest) else nest.loops):
+                _share_phases(schedule, nest.body)
+        elif isinstance(stmt, Alloc):
+            _share_phases(schedule, stmt.body)
 
 
 def _inside(block: Block) -> Block:
@@ -230,13 +238,15 @@ def _inside(block: Block) -> Block:
     return block
 
 
-def _share(schedule: Schedule, around: Sequence[For]) -> None:
-    """Perfect loops, if there are any, as one that threads share."""
-    if not around:
-        return
-    name = around[0].var
-    for inner in around[1:]:
-        if not attempt(schedule, fuse, name, inner.var, f"{name}{inner.var}"):
-            break
-        name = f"{name}{inner.var}"
-    attempt(schedule, parallelize, name)
+def _share(schedule: Schedule, around: Sequence[For]) -> bool:
+    """Perfect loops as one that threads share; whether they are."""
+
+    def steps() -> None:
+        name = around[0].var
+        for inner in around[1:]:
+            if not attempt(schedule, fuse, name, inner.var, f"{name}{inner.var}"):
+                break
+            name = f"{name}{inner.var}"
+        schedule.apply(parallelize, name)
+
+    return bool(around) and attempt_all(schedule, steps)
