@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pellucid.passes.find_runs import Run
+from pellucid.passes.find_runs import FEWEST_TIMES, Run
 from pellucid.passes.value_numbers import Ints, Numbered
 
 STORING = frozenset({"dot_general", "conv2d", "conv2d_kernel_grad", "attention", "attention_grad"})
@@ -34,17 +34,34 @@ class Cuts:
         self.spans: list[tuple[int, int]] = []
         self.runs: list[int] = []
         storing = np.array([n.op.name in STORING for n in numbered.nodes], bool)
-        self.stored = np.zeros(len(numbered.values), bool)
-        self.stored[numbered.reads[storing[numbered.reader]]] = True
+        readers = np.bincount(numbered.reads, minlength=len(numbered.values))
+        self.loose = np.where(readers > 1, 1, 2)  # how surely it would not be in memory otherwise
+        self.loose[numbered.reads[storing[numbered.reader]]] = 0
 
     def cut(self, run: Run, number: int) -> None:
         """Cut a run where that costs least."""
+        run = run._replace(period=run.period * self._periods(run))
         start = run.start + self._offset(run)
         while start + run.period <= run.stop:
             self.stretch_of[start : start + run.period] = len(self.spans)
             self.spans.append((start, start + run.period))
             self.runs.append(number)
             start += run.period
+
+    def _periods(self, run: Run) -> int:
+        """How many periods make a stretch: as many as fit for each stretch of the run cut before
+        that this one reads most of. Updates of equal parameters repeat within a layer too.
+        """
+        inside = slice(*np.searchsorted(self.numbered.reader, [run.start, run.stop]))
+        made, read = self.made[inside], self.numbered.reads[inside]
+        partner = np.where(made >= 0, self.stretch_of[made], -1)
+        linked = partner >= 0
+        if not linked.any():
+            return 1
+        runs = np.array(self.runs, np.int64)[partner[linked]]
+        most = np.bincount(runs, self.numbered.nbytes[read[linked]]).argmax()
+        stretches = len(np.unique(partner[linked][runs == most]))
+        return max(1, min(round(run.times / stretches), run.times // FEWEST_TIMES))
 
     def _offset(self, run: Run) -> int:
         """How far from the run's start the first cut is."""
@@ -62,7 +79,7 @@ class Cuts:
 
     def _crossing(self, middle: int, period: int) -> tuple[Ints, Ints]:
         """For each place in a period, the bytes that a cut there lets through, and how many of the
-        values nothing else would store.
+        values would else not be stored.
         """
         crossing, loose = np.zeros((2, period + 1), np.int64)
         near = (self.made >= middle) & (self.made < middle + period)
@@ -76,7 +93,7 @@ class Cuts:
             first = self.numbered.made_at[value] + 1 - middle
             for begin, end in _wrapped(first, reader + 1 - middle, period):
                 crossing[begin:end] += self.numbered.nbytes[value]
-                loose[begin:end] += not self.stored[value]
+                loose[begin:end] += self.loose[value]
         return crossing[:period], loose[:period]
 
     def _foreign(self, start: int, period: int) -> int:

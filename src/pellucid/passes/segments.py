@@ -17,11 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.passes.find_runs import find_runs
+from pellucid.passes.find_runs import FEWEST_TIMES, find_runs
 from pellucid.passes.place_cuts import Cuts
 from pellucid.passes.value_numbers import LITERAL, PLAIN, Ints, Numbered
 
-FEWEST_TIMES = 3  # segments of a class
 FEWEST_SAVED = 48  # nodes of a class that need not be looked at
 MOST_OUTPUTS = 1 << 10  # of a node, for numbering the values of a segment
 

@@ -15,9 +15,11 @@ rule.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pellucid.core.errors import VerifyError
 
@@ -89,7 +91,9 @@ class _Block:
 
 
 _Order = Callable[[_Block], tuple[int, ...]]
-_Fit = Callable[[Sequence[tuple[int, int]], int, int], int]
+_Ints = NDArray[np.int64]
+_Fit = Callable[[_Ints, _Ints, int, int, int], int]
+_ENDLESS = np.iinfo(np.int64).max
 
 _ORDERS: tuple[_Order, ...] = (
     lambda b: (-b.size, b.start),
@@ -246,36 +250,41 @@ def _best_placement(blocks: Sequence[_Block], bound: int) -> tuple[list[int], in
 
 def _place(blocks: Sequence[_Block], fit: _Fit) -> int:
     """Give each block in turn an offset among those placed before it; returns the arena's size."""
-    placed: list[tuple[int, int, int, int]] = []  # offset, top, start, end; in order of address
+    placed = np.zeros((4, len(blocks)), np.int64)  # offset, top, start, end; in order of address
     peak = 0
-    for block in blocks:
-        first, last = block.start, block.end
-        taken = [(low, top) for low, top, start, end in placed if start <= last and first <= end]
-        block.offset = fit(taken, block.size, peak)
-        top = block.offset + block.size
-        peak = max(peak, top)
-        insort(placed, (block.offset, top, first, last))
+    for count, block in enumerate(blocks):
+        low, top, start, end = placed[:, :count]
+        meets = (start <= block.end) & (end >= block.start)
+        block.offset = fit(*_gaps(low[meets], top[meets]), block.size, peak)
+        place = int(low.searchsorted(block.offset))
+        placed[:, place + 1 : count + 1] = placed[:, place:count]
+        placed[:, place] = block.offset, block.offset + block.size, block.start, block.end
+        peak = max(peak, block.offset + block.size)
     return peak
 
 
-def _gaps(taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Free ranges between (possibly overlapping) taken ones, then where the last one ends."""
-    gaps, top = [], 0
-    for start, end in taken:
-        if start > top:
-            gaps.append((top, start))
-        top = max(top, end)
-    return [*gaps, (top, top)]
+def _gaps(low: _Ints, top: _Ints) -> tuple[_Ints, _Ints, int]:
+    """Start and size of the free ranges between (possibly overlapping) taken ones, which come in
+    order of address, and where the last of those ends.
+    """
+    if not len(low):
+        return low, low, 0
+    covered = np.maximum.accumulate(top)
+    starts = np.zeros_like(covered)
+    starts[1:] = covered[:-1]
+    return starts, low - starts, int(covered[-1])
 
 
-def _first_fit(taken: Sequence[tuple[int, int]], size: int, peak: int) -> int:
+def _first_fit(starts: _Ints, sizes: _Ints, top: int, size: int, peak: int) -> int:
     """The lowest gap that holds `size` bytes, else the end."""
-    *gaps, (top, _) = _gaps(taken)
-    return next((start for start, end in gaps if end - start >= size), top)
+    fitting = sizes >= max(size, 1)
+    return int(starts[fitting.argmax()]) if fitting.any() else top
 
 
-def _best_fit(taken: Sequence[tuple[int, int]], size: int, peak: int) -> int:
+def _best_fit(starts: _Ints, sizes: _Ints, top: int, size: int, peak: int) -> int:
     """The tightest gap that holds `size` bytes, the arena's present end closing the last one."""
-    *gaps, (top, _) = _gaps(taken)
-    fitting = [(end - start, start) for start, end in [*gaps, (top, peak)] if end - start >= size]
-    return min(fitting)[1] if fitting else top
+    loose = np.where(sizes >= max(size, 1), sizes, _ENDLESS)
+    best = int(loose.argmin()) if len(loose) else -1
+    if best >= 0 and loose[best] < _ENDLESS and not size <= peak - top < loose[best]:
+        return int(starts[best])
+    return top
