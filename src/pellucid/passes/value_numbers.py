@@ -4,8 +4,8 @@ Enters: a graph. Leaves: `Numbered`, the graph as arrays of integers, in which e
 looked for quickly. A node is one of three:
 
 - a *literal* follows from no input, like a constant or the positions along an axis;
-- a *move* only says where the elements of one value are (`transpose`, `broadcast_to`, `slice`): it
-  is part of how its *root* is read, the value at the end of a chain of moves;
+- a *move* only says where the elements of one value are (`transpose`, `broadcast_to`, a `slice` of
+  an input): it is part of how its *root* is read, the value at the end of a chain of moves;
 - any other node computes. Those have positions, in the order of their first occurrence.
 """
 
@@ -23,7 +23,8 @@ from pellucid.passes.eliminate_common_subexpressions import KEPT_APART
 
 Ints = NDArray[np.int64]
 
-MOVES = frozenset({"broadcast_to", "reshape", "slice", "stop_gradient", "transpose"})
+MOVES = frozenset({"broadcast_to", "reshape", "stop_gradient", "transpose"})
+CUTS = frozenset({"slice"})  # moves of inputs only: less than a computed root may be enough
 LITERAL = -1  # the root of what follows from no input
 PLAIN = 0  # the chain of a value that is its own root
 
@@ -154,7 +155,7 @@ class _Numbering:
         if all(root == LITERAL for root in roots):
             for value in node.outputs:
                 self._value(value, LITERAL, -1 - len(self.values), -1)
-        elif node.op.name in MOVES:
+        elif node.op.name in MOVES or (node.op.name in CUTS and self.made_at[roots[0]] < 0):
             chain = self._known(("chain", kind, self.chain[inputs[0]]))
             self._value(node.outputs[0], roots[0], chain, -1)
         else:
