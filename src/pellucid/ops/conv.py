@@ -19,7 +19,7 @@ from pellucid.core.shape import Shape
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.loop.compute import Index, Lowering, Reader, Readers, Reduction
-from pellucid.loop.ir import Call, Expr, iadd, ifloordiv, imul
+from pellucid.loop.ir import Call, Const, Expr, iadd, ifloordiv, imul
 from pellucid.ops.arithmetic import add
 from pellucid.ops.create import zeros
 from pellucid.ops.join import stack
@@ -137,14 +137,25 @@ def product_of(a: Expr, b: Expr, wide: DType) -> Expr:
 def sum_of_products(
     extents: Shape, dtype: DType, body: Callable[[Index, Index, Readers], Expr]
 ) -> Reduction:
-    """A lowering that adds up `body` over `extents`, wider than `dtype` where that is narrow."""
+    """A lowering that adds up `body` over `extents`, wider than `dtype` where that is narrow.
+
+    Loops of one iteration are left out, so that pixels under a 1x1 kernel are one axis.
+    """
     wide = accumulator(dtype)
+    long = [k for k, n in enumerate(extents) if n != 1] or [0]
+
+    def spread_out(idx: Index, red: Index, readers: Readers) -> Expr:
+        steps: list[Expr] = [Const(0)] * len(extents)
+        for k, step in zip(long, red, strict=True):
+            steps[k] = step
+        return body(idx, tuple(steps), readers)
+
     return Reduction(
-        extents=extents,
+        extents=tuple(extents[k] for k in long),
         combine="add",
         init=zero_of(wide),
         accumulate=wide,
-        body=body,
+        body=spread_out,
         finish=None if wide == dtype else lambda total: cast_expr(total, dtype),
     )
 
