@@ -45,9 +45,17 @@ def test_rows_that_come_by_themselves_are_not_asked_for(shape: tuple[int, ...]) 
     assert not _asked(scheduled(only_kernel(ops.softmax, f(*shape)), AVX512))
 
 
-def test_rows_that_are_read_once_are_not_asked_for() -> None:
-    made = scheduled(only_kernel(lambda x: ops.sum(x, axis=1), f(2048, 1024)), AVX512)
-    assert not _asked(made)
+@pytest.mark.parametrize("axis", [1, None])
+def test_what_follows_of_rows_that_are_read_once_is_asked_for(axis: int | None) -> None:
+    made = scheduled(only_kernel(lambda x: ops.sum(x, axis=axis), f(2048, 1024)), AVX512)
+    assert _asked(made) == ["x0"]
+    assert "+ 4096" in str(made)
+
+
+def test_from_the_last_cache_little_is_asked_for_ahead() -> None:
+    made = scheduled(only_kernel(lambda x: ops.sum(x, axis=1), f(200, 1024)), AVX512)
+    assert "+ 512" in str(made)
+    assert not _asked(scheduled(only_kernel(lambda x: ops.sum(x, axis=1), f(100, 32)), AVX512))
 
 
 def _asked(kernel: Kernel) -> list[str]:

@@ -11,19 +11,65 @@ for i in 0..4096:                         for i in 0..4096:
 The first loop over a row waits for memory and the others for arithmetic, one after the other. The
 processor's own prefetcher follows addresses as they are used, so it stops where a row is read
 again; asked for in the second loop, the next row comes while that one computes.
+
+Where a row is read once, to be reduced, what lies some pages further on is asked for: that
+prefetcher stops at the end of each page, and one core alone does not keep memory busy.
 """
 
 from __future__ import annotations
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import For, Load, Store, Var, iadd
-from pellucid.loop.rewrite import loads, substitute_expr
+from pellucid.loop.rewrite import loads, stores, substitute_expr
 from pellucid.schedule.prefetch import prefetch
 from pellucid.schedule.recipes.plan import attempt
 from pellucid.schedule.recipes.shape import Nest, extent_of, innermost, outer_nest, stride
 from pellucid.schedule.trace import Schedule
 
 SHORT_ROW_BYTES = 2048  # up to which the processor's own prefetcher stays ahead
+NEAR_BYTES, FAR_BYTES = 2048, 16384  # how far ahead from the last cache, and from memory
+SHORTEST_BYTES = 256  # of a row, for asking to be little beside adding up
+
+
+def fetch_ahead(schedule: Schedule, target: Target) -> None:
+    """Ask for the next rows of what is read again, and for what follows of what is read once."""
+    fetch_next_rows(schedule, target)
+    _fetch_along(schedule, target)
+
+
+def _fetch_along(schedule: Schedule, target: Target) -> None:
+    nest = outer_nest(schedule.kernel)
+    row = nest.loops[-1].var if nest.loops else ""
+    readers: dict[str, list[tuple[Load, For]]] = {}
+    for loop in innermost(schedule.kernel.body):
+        for load in dict.fromkeys(loads(loop.body)):
+            readers.setdefault(load.buffer.name, []).append((load, loop))
+    for found in readers.values():
+        load, loop = found[0]
+        if len(found) == 1 and _reduces(loop) and _is_stream(load, loop, row, target):
+            far = load.buffer.nbytes > target.l3_bytes // 4
+            step = (FAR_BYTES if far else NEAR_BYTES) // load.dtype.itemsize
+            further = {loop.var: iadd(Var(loop.var), step)}
+            place = [substitute_expr(i, further) for i in load.indices]
+            attempt(schedule, prefetch, load.buffer.name, loop.var, place, (), not far)
+
+
+def _reduces(loop: For) -> bool:
+    """Whether a loop of lanes keeps all it computes in private memory."""
+    kept = [s.buffer.scope == "local" for s in stores(loop.body)]
+    return loop.kind == "vector" and bool(kept) and all(kept)
+
+
+def _is_stream(load: Load, loop: For, row: str, target: Target) -> bool:
+    """Whether rows lie one behind the other, and come from memory or the last cache."""
+    extent = extent_of(loop)
+    return (
+        load.buffer.scope == "param"
+        and stride(load, loop.var) == 1
+        and (not row or row == loop.var or stride(load, row) == extent)
+        and extent * load.dtype.itemsize >= SHORTEST_BYTES
+        and load.buffer.nbytes > target.l2_bytes
+    )
 
 
 def fetch_next_rows(schedule: Schedule, target: Target) -> None:

@@ -24,7 +24,7 @@ from pellucid.schedule.lanes import lanes
 from pellucid.schedule.nest import flatten
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.privatize import privatize
-from pellucid.schedule.recipes.ahead import fetch_next_rows
+from pellucid.schedule.recipes.ahead import fetch_ahead
 from pellucid.schedule.recipes.columns import SHORT, columns_are_contiguous, schedule_columns
 from pellucid.schedule.recipes.elementwise import cut_pieces, parallel_outer, share_loop
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
@@ -43,7 +43,7 @@ def schedule_rows(schedule: Schedule, nest: Nest, target: Target) -> None:
     """Lanes over the rows where those are contiguous, else inside each row; threads over rows."""
     _lanes_and_threads(schedule, nest, target)
     _write_out(schedule)
-    fetch_next_rows(schedule, target)
+    fetch_ahead(schedule, target)
 
 
 def _write_out(schedule: Schedule) -> None:
