@@ -86,7 +86,8 @@ class Variant:
 
 
 _PASSES = (
-    "sink_movement", "fold_scales", "narrow_windows", "absorb_padding", "pack_kernels",
+    "sink_movement", "fold_scales", "narrow_windows", "transform_convolutions", "choose_layouts",
+    "absorb_padding", "pack_kernels",
 )  # fmt: skip
 
 VARIANTS: Mapping[str, Variant] = {
