@@ -24,6 +24,8 @@ WAYS = 8  # of the first-level cache, at least
 FEWEST_ROWS = 8  # neighbours that make a tile
 FEW_SUMS = 8  # vectors of sums that hide the latency of an addition
 FEW_ROWS = 16  # rows that leave room for lines
+LINE_BYTES = 64
+CACHE_SETS = 64  # of the first level: bytes of a page over those of a line
 MOST_VECTORS = 4  # side by side in a tile, to be chosen
 
 
@@ -106,6 +108,7 @@ def choose_tiling(
     rows = [x for x in nest.loops if x.var in index_vars(narrow) and x.var not in index_vars(wide)]
     per_vector = target.lanes(found.update.buffer.dtype)
     rule = _vectors(extent_of(lane), rows, per_vector, target)
+    rule = 1 if _fights(nest, lane, rule * per_vector, target) else rule
     full = min(-(-extent_of(lane) // per_vector), MOST_VECTORS)
     vectors = schedule.decide("vectors", rule, range(1, full + 1))
     most = (target.vector_registers - 2 - vectors) // vectors
@@ -139,6 +142,19 @@ def _vectors(extent: int, rows: Sequence[For], per_vector: int, target: Target) 
     if most <= 2:
         return min(whole, 2)
     return max(range(2, most + 1), key=lambda v: (balance(-(-whole // v), target.cores) > 0.9, v))
+
+
+def _fights(nest: Nest, lane: For, width: int, target: Target) -> bool:
+    """Whether results of a tile's lanes lie so far apart that their lines push each other out of
+    the first-level cache, before neighbours of them are written.
+    """
+    for store in stores(nest.body):
+        lines = abs(stride(store, lane.var) or 0) * store.buffer.dtype.itemsize // LINE_BYTES
+        if store.buffer.scope == "param" and lines > 1:
+            places = CACHE_SETS // math.gcd(lines, CACHE_SETS)
+            if width > places * (target.l1_bytes // (CACHE_SETS * LINE_BYTES)):
+                return True
+    return False
 
 
 def _with_lines(tiling: Tiling, nest: Nest, vectors: int, target: Target) -> Tiling:
