@@ -10,7 +10,7 @@ from pellucid.core.dtype import DType, float16, float32, int32
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph, GraphBuilder, TensorType
 from pellucid.graph.verifier import verify
-from pellucid.passes import fold_constants, pack_kernels
+from pellucid.passes import eliminate_common_subexpressions, fold_constants, pack_kernels
 from pellucid.passes.pack_kernels import panel_of
 
 RNG = np.random.default_rng(0)
@@ -100,3 +100,23 @@ def test_a_flipped_kernel_is_packed_as_it_lies() -> None:
     assert after.nodes[-1].attrs["flipped"]
     inputs = [RNG.normal(size=v.shape).astype(np.float32) for v in graph.inputs]
     np.testing.assert_array_equal(interpret(after, *inputs)[0], interpret(graph, *inputs)[0])
+
+
+def test_slices_of_taps_share_one_packed_kernel() -> None:
+    steps = (((0, 0), (3, 3), (2, 2)), ((1, 2), (2, -1), (1, -2)))
+    with GraphBuilder("g") as builder:
+        image = builder.input(TensorType((1, 16, 9, 9), float32), "x")
+        kernel = builder.input(TensorType((32, 16, 3, 3), float32), "w")
+        made = []
+        for start, stop, step in steps:
+            ends = (0, 0, *start), (32, 16, *stop), (1, 1, *step)
+            made.append(ops.conv2d(image, ops.slice_(kernel, *ends)))
+        graph = builder.finish(made)
+    after = pack_kernels.run(graph)
+    verify(after)
+    after = eliminate_common_subexpressions.run(after)
+    assert _names(after).count("conv2d_packed") == 2
+    assert _names(after).count("transpose") == 1
+    inputs = [RNG.normal(size=v.shape).astype(np.float32) for v in graph.inputs]
+    for a, b in zip(interpret(graph, *inputs), interpret(after, *inputs), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)

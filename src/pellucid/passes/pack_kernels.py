@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from typing import cast
 
 from pellucid.core.shape import size_of
-from pellucid.graph.ir import Graph, Node, Value
+from pellucid.graph.ir import Graph, Node, Value, emit
 from pellucid.ops.conv_packed import emit_packed, pack_kernel
 from pellucid.ops.identity import barrier
+from pellucid.ops.movement import SLICE
 from pellucid.passes.match import constant_array, ints, made_by
 from pellucid.passes.rewrite import map_bodies, rewrite
 
@@ -48,9 +49,13 @@ def _pack(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     if not panel or not w.dtype.is_float or not _pays(node, panel, known=known):
         return None
     source = None if known else unflipped(w)
-    packed = pack_kernel(w if source is None else source, panel)
+    taken = None if known or source is not None else _taps_of(w)
+    whole = w if taken is None else taken.inputs[0]
+    packed = pack_kernel(whole if source is None else source, panel)
     if not known:
         packed = barrier(packed)  # in memory, not in the convolution's index arithmetic
+    if taken is not None:
+        packed = _same_taps(packed, taken)
     dilation = cast("tuple[int, int]", node.attrs["dilation"])
     flipped = source is not None
     return [
@@ -64,6 +69,24 @@ def unflipped(w: Value) -> Value | None:
     if flip is None or ints(flip, "step") != (1, 1, -1, -1) or w.shape != flip.inputs[0].shape:
         return None
     return flip.inputs[0]
+
+
+def _taps_of(w: Value) -> Node | None:
+    """The slice that takes some of a kernel's taps, as the phases of a strided gradient do: they
+    share one packed kernel, which is read along its memory.
+    """
+    taken = made_by(w, "slice")
+    if taken is None or ints(taken, "step")[:2] != (1, 1):
+        return None
+    return taken if w.shape[:2] == taken.inputs[0].shape[:2] else None
+
+
+def _same_taps(packed: Value, taken: Node) -> Value:
+    """The taps that a slice takes, of the kernel that has been packed."""
+    start, stop, step = (ints(taken, name)[2:] for name in ("start", "stop", "step"))
+    panels, depth, *_, panel = packed.shape
+    ends = (panels, depth, *stop, panel)
+    return emit(SLICE, packed, start=(0, 0, *start, 0), stop=ends, step=(1, 1, *step, 1))
 
 
 def panel_of(channels: int) -> int:

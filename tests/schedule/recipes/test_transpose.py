@@ -14,6 +14,8 @@ from pellucid.core.dtype import DType, float16, int8, uint16
 from pellucid.graph.ir import TensorType
 from pellucid.loop.ir import Const
 from pellucid.loop.rewrite import loops
+from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.passes import group_fusion
 from pellucid.runtime.executable import Executable
 from pellucid.schedule.recipes import plan
 from tests.lower.execution import build
@@ -42,6 +44,16 @@ def test_results_are_kept(
     monkeypatch.setattr(plan, "PARALLEL_WORK", 8)
     for machine in (AVX2, AVX512):
         check(build(lambda x: ops.multiply(ops.transpose(x, order), 2.0), f(*shape)), machine)
+
+
+@pytest.mark.parametrize("taps", [8, 9, 15, 16, 25])
+def test_columns_that_do_not_fill_a_block_are_turned_too(taps: int) -> None:
+    graph = build(lambda x: ops.transpose(x, (0, 2, 1)), f(3, 32, taps))
+    for machine in (AVX2, AVX512):
+        check(graph, machine)
+    (call,) = lower_graph(group_fusion.run(graph)).calls
+    made = scheduled(call.kernel, AVX512)
+    assert any(x.kind == "unroll" for x in loops(made.body))
 
 
 def test_rows_are_read_in_vectors() -> None:

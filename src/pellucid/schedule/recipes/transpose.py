@@ -90,7 +90,8 @@ def _blocks(schedule: Schedule, nest: Nest, turned: For, width: int, target: Tar
     by_steps = not others and not _has_strips(last, width, target)
     share = extent_of(last) if others or by_steps else -(-extent_of(last) // (2 * target.cores))
     apply(split, last.var, max(width, min(ROWS, -(-share // width) * width)), strip, rows)
-    apply(split, turned.var, width, step, column)
+    block = min(width, extent_of(turned))
+    apply(split, turned.var, block, step, column)
     apply(reorder, *(x.var for x in others), strip, step, rows, column)
     if others:
         parallel_outer(schedule, others[0], total, target)
@@ -98,7 +99,7 @@ def _blocks(schedule: Schedule, nest: Nest, turned: For, width: int, target: Tar
         if not (by_steps and _share_steps(schedule, turned, (strip, step, rows), width, target)):
             attempt(schedule, parallelize, strip)
     attempt(schedule, specialize, strip)
-    if extent_of(turned) % width:
+    if extent_of(turned) % block:
         apply(specialize, step)
     if width < target.vector_bits // (8 * nest_bytes(nest)):
         apply(split, rows, width, f"{rows}b", f"{rows}v")
