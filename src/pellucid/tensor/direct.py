@@ -32,11 +32,16 @@ Plain = Callable[[Array], Box]
 
 
 class Direct:
-    """One program of a jitted function, called without reading its arguments in Python."""
+    """One program of a jitted function, called without reading its arguments in Python.
+
+    Attributes:
+        spec: the program and what it was made from.
+        call: runs it for positional and named arguments.
+    """
 
     __slots__ = (
         "_call", "_grad", "_grads", "_lock", "_makers", "_names", "_plain", "_plan", "_result",
-        "_run", "spec",
+        "_run", "call", "spec",
     )  # fmt: skip
 
     def __init__(self, spec: Specialisation, plan: DirectPlan, plain: Plain) -> None:
@@ -54,8 +59,29 @@ class Direct:
         self._plain = plain
         self._run = self._run_and_store if self._grads else self._call
         self._result = _result_maker(spec, plain)
+        single = len(self._makers) == 1 and _is_single(spec)
+        simple = single and self._lock is None and not self._grads
+        self.call = self._one_result(self._makers[0]) if simple else self._any_results
 
-    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _one_result(self, make: Callable[[], Array]) -> Callable[[Any, Any], Any]:
+        """What `call` is where there is one result, no gradient and nothing to lock: as
+        `_any_results`, in less time.
+        """
+        spec, grad, native, plain = self.spec, self._grad, self._call, self._plain
+        names = self._names
+
+        def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if spec.edits != EDITS.count or STATE.grad is not grad:
+                return DECLINED
+            for read, seen in names:
+                if read() is not seen:
+                    return DECLINED
+            output = make()
+            return plain(output) if native(args, kwargs, [output]) else DECLINED
+
+        return run
+
+    def _any_results(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The function's result, or `DECLINED` where the program does not fit; no trace is open."""
         if self.spec.edits != EDITS.count or STATE.grad is not self._grad:
             return DECLINED
@@ -215,6 +241,12 @@ def _watch_state(spec: Specialisation, plan: DirectPlan) -> None:
         plan.watch(box, "_grad", None, equal=not seen)
     for box in traced.cleared:
         plan.watch(box, "_grad", None)
+
+
+def _is_single(spec: Specialisation) -> bool:
+    """Whether a function returns one tensor, the first result of its program."""
+    structure, leaves = spec.recorded.result, spec.recorded.leaves
+    return structure.kind is None and [getattr(v, "index", None) for v in leaves] == [0]
 
 
 def _result_maker(spec: Specialisation, plain: Plain) -> Callable[[list[Array]], Any]:

@@ -223,7 +223,7 @@ class JitFunction(Generic[P, R]):
         if STATE.trace is not None:  # jit inside a trace is part of the outer program
             return self._fn(*args, **kwargs)
         for direct in self._direct:
-            result = direct(args, kwargs)
+            result = direct.call(args, kwargs)
             if result is not DECLINED:
                 return result
         return self._call_checked(args, kwargs)

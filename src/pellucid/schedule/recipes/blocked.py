@@ -1,19 +1,19 @@
 """Large contractions: blocks that keep one operand in the second-level cache, the other on its way.
 
 ```
-Ap = A, packed                           # row tiles in order of use, by all threads
 parallel for jb in N/128:                # columns of one thread
   acc: f32[M, 128] = 0
   for ko in K/1024:                      # a block of the reduction
     Bp = B[ko, jb], packed: stays in the second-level cache
     for io in M/12: for jo in 4: for k:  # register tiles
-      prefetch Ap[io + 1]                # a quarter of it in each tile
-      acc[io, jo] += Ap[io, ko, k] * Bp[jo, k]
+      prefetch A[io + 1]                 # a quarter of it in each tile
+      acc[io, jo] += A[io, ko, k] * Bp[jo, k]
   C[:, jb] = f(acc)
 ```
 A reduction that is one block has no `acc`: its sums stay in registers until `f`. Otherwise they
 rest in memory between blocks, and are asked for one tile ahead. Without prefetching, each row tile
-would wait for its operand: the processor's own prefetcher starts anew with every tile.
+would wait for its operand: the processor's own prefetcher starts anew with every tile. Where A does
+not lie along the reduction, all threads first copy it in the order of use.
 Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
 """
 

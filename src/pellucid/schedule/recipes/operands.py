@@ -20,7 +20,6 @@ from pellucid.schedule.split import split
 from pellucid.schedule.trace import Schedule
 
 FAR_BYTES = 1024  # rows this far apart miss the prefetcher and the translation cache
-PAGE_BYTES = 4096  # rows a multiple of this apart fight for the same cache lines
 LINE_BYTES = 64
 ROWS_AT_ONCE = 16  # of an operand being turned: they stay in the first-level cache
 FEWEST_USES = 4  # of a copy, for it to pay
@@ -76,9 +75,10 @@ def fill_wide(schedule: Schedule, tiling: Tiling, found: Contraction, target: Ta
 def pack_narrow(
     schedule: Schedule, tiling: Tiling, found: Contraction, others: Sequence[For]
 ) -> list[str]:
-    """A copy of the rows' operand where its rows fight for cache lines; the reduction's loops.
+    """A copy of the rows' operand where its rows lie across memory; the reduction's loops.
 
-    Where the reduction runs along memory, whole lines of it are copied, row beside row.
+    Where the reduction runs along memory, it is read where it lies, unless a choice says otherwise:
+    then whole lines of it are copied, row beside row.
     """
     reduced = [x.var for x in found.reduced]
     if tiling.narrow.buffer.name in schedule.constants:
@@ -113,12 +113,9 @@ def pack_narrow(
 def _layout(schedule: Schedule, tiling: Tiling, reduced: Sequence[str], extent: int) -> str:
     """How the rows' operand is copied: whole lines, the elements of a step side by side, or not."""
     row = "" if tiling.row is None else tiling.row.var
-    apart = abs(stride(tiling.narrow, row) or 0) * tiling.narrow.dtype.itemsize
     along = stride(tiling.narrow, reduced[-1]) == 1
     rule = "none"
-    if along and apart and apart % PAGE_BYTES == 0:
-        rule = "lines"
-    elif stride(tiling.narrow, row) == 1 and _far(tiling.narrow, reduced) and extent >= 256:
+    if stride(tiling.narrow, row) == 1 and _far(tiling.narrow, reduced) and extent >= 256:
         rule = "dense"
     if -(-extent_of(tiling.lane) // tiling.width) < FEWEST_USES:
         rule = "none"
