@@ -204,12 +204,6 @@ class Compiled:
         with self._stage("passes"):
             return optimize(self.graph, self.config, keep_dumps=self.keep_dumps)
 
-    @property
-    def shared(self) -> tuple[str, ...]:
-        """Equal parts that were optimised once; nothing where the passes did not have to run."""
-        ran: PassResult | None = vars(self).get("passes")
-        return tuple(map(str, ran.shared)) if ran else ()
-
     @cached_property
     def lowered(self) -> LoweredProgram:
         """Slots and kernel calls, with donations settled."""

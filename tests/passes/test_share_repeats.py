@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -265,6 +266,17 @@ def test_passes_keep_the_whole_program_when_asked() -> None:
     for after in filter(None, seen.values()):
         for a, b in zip(wanted, interpret(after, *arrays), strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-11)
+
+
+def test_explain_says_what_was_shared() -> None:
+    @pl.jit
+    def function(h: Any, weights: Any) -> Any:
+        for w in weights:
+            h = pl.tanh(F.softmax(h @ w) @ w + h)
+        return h
+
+    function(batch(), weights_of(12))
+    assert re.search(r"shared 1[12] x \d+ nodes \(test_share_repeats.py", function.explain())
 
 
 def test_runs_are_the_longest_stretches() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 
 from pellucid.core.dtype import DType
-from pellucid.graph.ir import ArrayAttr, Attr, Attrs, Graph, Node, Value
+from pellucid.graph.ir import ArrayAttr, Attr, Attrs, Graph, Node, TensorType, Value
 
 
 def graph_key(graph: Graph) -> str:
@@ -35,15 +35,24 @@ def nodes_key(nodes: Sequence[Node], numbers: dict[Value, int], outputs: Sequenc
         outputs: the values that are asked for.
     """
     parts = []
+    texts: dict[object, str] = {}  # of types: programs have few
     for node in nodes:
         operands = ",".join([str(numbers[v]) for v in node.inputs])
-        attrs = attrs_key(node.attrs)
-        types = ",".join([str(v.type) for v in node.outputs])
+        attrs = attrs_key(node.attrs) if node.attrs else ""
+        types = ",".join([_type_key(v.type, texts) for v in node.outputs])
         parts.append(f"{node.op.name}({operands};{attrs})->{types}")
         for value in node.outputs:
             numbers[value] = len(numbers)
     parts.append("out:" + ",".join([str(numbers[v]) for v in outputs]))
     return "\n".join(parts)
+
+
+def _type_key(type: TensorType, texts: dict[object, str]) -> str:
+    key = type.shape, type.dtype.short
+    text = texts.get(key)
+    if text is None:
+        text = texts[key] = str(type)
+    return text
 
 
 def attrs_key(attrs: Attrs) -> str:

@@ -73,6 +73,7 @@ class Program:
         plan: offsets of temporaries and scratch memory in the arena.
         constants: arrays by slot.
         objects: object files by symbol, the entry's among them.
+        shared: in words, equal parts that were optimised once.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Program:
     plan: MemoryPlan
     constants: Mapping[int, NDArray[Any]]
     objects: Mapping[str, bytes]
+    shared: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """As stored: the length of a JSON head, the head, the bytes of constants and objects."""
@@ -102,6 +104,7 @@ class Program:
             "constants": [
                 [slot, a.shape, as_dtype(a.dtype).name, a.nbytes] for slot, a in arrays.items()
             ],
+            "shared": self.shared,
             "objects": [[symbol, len(data)] for symbol, data in self.objects.items()],
         }
         text = json.dumps(head, separators=(",", ":")).encode()
@@ -129,6 +132,7 @@ class Program:
             plan=MemoryPlan(tuple(Rectangle(*row) for row in head["rectangles"]), *head["plan"]),
             constants=constants,
             objects={symbol: next(blobs) for symbol, _ in head["objects"]},
+            shared=tuple(head["shared"]),
         )
 
 
@@ -155,6 +159,7 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         plan=plan_program(lowered, arguments, scratch, threads),
         constants=_used(pack_constants(_constants(lowered), packs), arguments),
         objects={**code, compiled.entry: compiled.entry_object(arguments)},
+        shared=tuple(map(str, compiled.passes.shared)),
     )
 
 

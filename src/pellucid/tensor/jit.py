@@ -539,7 +539,7 @@ def _explain_one(spec: Specialisation) -> list[str]:
         written = " (written)" if capture in spec.recorded.traced.writes else ""
         lines.append(f"    state {capture.slot} of {name}: {capture.box.type}{written}")
     lines += [f"    constant {note}" for note in spec.recorded.traced.constants]
-    lines += [f"    shared {part}" for part in spec.compiled.shared]
+    lines += [f"    shared {part}" for part in spec.executable.program.shared]
     guards = [g for g in (*spec.recorded.guards, *spec.recorded.traced.reads) if g.is_plain]
     return lines + list(dict.fromkeys(f"    depends on {g}" for g in guards))
 
