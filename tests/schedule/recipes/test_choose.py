@@ -14,11 +14,12 @@ from pellucid import ops
 from pellucid.core.dtype import float32
 from pellucid.core.target import Target
 from pellucid.graph.interpreter import interpret
-from pellucid.graph.ir import Graph, TensorType, Value
+from pellucid.graph.ir import Graph, TensorType, Value, emit
 from pellucid.loop.ir import Const, Kernel, Prefetch
 from pellucid.loop.rewrite import allocated, loops, walk
 from pellucid.loop.verifier import verify_kernel
 from pellucid.lower.graph_to_loop import lower_graph
+from pellucid.ops.conv import CONV2D_KERNEL_GRAD
 from pellucid.ops.pooling import avg_pool2d, max_pool2d
 from pellucid.passes import group_fusion
 from pellucid.schedule.recipes import contraction, operands, plan, rows, schedule_kernel, tiling
@@ -249,6 +250,22 @@ def test_an_operand_that_lies_across_is_copied_in_blocks() -> None:
     kernel = scheduled(only_kernel(turned, f(96, 64), f(96, 64)), AVX512)
     inner = [y for x in loops(kernel.body) if x.kind == "vector" for y in loops(x.body)]
     assert any(y.kind == "unroll" and y.extent == Const(16) for y in inner)
+
+
+def test_taps_of_a_single_tile_leave_a_loop_for_threads() -> None:
+    x, dy = f(64, 6, 14, 14), f(64, 16, 10, 10)
+    kernel = scheduled(
+        only_kernel(
+            lambda x, dy: emit(
+                CONV2D_KERNEL_GRAD, x, dy, kernel=(5, 5), stride=(1, 1), dilation=(1, 1), groups=1
+            ),
+            x,
+            dy,
+        ),
+        AVX512,
+    )
+    shared = [x for x in loops(kernel.body) if x.kind == "parallel"]
+    assert any(x.extent == Const(6) for x in shared)
 
 
 def test_neighbours_of_an_image_are_not_taken_for_rows_that_lie_across() -> None:

@@ -83,7 +83,7 @@ def schedule_contraction(
     inside = (tiling.lane, tiling.row, *tiling.more, tiling.line)
     others = [x for x in nest.loops if x not in inside]
     reduced = [x.var for x in found.reduced]
-    near = _beside_results(nest, tiling, others)
+    near = _beside_results(nest, tiling, others, target)
     outer = _tile(schedule, tiling, others, near, target)
     pack_wide(schedule, tiling, reduced, outer, others)
     reduced = pack_narrow(schedule, tiling, found, others)
@@ -210,18 +210,22 @@ def _is_unit(found: Contraction, loop: For) -> bool:
     return all(stride(x, loop.var) in (0, 1) for x in (found.a, found.b))
 
 
-def _beside_results(nest: Nest, tiling: Tiling, others: Sequence[For]) -> list[For]:
+def _beside_results(nest: Nest, tiling: Tiling, others: Sequence[For], target: Target) -> list[For]:
     """Short loops along which results lie nearer to each other than along the lanes: the taps of a
     kernel's gradient. One tile goes through all of them, so that lines of results are written
-    while they are near.
+    while they are near; but for one that threads share where there are too few tiles.
     """
     stored = [s for s in stores(nest.body) if s.buffer.scope == "param"]
     apart = min((abs(stride(s, tiling.lane.var) or 0) for s in stored), default=0)
-    return [
+    near = [
         x for x in others
         if extent_of(x) <= MOST_TAPS and x.var not in index_vars(tiling.wide)
         and all(0 < abs(stride(s, x.var) or 0) < apart for s in stored)
     ]  # fmt: skip
+    tiles = -(-extent_of(tiling.lane) // tiling.width)
+    if near and len(near) == len(others) and balance(tiles, target.cores) < 0.8:
+        near.remove(max(near, key=lambda x: balance(extent_of(x), target.cores)))
+    return near
 
 
 def _tile(
