@@ -29,7 +29,8 @@ def of_convolution(node: Node) -> tuple[int, int]:
     sums = y.type.size * size_of(w.shape[1:]) / PER_CYCLE
     if is_single(node):
         (x,), (_, hop) = images_of(node), cast("tuple[int, int]", node.attrs["stride"])
-        rows = filled(y.shape[3]) * (ROWS if hop == 1 else HOPS)
+        lanes = max(filled(y.shape[3]), filled(y.shape[2] * y.shape[3]))  # short rows share one
+        rows = lanes * (ROWS if hop == 1 else HOPS)
         last = sums / filled(y.shape[1]) + MOVE * (x.type.size + y.type.size)
         return round(sums / rows), round(last)
     return round(_first(node, sums)), round(sums / (PRODUCT * filled(y.shape[1])))
