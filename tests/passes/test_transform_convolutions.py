@@ -168,3 +168,9 @@ def test_training_agrees_with_float64() -> None:
     for a, b in zip(single, double, strict=True):
         wide = b.numpy()
         assert np.abs(a.numpy() - wide).max() < 5e-6 * np.abs(wide).max()
+
+
+def test_gradients_of_kernels_whose_sums_outgrow_the_caches_stay() -> None:
+    assert best_gradient_tile(4, 256, (256, 14, 14)) == 4  # 9 MB of sums
+    assert best_gradient_tile(4, 384, (384, 13, 13)) == 2
+    assert best_gradient_tile(8, 512, (512, 7, 7)) == 0

@@ -34,6 +34,7 @@ START = 4  # channels whose time each tile of sums takes besides
 TRANSFORM = {2: 40.0, 4: 110.0}  # cycles for a tile of a group of channels, there or back
 NEAR_BYTES = 1 << 20  # of weights that stay in a second-level cache
 PER_BYTE = (0.05, 0.13)  # cycles to read weights from there, and from farther away
+FAR_BYTES = 12 << 20  # of a gradient's sums of points, which every block of tiles goes through
 FIXED = 3000  # cycles to go from one phase to the next
 WEIGHT = 0.4  # cycles to transform a tap's worth of weights, for a point
 
@@ -138,14 +139,16 @@ def best_gradient_tile(images: int, channels: int, out: Sequence[int]) -> int:
         return 0
     pairs = channels * outputs
     plain = images * height * width * TAPS**2 * pairs / PER_CYCLE / PLAIN
-    cycles = {}
+    cycles = {0: plain * GAIN}
     for tile in POINTS:
+        points = (tile + TAPS - 1) ** 2 * pairs
+        if points * float32.itemsize > FAR_BYTES:
+            continue
         tiles = images * -(-height // tile) * -(-width // tile)
         groups = channels // group_of(channels) + outputs // group_of(outputs)
-        products = (tile + TAPS - 1) ** 2 * pairs * (tiles + ADDED) / PER_CYCLE / SPEED
-        cycles[tile] = products + tiles * groups * TRANSFORM[tile]
-    best = min(cycles, key=lambda tile: cycles[tile])
-    return best if cycles[best] + FIXED < GAIN * plain else 0
+        products = points * (tiles + ADDED) / PER_CYCLE / SPEED
+        cycles[tile] = products + tiles * groups * TRANSFORM[tile] + FIXED
+    return min(cycles, key=lambda tile: cycles[tile])
 
 
 def _filled(channels: int) -> float:
