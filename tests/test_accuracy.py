@@ -105,6 +105,19 @@ def convolution(grad: int | None = None, **how: Any) -> Kind:
     return Kind(fn, shapes, sum_bound(fn, terms), special=(0,) if grad is None else ())
 
 
+def winograd(grad: int | None) -> Kind:
+    """Sizes at which 3 x 3 taps take that form; errors of the largest result."""
+
+    def shapes(rng: np.random.Generator) -> Sequence[tuple[int, ...]]:
+        inner, outer = (int(rng.choice([16, 32, 48])) for _ in range(2))
+        return (2, inner, 28, int(rng.choice([27, 28, 31]))), (outer, inner, 3, 3)
+
+    def bound(_: Sequence[Array], result: Array) -> Array:
+        return np.full(result.shape, 5e-6 * np.abs(result).max())
+
+    return Kind(convolution(grad, padding=1).fn, shapes, bound, special=())
+
+
 def over(fn: Function, rank: int, least: int = 0) -> Callable[..., Kind]:
     def kind(bound: Any, special: tuple[int, ...] = (0,)) -> Kind:
         return Kind(fn, lambda rng: [sizes(rng, rank, least)], bound, special)
@@ -171,6 +184,7 @@ KINDS: dict[str, Kind] = {
         for g in (0, 1)
         for how in ({}, {"stride": 2}, {"groups": 4}, {"dilation": 2})
     },
+    **{f"Winograd's {name}": winograd(g) for name, g in (("form", None), ("gradient", 1))},
     "sum of all": summed(lambda x: x.sum(), 3),
     "sum of rows": summed(lambda x: x.sum(-1), 2),
     "sum of columns": summed(lambda x: x.sum(0), 2),
@@ -241,6 +255,13 @@ def test_special_values_reach_what_they_reach_in_the_reference(name: str) -> Non
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
     np.testing.assert_array_equal(np.isposinf(got), np.isposinf(expected))
     np.testing.assert_array_equal(np.isneginf(got), np.isneginf(expected))
+
+
+def test_the_sizes_above_take_winograds_form() -> None:
+    for name in ("Winograd's form", "Winograd's gradient"):
+        operands = drawn(KINDS[name], np.random.default_rng(0))
+        graph = pl.jit(KINDS[name].fn).lower(*map(pl.Tensor, operands)).passes.graph
+        assert "winograd" in str(graph), name
 
 
 @pytest.fixture
