@@ -110,7 +110,9 @@ def test_products_that_outgrow_the_caches_are_blocked(
     (call,) = program.calls
     kernel = schedule_kernel(call.kernel, small)[-1].kernel
     if turned != "both":  # its columns are too few
-        assert any(x.var == "ko" and x.extent == Const(-(-k // 64)) for x in loops(kernel.body))
+        (extent,) = {x.extent for x in loops(kernel.body) if x.var == "ko"}
+        assert isinstance(extent, Const)
+        assert extent.value >= 2  # how many, depends on how many tiles lie side by side
         assert any(isinstance(s, Prefetch) for s in walk(kernel.body))
     verify_kernel(kernel)
     inputs, got = inputs_of(call.kernel), poison((m, n), float32)

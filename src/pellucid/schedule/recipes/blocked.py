@@ -103,7 +103,7 @@ def block_shape(
     panels = max(
         range(2, PANELS + 2), key=lambda n: spread(columns, n * width, target.cores) - _unlike(n)
     )
-    for fewer in (panels, panels // 2):
+    for fewer in (panels, max(2, panels // 2)):
         if extent * fewer <= most:
             return extent, fewer
     blocks = -(-extent // max(line, most // panels))
