@@ -145,7 +145,7 @@ def test_captured_state_is_constant_and_training_mode_comes_back(tmp_path: Path)
     assert [model.training, model.norm.training, model.drop.training] == [True, True, False]
     text = export.source.read_text()
     # the batch norm is in it
-    assert re.search(r"/\* conv1\.weight_scaled\w*, float32\[8, 1, 3, 3\] \*/", text)
+    assert re.search(r"/\* conv1\.weight_scaled\w*_last, float32\[3, 3, 1, 8\] \*/", text)
     assert "/* out.weight transposed, float32[20, 10] */" in text
     assert export.weight_bytes >= 4 * (8 * 9 + 20 * 8 * 9 + 200)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pellucid.graph.ir import Graph, Node, Value
+from pellucid.graph.ir import Graph, GraphBuilder, Node, Value
 from pellucid.graph.prune import prune
 from pellucid.ops.conv_last import FIRST, LAST
 from pellucid.passes.channels_last import (
@@ -121,4 +121,15 @@ def _rewritten(graph: Graph, chosen: frozenset[Node]) -> Graph:
                 first.update(zip(node.outputs, copied, strict=True))
             for new in builder.nodes[mark:]:
                 new.source = node.source
+                _name_weights(builder, new)
         return prune(builder.finish([read_first(v) for v in graph.outputs]))
+
+
+def _name_weights(builder: GraphBuilder, node: Node) -> None:
+    """Let literals that were turned for another layout keep their names, with `_last` behind."""
+    if node.op.name in ("transpose", "reshape"):
+        (source,) = node.inputs
+        turned = source.node is not None and source.name.endswith("_last")
+        if constant_array(source) is not None or (turned and not is_image(source)):
+            name = source.name if turned else f"{source.name}_last"
+            node.outputs[0].name = builder.unique(name)

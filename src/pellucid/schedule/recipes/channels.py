@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import math
 
+from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
-from pellucid.loop.ir import Load
+from pellucid.loop.ir import Const, Load
 from pellucid.loop.rewrite import index_vars, loops, stores
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.parallelize import parallelize
@@ -99,6 +100,9 @@ def _schedule(schedule: Schedule, nest: Nest, found: Contraction, target: Target
     if not shared and around:
         _share_rows(schedule, rows if len(around) == 1 else around[:1], total, target)
     attempt(schedule, simplify)
+    written = [x.extent for x in loops(schedule.kernel.body) if x.kind == "unroll"]
+    if not all(isinstance(extent, Const) for extent in written):
+        raise ScheduleError("channels", "pieces at the edges have tiles of several sizes")
 
 
 def _tile_size(extent: int, found: Contraction) -> int:
