@@ -36,7 +36,7 @@ from pellucid.runtime.program import Port, Program, make_program
 from pellucid.runtime.watch import watched_entry
 
 LOG = get_logger("runtime.executable")
-STORED_CONSTANT_BYTES = 64 << 20  # programs with more constants are compiled again per process
+STORED_CONSTANT_BYTES = 256 << 20  # programs with more constants are compiled again per process
 
 Array = NDArray[Any]
 
