@@ -202,7 +202,9 @@ def _open(folder: Path | None) -> Cache:
 
 
 def _head(key: str, data: bytes) -> bytes:
-    return _MAGIC + hashlib.sha256(key.encode() + b"\n" + data).digest()
+    digest = hashlib.sha256(key.encode() + b"\n")
+    digest.update(data)  # not joined to the key: programs with constants are large
+    return _MAGIC + digest.digest()
 
 
 def _can_be_written(folder: Path) -> bool:
