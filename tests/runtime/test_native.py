@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import threading
+from queue import SimpleQueue
 
 import pytest
 
 from pellucid.codegen.llvm import compile_ir
 from pellucid.compile import this_machine
 from pellucid.core.errors import CompileError
-from pellucid.runtime.native import link
+from pellucid.runtime.native import Library, link, pool_library
 
 TWICE = "define i64 @twice(i64 %x) {\n  %y = add i64 %x, %x\n  ret i64 %y\n}\n"
 QUAD = """declare i64 @twice(i64)
@@ -57,3 +59,17 @@ def test_linking_goes_on_after_a_failure() -> None:
     with pytest.raises(CompileError):
         link([compiled(QUAD)], ["quad"])
     assert link([compiled(TWICE)], ["twice"]).addresses["twice"]
+
+
+def test_dropped_code_is_freed_by_another_thread() -> None:
+    """In the main thread, a Ctrl-C that came meanwhile would be lost."""
+    freed: SimpleQueue[threading.Thread] = SimpleQueue()
+
+    class Handle:
+        def __del__(self) -> None:
+            freed.put(threading.current_thread())
+
+    pool_library()  # something was linked
+    library = Library({}, [Handle()])
+    del library
+    assert freed.get(timeout=30).name == "pellucid-release"

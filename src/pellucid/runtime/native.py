@@ -13,6 +13,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -29,12 +30,20 @@ POOL_START, POOL_STOP, POOL_THREADS = (
 )
 
 
+_DROPPED: SimpleQueue[list[Any]] = SimpleQueue()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Library:
-    """Linked code. `tracker` is LLVM's handle: as long as it lives, the addresses are good."""
+    """Linked code. `tracker` holds LLVM's handle: as long as it lives, the addresses are good."""
 
     addresses: Mapping[str, int]
-    tracker: Any
+    tracker: list[Any]
+
+    def __del__(self) -> None:
+        # LLVM takes a while, and a Ctrl-C that came meanwhile would be lost: Python ignores what is
+        # raised in finalisers. Signals are handled in the main thread, so another one lets go.
+        _DROPPED.put(self.tracker)
 
     def function(self, symbol: str, *arguments: Any, result: Any = None) -> Callable[..., Any]:
         """The function `symbol` as a Python callable, which keeps the library alive.
@@ -64,6 +73,17 @@ def _linker() -> llvm.LLJIT:
     return llvm.create_lljit_compiler(machine, use_jit_link=True)
 
 
+@functools.cache
+def _start_releasing() -> None:
+    """Let a thread free the code of libraries that were dropped."""
+
+    def release() -> None:
+        while True:
+            _DROPPED.get().clear()
+
+    threading.Thread(target=release, name="pellucid-release", daemon=True).start()
+
+
 _LOCK = threading.RLock()
 _NAMES = itertools.count()
 
@@ -91,6 +111,7 @@ def link(
         builder.import_symbol(symbol, address)
     for symbol in exports:
         builder.export_symbol(symbol)
+    _start_releasing()
     with _LOCK:
         try:
             tracker = builder.link(_linker(), f"pellucid{next(_NAMES)}")
@@ -98,7 +119,7 @@ def link(
             raise CompileError(
                 "link", f"cannot link: {error}", operands={"exports": list(exports)}
             ) from error
-    return Library({symbol: tracker[symbol] for symbol in exports}, tracker)
+    return Library({symbol: tracker[symbol] for symbol in exports}, [tracker])
 
 
 @functools.cache
