@@ -34,8 +34,8 @@ from pellucid.codegen.llvm import (
 )
 from pellucid.core.config import Config, current_config
 from pellucid.core.errors import CompileError
+from pellucid.core.meanwhile import QUICK_TURNS
 from pellucid.core.target import Target
-from pellucid.core.turns import QUICK_TURNS
 from pellucid.core.version import source_digest
 from pellucid.graph.foreign import foreign_digest
 from pellucid.graph.ir import Graph

@@ -75,15 +75,15 @@ def test_kernels_are_searched_and_results_kept(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("few_trials")
 def test_an_interrupt_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = [0]
-    real = tuning._Search._measure
+    real = tuning.Stopwatch.seconds
 
-    def measure(search: tuning._Search, candidate: object) -> float:
+    def measure(watch: tuning.Stopwatch, candidate: object) -> float:
         count[0] += 1
         if count[0] == 4:
             raise KeyboardInterrupt
-        return real(search, candidate)  # type: ignore[arg-type]
+        return real(watch, candidate)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tuning._Search, "_measure", measure)
+    monkeypatch.setattr(tuning.Stopwatch, "seconds", measure)
     records = Records(tmp_path, "here")
     results = _tune(_watched(), records)
     assert [r.interrupted for r in results] == [False] * (len(results) - 1) + [True]

@@ -25,13 +25,9 @@ from pellucid.loop.ir import (
     Call,
     Const,
     Expr,
-    For,
     If,
     Load,
-    Stmt,
     Store,
-    Var,
-    as_expr,
     compare,
     const,
     iadd,
@@ -41,13 +37,13 @@ from pellucid.loop.ir import (
     isub,
     select,
 )
+from pellucid.ops.nests import Body, Nests
 
 BLOCK = 64  # queries, and keys: 16 KB of scores, beside as much of keys and values
 CAUSAL_BLOCK = 32  # less is wasted beside the diagonal
 ROWS = 8  # blocks are multiples, so that register tiles fill them
 LANES = 16
 FEWEST_TASKS = 8  # parallel pieces of a gradient, whatever the number of heads
-Body = tuple[Stmt, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,33 +99,20 @@ def backward_loops(problem: Problem, sources: Sequence[Buffer], outs: Sequence[B
     return _Backward(problem, sources, outs).statements()
 
 
-class _Nests:
+class _Nests(Nests):
     """Names loops and blocks, and writes what both directions share."""
 
     def __init__(self, problem: Problem, sources: Sequence[Buffer], mask: int) -> None:
+        super().__init__()
         self.p = problem
         self.q, self.k, self.v = sources[:3]
         self.mask = sources[mask] if len(sources) > mask else None
-        self._count: dict[str, int] = {}
         self.lead: Index = ()
         self.block: Expr = Const(0)
 
-    def nest(self, body: Callable[..., Body], **extents: Expr | int) -> Body:
-        """`body` of new variables in one loop per extent, the first outermost."""
-        variables = [Var(self._name(hint)) for hint in extents]
-        made = body(*variables)
-        for variable, extent in zip(reversed(variables), reversed(extents.values()), strict=True):
-            made = (For(variable.name, as_expr(extent), made),)
-        return made
-
-    def _name(self, hint: str) -> str:
-        number = self._count.get(hint, 0)
-        self._count[hint] = number + 1
-        return f"{hint}{number}"
-
     def tile(self, hint: str, *shape: int) -> Buffer:
         """A block in scratch memory, or a row of one beside the registers."""
-        return Buffer(self._name(hint), shape, self.p.dtype, "temp" if len(shape) > 1 else "local")
+        return Buffer(self.name(hint), shape, self.p.dtype, "temp" if len(shape) > 1 else "local")
 
     def over_lead(self, body: Callable[[Expr], Body], blocks: int, hint: str) -> Body:
         """`body` for every batch, head and block."""

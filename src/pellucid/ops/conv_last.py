@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pellucid.core.dtype import float32
 from pellucid.core.errors import ShapeError
 from pellucid.core.shape import Shape
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample
 from pellucid.loop.compute import Index, Lowering, Readers
-from pellucid.loop.ir import Expr, const, iadd, imul, select
+from pellucid.loop.ir import Expr, const, iadd, imul
 from pellucid.ops.conv import (
     Pair,
     in_channel,
-    infer_conv,
     pair_attr,
     product_of,
-    reference_conv,
     sum_of_products,
 )
-from pellucid.ops.movement import PAD, all_of, hole_index, transpose
+from pellucid.ops.conv_padded import infer_padded, padded_samples, reference_padded
+from pellucid.ops.movement import hole_index, read_inside, transpose
 from pellucid.ops.shared import Array, Types, accumulator, integer, zero_of
 
 FIRST: Shape = (0, 3, 1, 2)  # [N, H, W, C] -> [N, C, H, W]
@@ -41,10 +39,8 @@ def _plain(w: TensorType) -> TensorType:
     return TensorType((o, c, kh, kw), w.dtype)
 
 
-def _padded(x: TensorType, low: Pair, high: Pair) -> TensorType:
-    """The padded image, channels first."""
-    n, h, v, c = x.shape
-    return TensorType((n, c, low[0] + h + high[0], low[1] + v + high[1]), x.dtype)
+def _first(x: TensorType) -> TensorType:
+    return TensorType(tuple(x.shape[i] for i in FIRST), x.dtype)
 
 
 def _infer(  # noqa: PLR0913  # the attributes
@@ -61,18 +57,20 @@ def _infer(  # noqa: PLR0913  # the attributes
         operands: dict[str, object] = {"x": x.shape, "w": w.shape}
         rule = "x must be [N, H, W, C] and w [kh, kw, C / groups, O]"
         raise ShapeError("conv2d_last", rule, operands=operands)
-    image = _padded(x, low, high)
-    made = infer_conv(image, _plain(w), stride=stride, dilation=dilation, groups=groups)
+    made = infer_padded(
+        _first(x), _plain(w),
+        low=low, high=high, stride=stride, dilation=dilation, groups=groups,
+    )  # fmt: skip
     return TensorType(tuple(made.shape[i] for i in LAST), made.dtype)
 
 
 def _reference(  # noqa: PLR0913  # the attributes
     x: Array, w: Array, *, low: Pair, high: Pair, stride: Pair, dilation: Pair, groups: int
 ) -> Array:
-    ends = {"low": (0, *low, 0), "high": (0, *high, 0), "interior": (0,) * 4}
-    image = PAD.reference(x, **ends, value=0).transpose(FIRST)
-    plain = w.transpose(3, 2, 0, 1)
-    made = reference_conv(image, plain, stride=stride, dilation=dilation, groups=groups)
+    made = reference_padded(
+        x.transpose(FIRST), w.transpose(3, 2, 0, 1),
+        low=low, high=high, stride=stride, dilation=dilation, groups=groups,
+    )  # fmt: skip
     return made.transpose(LAST)
 
 
@@ -87,11 +85,9 @@ def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
         (n, y, z, o), (ky, kx, c) = idx, red
         places = (iadd(imul(y, sy), imul(ky, dy)), iadd(imul(z, sx), imul(kx, dx)))
         axes = [hole_index(i, x.shape[k + 1], low[k], high[k], 1) for k, i in enumerate(places)]
-        inside = [condition for _, conditions in axes for condition in conditions]
         channel = o if per_out == per_in == 1 else in_channel(o, c, per_out, per_in, groups)
-        value = readers[0]((n, *(at for at, _ in axes), channel))
-        if inside:
-            value = select(all_of(inside), value, const(zero_of(x.dtype), x.dtype))
+        zero = const(zero_of(x.dtype), x.dtype)
+        value = read_inside(axes, lambda *at: readers[0]((n, *at, channel)), zero)
         return product_of(value, readers[1]((ky, kx, c, o)), wide)
 
     return sum_of_products(w.shape[:3], x.dtype, body)
@@ -104,19 +100,12 @@ def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
 
 
 def _samples() -> Sequence[Sample]:
-    cases: tuple[tuple[Shape, Shape, Pair, Pair, Pair, Pair, int], ...] = (
+    return padded_samples(
         ((2, 6, 5, 3), (3, 3, 1, 3), (1, 1), (1, 1), (1, 1), (1, 1), 3),
         ((1, 7, 7, 4), (2, 3, 2, 6), (0, 2), (1, 0), (2, 1), (1, 2), 2),
         ((1, 3, 4, 2), (3, 2, 2, 5), (0, 0), (0, 0), (1, 1), (1, 1), 1),
         ((1, 5, 5, 17), (3, 3, 1, 34), (1, 1), (1, 1), (2, 2), (1, 1), 17),
     )
-    return [
-        Sample(
-            (TensorType(x, float32), TensorType(w, float32)),
-            {"low": low, "high": high, "stride": stride, "dilation": dilation, "groups": groups},
-        )
-        for x, w, low, high, stride, dilation, groups in cases
-    ]
 
 
 CONV2D_LAST: Op = Op(

@@ -14,7 +14,7 @@ from pellucid.core.shape import Shape
 from pellucid.graph.ir import Attrs, TensorType
 from pellucid.graph.op import Cost, Op, Sample
 from pellucid.loop.compute import Index, Lowering, Reader, Readers
-from pellucid.loop.ir import Expr, const, iadd, imul, select
+from pellucid.loop.ir import Expr, const, iadd, imul
 from pellucid.ops.conv import (
     Pair,
     Pixel,
@@ -30,8 +30,11 @@ from pellucid.ops.conv import (
     sum_of_products,
     sum_over_images,
 )
-from pellucid.ops.movement import PAD, all_of, hole_index
+from pellucid.ops.movement import PAD, hole_index, read_inside
 from pellucid.ops.shared import Array, Types, accumulator, integer, zero_of
+
+PaddedCase = tuple[Shape, Shape, Pair, Pair, Pair, Pair, int]
+"""Shapes of image and kernel, and the attributes in their order."""
 
 
 def _padded(x: TensorType, low: Pair, high: Pair) -> TensorType:
@@ -40,7 +43,13 @@ def _padded(x: TensorType, low: Pair, high: Pair) -> TensorType:
     return TensorType(shape, x.dtype)
 
 
-def _infer(  # noqa: PLR0913  # the attributes
+def _with_zeros(x: Array, low: Pair, high: Pair) -> Array:
+    ends = {"low": (0, 0, *low), "high": (0, 0, *high), "interior": (0,) * 4}
+    image: Array = PAD.reference(x, **ends, value=0)
+    return image
+
+
+def infer_padded(  # noqa: PLR0913  # the attributes
     x: TensorType,
     w: TensorType,
     *,
@@ -50,15 +59,16 @@ def _infer(  # noqa: PLR0913  # the attributes
     dilation: Pair,
     groups: int,
 ) -> TensorType:
+    """The result's type of `conv2d` of a padded image, channels first."""
     image = _padded(x, low, high) if x.rank == 4 else x
     return infer_conv(image, w, stride=stride, dilation=dilation, groups=groups)
 
 
-def _reference(  # noqa: PLR0913  # the attributes
+def reference_padded(  # noqa: PLR0913  # the attributes
     x: Array, w: Array, *, low: Pair, high: Pair, stride: Pair, dilation: Pair, groups: int
 ) -> Array:
-    ends = {"low": (0, 0, *low), "high": (0, 0, *high), "interior": (0,) * 4}
-    image = PAD.reference(x, **ends, value=0)
+    """`conv2d` of a padded image, channels first."""
+    image = _with_zeros(x, low, high)
     return reference_conv(image, w, stride=stride, dilation=dilation, groups=groups)
 
 
@@ -68,9 +78,7 @@ def _pixel_reader(x: TensorType, attrs: Attrs) -> Pixel:
 
     def pixel(reader: Reader, n: Expr, c: Expr, places: tuple[Expr, Expr]) -> Expr:
         axes = [hole_index(i, x.shape[k + 2], low[k], high[k], 1) for k, i in enumerate(places)]
-        inside = [condition for _, conditions in axes for condition in conditions]
-        value = reader((n, c, *(at for at, _ in axes)))
-        return select(all_of(inside), value, const(zero_of(x.dtype), x.dtype)) if inside else value
+        return read_inside(axes, lambda *at: reader((n, c, *at)), const(zero_of(x.dtype), x.dtype))
 
     return pixel
 
@@ -96,12 +104,8 @@ def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
     return cost_of_conv(inputs, outputs, attrs)
 
 
-def _samples() -> Sequence[Sample]:
-    cases: tuple[tuple[Shape, Shape, Pair, Pair, Pair, Pair, int], ...] = (
-        ((2, 3, 6, 5), (3, 1, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 3),
-        ((1, 4, 7, 7), (8, 1, 2, 3), (0, 2), (1, 0), (2, 1), (1, 2), 4),
-        ((1, 2, 3, 3), (2, 2, 3, 3), (1, 0), (0, 1), (1, 1), (1, 1), 1),
-    )
+def padded_samples(*cases: PaddedCase) -> list[Sample]:
+    """Samples of records with these attributes."""
     return [
         Sample(
             (TensorType(x, float32), TensorType(w, float32)),
@@ -111,14 +115,22 @@ def _samples() -> Sequence[Sample]:
     ]
 
 
+def _samples() -> Sequence[Sample]:
+    return padded_samples(
+        ((2, 3, 6, 5), (3, 1, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 3),
+        ((1, 4, 7, 7), (8, 1, 2, 3), (0, 2), (1, 0), (2, 1), (1, 2), 4),
+        ((1, 2, 3, 3), (2, 2, 3, 3), (1, 0), (0, 1), (1, 1), (1, 1), 1),
+    )
+
+
 CONV2D_PADDED: Op = Op(
     name="conv2d_padded",
     doc=(
         "`conv2d` of `x` with `low` zeros before and `high` zeros behind each image axis. Made by a"
         " pass only, after derivatives and batching. Primitive: the zeros are never in memory."
     ),
-    infer=_infer,
-    reference=_reference,
+    infer=infer_padded,
+    reference=reference_padded,
     vjp=None,
     jvp=None,
     batch=None,
@@ -156,8 +168,7 @@ def _gradient_reference(  # noqa: PLR0913  # the attributes
     dilation: Pair,
     groups: int,
 ) -> Array:
-    ends = {"low": (0, 0, *low), "high": (0, 0, *high), "interior": (0,) * 4}
-    image = PAD.reference(x, **ends, value=0)
+    image = _with_zeros(x, low, high)
     return reference_kernel_grad(
         image, g, kernel=kernel, stride=stride, dilation=dilation, groups=groups
     )

@@ -7,7 +7,7 @@ slices with step -1. Joining several arrays is in `join.py`, which needs dtype p
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -274,6 +274,15 @@ def hole_index(i: Expr, n: int, low: int, high: int, step: int) -> tuple[Expr, l
     return (imin(at, n - 1) if high else at), conditions
 
 
+def read_inside(
+    axes: Sequence[tuple[Expr, list[Expr]]], read: Callable[..., Expr], fill: Expr
+) -> Expr:
+    """What `read` gives at the indices that `hole_index` found, `fill` where nothing is there."""
+    inside = [condition for _, conditions in axes for condition in conditions]
+    value = read(*(at for at, _ in axes))
+    return select(all_of(inside), value, fill) if inside else value
+
+
 def all_of(conditions: Sequence[Expr]) -> Expr:
     """The conjunction of at least one condition."""
     result = conditions[0]
@@ -293,9 +302,7 @@ def _pad_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
             hole_index(i, n, a, b, d + 1)
             for i, n, a, b, d in zip(idx, shape, low, high, interior, strict=True)
         ]
-        inside = [c for _, conditions in axes for c in conditions]
-        value = readers[0](tuple(at for at, _ in axes))
-        return select(all_of(inside), value, fill) if inside else value
+        return read_inside(axes, lambda *at: readers[0](at), fill)
 
     return Pointwise(body=body)
 

@@ -19,9 +19,9 @@ from pellucid.loop.compute import Loops, Lowering
 from pellucid.loop.ir import Alloc, Buffer, Const, Expr, Load, Store, const, iadd, imul
 from pellucid.ops.conv import CONV2D_KERNEL_GRAD, Pair, pair_attr
 from pellucid.ops.movement import PAD, reshape
+from pellucid.ops.nests import Body
 from pellucid.ops.shared import Array, Types, integer
 from pellucid.ops.winograd_matrices import POINTS
-from pellucid.ops.winograd_nests import Body
 from pellucid.ops.winograd_tiles import (
     BLOCK_BYTES,
     TAPS,

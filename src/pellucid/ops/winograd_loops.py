@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pellucid.loop.ir import Alloc, Buffer, Const, Expr, Load, Store, iadd, imin, imul, isub
+from pellucid.ops.nests import Body
 from pellucid.ops.winograd_matrices import POINTS, transforms
-from pellucid.ops.winograd_nests import Body, Nests
+from pellucid.ops.winograd_nests import WinogradNests
 from pellucid.ops.winograd_tiles import TAPS, Problem, Side, Tiles, divisors, group_of
 
 RUN = 8  # input channels whose points are in the first-level cache together
@@ -35,7 +36,7 @@ def weight_loops(tile: int, weights: Buffer, points: Buffer, *, exchanged: bool)
     return _Weights(tile, weights, points, exchanged=exchanged).statements()
 
 
-class _Weights(Nests):
+class _Weights(WinogradNests):
     """Some input channels of a panel at a time: turned so that output channels lie side by side,
     their points, and these stored in runs, since points are far apart and often fall on each other.
     """

@@ -11,36 +11,23 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from pellucid.core.dtype import DType
-from pellucid.loop.ir import Alloc, Buffer, Call, Expr, For, Load, Stmt, Store, Var, as_expr, const
+from pellucid.loop.ir import Alloc, Buffer, Call, Expr, Load, Store, const
+from pellucid.ops.nests import Body, Nests
 from pellucid.ops.winograd_matrices import Matrix
 
-Body = tuple[Stmt, ...]
 Sum = list[tuple[Fraction, Expr]]
 
 
-class Nests:
-    """Names the loops and small arrays of one kernel."""
+class WinogradNests(Nests):
+    """Names the loops and small arrays of one kernel, and multiplies by matrices."""
 
     def __init__(self, dtype: DType) -> None:
+        super().__init__()
         self.dtype = dtype
-        self._count: dict[str, int] = {}
-
-    def nest(self, body: Callable[..., Body], **extents: Expr | int) -> Body:
-        """`body` of new variables in one loop per extent, the first outermost."""
-        variables = [Var(self._name(hint)) for hint in extents]
-        made = body(*variables)
-        for variable, extent in zip(reversed(variables), reversed(extents.values()), strict=True):
-            made = (For(variable.name, as_expr(extent), made),)
-        return made
-
-    def _name(self, hint: str) -> str:
-        number = self._count.get(hint, 0)
-        self._count[hint] = number + 1
-        return f"{hint}{number}"
 
     def tile(self, hint: str, *shape: int) -> Buffer:
         """A small array beside the registers."""
-        return Buffer(self._name(hint), shape, self.dtype, "local")
+        return Buffer(self.name(hint), shape, self.dtype, "local")
 
     def combine(
         self,

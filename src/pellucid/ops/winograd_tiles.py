@@ -26,8 +26,9 @@ from pellucid.loop.ir import (
     imul,
     isub,
 )
+from pellucid.ops.nests import Body
 from pellucid.ops.winograd_matrices import POINTS, Matrix, transforms
-from pellucid.ops.winograd_nests import Body, Nests
+from pellucid.ops.winograd_nests import WinogradNests
 
 TAPS = 3
 LANES = 16  # channels of a group
@@ -121,7 +122,7 @@ class Side:
     low: tuple[int, int]
 
 
-class Tiles(Nests):
+class Tiles(WinogradNests):
     """Knows the tiles of a block, and brings images to points."""
 
     def __init__(self, problem: Problem, block: tuple[int, int]) -> None:
@@ -153,7 +154,7 @@ class Tiles(Nests):
         channels, tile = side.source.shape[1], self.p.tile
         group, more = group_of(channels), side.reach - tile
         shape = (self.rows * tile + more, self.columns * tile + more, group)
-        pixels = Buffer(self._name("pixels"), shape, self.dtype, "temp")
+        pixels = Buffer(self.name("pixels"), shape, self.dtype, "temp")
 
         def some(g: Expr, i: Expr) -> Body:
             first = imul(g, group)

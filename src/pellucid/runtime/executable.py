@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from pellucid.codegen.llvm import compile_ir, render_entry
 from pellucid.compile import Compiled
-from pellucid.core.collector import NO_COLLECTION
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.log import get_logger
+from pellucid.core.meanwhile import NO_COLLECTION
 from pellucid.runtime.buffer import array_maker, data_pointer, default_allocator
 from pellucid.runtime.cache import Cache, open_cache
 from pellucid.runtime.constants import place_constants

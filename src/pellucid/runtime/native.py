@@ -40,10 +40,11 @@ class Library:
     addresses: Mapping[str, int]
     tracker: list[Any]
 
-    def __del__(self) -> None:
+    def __del__(self, drop: Callable[[list[Any]], None] = _DROPPED.put) -> None:
         # LLVM takes a while, and a Ctrl-C that came meanwhile would be lost: Python ignores what is
         # raised in finalisers. Signals are handled in the main thread, so another one lets go.
-        _DROPPED.put(self.tracker)
+        # (A default argument, because at the process's end the module's names are gone.)
+        drop(self.tracker)
 
     def function(self, symbol: str, *arguments: Any, result: Any = None) -> Callable[..., Any]:
         """The function `symbol` as a Python callable, which keeps the library alive.

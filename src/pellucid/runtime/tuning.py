@@ -182,7 +182,7 @@ class _Search:
         try:
             for trial in search(
                 self.space,
-                self._measure,
+                self.stopwatch.seconds,
                 np.random.default_rng(0),
                 MOST_TRIALS,
                 seeds=[] if before is None else [before],
@@ -199,9 +199,6 @@ class _Search:
             interrupted = True
         found = self._race(trials)
         return Result(job=self.job, found=found, trials=len(trials), interrupted=interrupted)
-
-    def _measure(self, candidate: Candidate) -> float:
-        return self.stopwatch.seconds(candidate)
 
     def _race(self, trials: Sequence[Trial]) -> Found:
         """The fastest of the rules and the best trials, all measured in turns."""

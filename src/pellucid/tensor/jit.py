@@ -19,10 +19,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 
 from pellucid.compile import Compiled, compile_graph
-from pellucid.core.collector import NO_COLLECTION
 from pellucid.core.dtype import DType
 from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.core.log import get_logger
+from pellucid.core.meanwhile import NO_COLLECTION
 from pellucid.runtime.executable import Executable
 from pellucid.tensor.box import STATE, Array, Box, leaked
 from pellucid.tensor.direct import DECLINED, MOST_DIRECT, PLANNED_AT, Direct, make_direct

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from pellucid.core.errors import ScheduleError
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, For, If, Store
+from pellucid.loop.ir import For, Store
 from pellucid.loop.rewrite import Block, index_vars
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.dependence import update_of
@@ -29,7 +29,15 @@ from pellucid.schedule.fuse import fuse
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
-from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, stride, work
+from pellucid.schedule.recipes.shape import (
+    Nest,
+    extent_of,
+    inner_loops,
+    nests_within,
+    perfect_nest,
+    stride,
+    work,
+)
 from pellucid.schedule.recipes.tiling import operands_of, tile_height
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
@@ -61,32 +69,11 @@ def holds_blocks(kernel_body: Block) -> bool:
 
 def leaf_nests(block: Block) -> Iterator[Nest]:
     """The perfect nests of a block that hold nothing but stores, in order."""
-    for stmt in block:
-        match stmt:
-            case For():
-                nest = _perfect(stmt)
-                if _is_leaf(nest):
-                    yield nest
-                else:
-                    yield from leaf_nests(nest.body)
-            case If():
-                yield from leaf_nests(stmt.then + stmt.orelse)
-            case Alloc():
-                yield from leaf_nests(stmt.body)
-            case Store():
-                pass
+    return nests_within(block, _is_leaf)
 
 
 def _is_leaf(nest: Nest) -> bool:
     return all(isinstance(s, Store) for s in nest.body)
-
-
-def _perfect(loop: For) -> Nest:
-    found, body = [loop], loop.body
-    while len(body) == 1 and isinstance(body[0], For):
-        found.append(body[0])
-        body = body[0].body
-    return Nest(tuple(found), body)
 
 
 def find_product(nest: Nest) -> Product | None:
@@ -176,7 +163,7 @@ def _threads(schedule: Schedule, target: Target) -> None:
     if target.cores < 2 or work(schedule.kernel.body) < 2 * PARALLEL_WORK:
         return
     for loop in inner_loops(schedule.kernel.body):
-        nest = _perfect(loop)
+        nest = perfect_nest((loop,))
         around = nest.loops[:-1] if _is_leaf(nest) else nest.loops  # the last one has the lanes
         if not around:
             continue

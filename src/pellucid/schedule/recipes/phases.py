@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import Alloc, For, If, Load, Store, Var, iadd, ifloordiv, imul
-from pellucid.loop.rewrite import Block, loops, substitute_expr
+from pellucid.loop.rewrite import Block, loops, substitute_expr, walk
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.fuse import fuse
 from pellucid.schedule.isolate import isolate
@@ -30,7 +30,15 @@ from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.prefetch import prefetch
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
-from pellucid.schedule.recipes.shape import Nest, extent_of, far_accesses, stride, work
+from pellucid.schedule.recipes.shape import (
+    Nest,
+    extent_of,
+    far_accesses,
+    nests_within,
+    perfect_nest,
+    stride,
+    work,
+)
 from pellucid.schedule.recipes.tiling import Contraction, balance, find_contraction, tile_height
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
@@ -57,28 +65,7 @@ def holds_phases(body: Block) -> bool:
 
 def phase_nests(block: Block) -> Iterator[Nest]:
     """The perfect nests whose last loop holds no loop over memory, in order."""
-    for stmt in block:
-        match stmt:
-            case For():
-                nest = _perfect(stmt)
-                if _is_last(nest):
-                    yield nest
-                else:
-                    yield from phase_nests(nest.body)
-            case If():
-                yield from phase_nests(stmt.then + stmt.orelse)
-            case Alloc():
-                yield from phase_nests(stmt.body)
-            case _:
-                pass
-
-
-def _perfect(loop: For) -> Nest:
-    found, body = [loop], loop.body
-    while len(body) == 1 and isinstance(body[0], For):
-        found.append(body[0])
-        body = body[0].body
-    return Nest(tuple(found), body)
+    return nests_within(block, _is_last)
 
 
 def _is_last(nest: Nest) -> bool:
@@ -89,14 +76,7 @@ def _is_last(nest: Nest) -> bool:
 
 
 def _allocs(block: Block) -> Iterator[Alloc]:
-    for stmt in block:
-        if isinstance(stmt, Alloc):
-            yield stmt
-            yield from _allocs(stmt.body)
-        elif isinstance(stmt, For):
-            yield from _allocs(stmt.body)
-        elif isinstance(stmt, If):
-            yield from _allocs(stmt.then + stmt.orelse)
+    return (s for s in walk(block) if isinstance(s, Alloc))
 
 
 def _product(nest: Nest) -> Contraction | None:
@@ -212,7 +192,7 @@ def _threads(schedule: Schedule, target: Target) -> None:
     body = schedule.kernel.body
     if target.cores < 2 or work(body) < 2 * PARALLEL_WORK:
         return
-    blocks = _perfect(body[0]) if isinstance(body[0], For) else Nest((), body)
+    blocks = perfect_nest(body[:1]) if isinstance(body[0], For) else Nest((), body)
     count = math.prod(extent_of(x) for x in blocks.loops)
     fair = balance(count, target.cores) >= FAIR
     whole = schedule.decide("blocks", fair, (True, False))
@@ -224,7 +204,7 @@ def _share_phases(schedule: Schedule, body: Block) -> None:
     """Every phase's own loops as one that threads share; blocks that add up stay in order."""
     for stmt in _inside(body):
         if isinstance(stmt, For):
-            nest = _perfect(stmt)
+            nest = perfect_nest((stmt,))
             if not _share(schedule, nest.loops[:-2] if _is_last(nest) else nest.loops):
                 _share_phases(schedule, nest.body)
         elif isinstance(stmt, Alloc):

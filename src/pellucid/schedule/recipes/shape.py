@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from pellucid.loop.affine import affine
@@ -35,12 +35,34 @@ class Nest:
 
 def outer_nest(kernel: Kernel) -> Nest:
     """The loops from the outside in, as far as each is the whole body of the one before."""
+    return perfect_nest(kernel.body)
+
+
+def perfect_nest(body: Block) -> Nest:
+    """The loops that a block begins with, as far as each is the whole of the block around it."""
     found: list[For] = []
-    body = kernel.body
     while len(body) == 1 and isinstance(body[0], For):
         found.append(body[0])
         body = body[0].body
     return Nest(tuple(found), body)
+
+
+def nests_within(block: Block, last: Callable[[Nest], bool]) -> Iterator[Nest]:
+    """The perfect nests of a block, in order; those that are not the `last` are looked into."""
+    for stmt in block:
+        match stmt:
+            case For():
+                nest = perfect_nest((stmt,))
+                if last(nest):
+                    yield nest
+                else:
+                    yield from nests_within(nest.body, last)
+            case If():
+                yield from nests_within(stmt.then + stmt.orelse, last)
+            case Alloc():
+                yield from nests_within(stmt.body, last)
+            case Store() | Prefetch():
+                pass
 
 
 def extent_of(loop: For) -> int:
