@@ -232,6 +232,27 @@ def test_checkpointed_layers() -> None:
     assert sum(n.op.name == "barrier" for n in result.graph.nodes) >= 8
 
 
+def test_checkpoints_need_the_square_root_of_the_memory() -> None:
+    """Gradients of weights are ready, moved or not, as soon as what they are made of is."""
+    count, group = 36, 6
+
+    def loss(weights: Sequence[Any], x: Any) -> Any:
+        for at in range(0, count, group):
+            x = pl.checkpoint(chain)(weights[at : at + group], x)
+        return (x * x).sum()
+
+    def chain(weights: Sequence[Any], x: Any) -> Any:
+        for w in weights:
+            x = pl.tanh(x @ w)
+        return x
+
+    weights = [pl.zeros((WIDTH, WIDTH)) for _ in range(count)]
+    x = pl.zeros((1024, WIDTH))
+    lowered = pl.jit(pl.grad(loss)).lower(weights, x)
+    assert lowered.passes.shared
+    assert lowered.memory.peak <= 2 * np.sqrt(count) * x.nbytes
+
+
 def test_copies_keep_their_own_lines() -> None:
     def function(h: Any, w: Any) -> Any:
         h = pl.tanh(h @ w[0] + h) * 0.5

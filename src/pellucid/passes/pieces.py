@@ -82,6 +82,9 @@ class _PieceBuilder:
         self.numbered, self.segment = numbered, segment
         self.builder = GraphBuilder(numbered.graph.name)
         self.made: dict[int, Value] = {}
+        self.returned: dict[int, list[int]] = {}  # by root
+        for number in segment.returned:
+            self.returned.setdefault(numbered.root[number], []).append(number)
 
     def graph(self) -> Graph:
         numbered, segment = self.numbered, self.segment
@@ -119,6 +122,10 @@ class _PieceBuilder:
         self.builder.nodes[-1].source = Place(node.source, position)
         for old, new in zip(node.outputs, made, strict=True):
             self.made[self.numbered.number[old]] = new
+        # a result moved at the end would keep all it is made of until then
+        for old in node.outputs:
+            for number in self.returned.get(self.numbered.number[old], ()):
+                self._value(number, -1)
 
     def _value(self, number: int, position: int) -> Value:
         """A value that is here already, or a literal or a move that is made here now, for the node
