@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.core.dtype import ALL, DType, bool_
+from pellucid.core.dtype import REAL, DType, bool_
 from pellucid.loop.functions import FUNCTIONS
 from pellucid.loop.interpreter import run_kernel
 from pellucid.loop.ir import Buffer, Call, Const, For, Kernel, Load, LoopKind, Store, Var
@@ -40,7 +40,7 @@ def _calls(dtype: DType, results: tuple[DType, ...]) -> list[tuple[str, str, int
     return calls
 
 
-def function_kernel(dtype: DType, kind: LoopKind, results: tuple[DType, ...] = ALL) -> Kernel:
+def function_kernel(dtype: DType, kind: LoopKind, results: tuple[DType, ...] = REAL) -> Kernel:
     """`o_f[i] = f(x0[i], x1[i], x2[i])` for every function, and casts to `results`."""
     i = Var("i")
     inputs = [Buffer(f"x{n}", (COUNT,), dtype) for n in range(3)]

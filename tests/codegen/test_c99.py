@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pellucid.codegen.c99 import c_scratch_bytes, render_kernel_c, render_kernels_c
-from pellucid.core.dtype import ALL, DType, as_dtype, bfloat16, float16, float32, int64
+from pellucid.core.dtype import REAL, DType, as_dtype, bfloat16, float16, float32, int64
 from pellucid.core.errors import LoweringError
 from pellucid.loop.interpreter import run_kernel
 from pellucid.loop.ir import (
@@ -45,7 +45,7 @@ from tests.schedule.recipes.test_mixed import operands, product
 
 CC = shutil.which("cc")
 needs_cc = pytest.mark.skipif(CC is None, reason="no C compiler `cc` on this machine")
-C_DTYPES = tuple(d for d in ALL if not (d.is_float and d.bits < 32))
+C_DTYPES = tuple(d for d in REAL if not (d.is_float and d.bits < 32))
 I, J = Var("i"), Var("j")  # noqa: E741 the loop variables, as in formulas
 
 

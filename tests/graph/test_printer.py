@@ -52,11 +52,13 @@ def test_the_form() -> None:
 
 ATTRS: list[Attr] = [
     True, False, None, 0, -3, 2**63, 1.0, -0.0, 1e300, 5e-324, math.inf, -math.inf, math.nan,
+    1.5 - 2j, complex(-0.0, 1e-300), complex(math.inf, -math.inf), complex(math.nan, -0.0),
     "", "text", "it's \"quoted\" # not a comment\n\t\\", "uml\u00e4ut", bfloat16, float32,
     (), (1,), (1, (2.5, (True, None)), ("a", bfloat16)), ((), ((),)),
     with_attr(1), nested(), (nested(), with_attr(2.0)),
 ]  # fmt: skip
 ARRAYS: list[NDArray[np.generic]] = [
+    np.array(1.1 - 2e-30j, np.complex64), np.array([complex(-0.0, math.inf), 1e300j]),
     np.array(1.1, np.float32), np.zeros((0, 3), bool), np.array([[True], [False]]),
     np.array([1.1, np.nan, -0.0, np.inf, -np.inf, 3e-45], np.float32),
     np.array([2**64 - 1], np.uint64), np.array([-128, 127], np.int8),

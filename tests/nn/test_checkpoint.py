@@ -13,7 +13,7 @@ from pellucid.nn.checkpoint import load_tensors, save_tensors
 from pellucid.tensor.tensor import Tensor
 
 
-@pytest.mark.parametrize("dtype", dt.ALL, ids=str)
+@pytest.mark.parametrize("dtype", [d for d in dt.ALL if d != dt.complex128], ids=str)
 def test_every_dtype_round_trips(tmp_path: Path, dtype: dt.DType) -> None:
     values = np.array([[0, 1, 1], [1, 0, 1]]).astype(dtype.numpy)
     save_tensors(tmp_path / "x", {"a": values, "scalar": np.asarray(values[0, 1])})
@@ -38,7 +38,7 @@ def test_files_are_what_others_read_and_write(tmp_path: Path) -> None:
         ("x", 1.5, "x is no tensor, got it float"),
         ("x", "text", "x is no tensor, got it str"),
         ("x", np.array(["text"]), "x is no tensor of numbers or bools, got dtype <U4"),
-        ("x", np.array(1j), "x is no tensor of numbers or bools, got dtype complex128"),
+        ("x", np.array(1j), "save: the file format has no name for the dtype of x, got dtype comp"),
         (3, np.zeros(1), "names must be strings other than '__metadata__', got it 3"),
         ("__metadata__", np.zeros(1), "names must be strings other than '__metadata__'"),
     ],

@@ -264,7 +264,7 @@ def _digits(dtype: dt.DType) -> int:
 
 
 def test_holds_is_what_numpy_says() -> None:
-    for wide, narrow in itertools.product(dt.ALL, dt.ALL):
+    for wide, narrow in itertools.product(dt.REAL, dt.REAL):
         if holds(wide, narrow) and narrow.kind != "bool":
             for edge in edges_of(narrow):
                 back = edge.astype(wide.numpy).astype(narrow.numpy)

@@ -70,7 +70,7 @@ def _cost(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: At
 def _wanted(site: Site) -> list[int]:
     """Places of the inputs whose gradient is wanted."""
     flags = site.wanted or (True,) * len(site.inputs)
-    return [i for i, v in enumerate(site.inputs) if flags[i] and v.dtype.is_float]
+    return [i for i, v in enumerate(site.inputs) if flags[i] and v.dtype.is_inexact]
 
 
 def _in_place(site: Site, wanted: list[int], gradients: Sequence[Value]) -> list[Value | None]:
@@ -100,7 +100,7 @@ def _jvp(op: Op, site: Site, tangents: Sequence[Value | None]) -> list[Value | N
     body = tangent_graph(_body(site.attrs), [t is not None for t in tangents])
     given = [t for t in tangents if t is not None]
     made = iter(emit_all(op, *site.inputs, *given, body=body))
-    return [next(made) if v.dtype.is_float else None for v in site.outputs]
+    return [next(made) if v.dtype.is_inexact else None for v in site.outputs]
 
 
 def _batch(op: Op, site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:

@@ -18,7 +18,7 @@ def check_differentiable(value: Value) -> None:
     Raises:
         GradientError: the value is not of a float dtype.
     """
-    if not value.type.dtype.is_float:
+    if not value.type.dtype.is_inexact:
         raise GradientError(
             "grad",
             "only floating-point values have gradients",

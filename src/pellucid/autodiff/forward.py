@@ -57,7 +57,7 @@ def _jvp(graph: Graph, active: Sequence[bool], *, with_outputs: bool) -> Graph:
             copy_node(builder, node, env)
             _push(builder, node, env, tangents)
         builder.source = None
-        moved = [v for v in graph.outputs if v.type.dtype.is_float]
+        moved = [v for v in graph.outputs if v.type.dtype.is_inexact]
         outputs = [env[v] for v in graph.outputs] if with_outputs else []
         outputs += [tangents[v] if v in tangents else zeros_of(v.type) for v in moved]
         return prune(builder.finish(outputs))
@@ -66,7 +66,7 @@ def _jvp(graph: Graph, active: Sequence[bool], *, with_outputs: bool) -> Graph:
 def _push(builder: GraphBuilder, node: Node, env: dict[Value, Value], tangents: Tangents) -> None:
     """Add the tangents of this node's float outputs, where any operand has one."""
     moves = any(v in tangents for v in node.inputs)
-    if not moves or not any(v.type.dtype.is_float for v in node.outputs):
+    if not moves or not any(v.type.dtype.is_inexact for v in node.outputs):
         return
     if node.op.jvp is None:
         raise GradientError(
@@ -80,7 +80,7 @@ def _push(builder: GraphBuilder, node: Node, env: dict[Value, Value], tangents: 
     site = Site(tuple(env[v] for v in node.inputs), tuple(env[v] for v in node.outputs), node.attrs)
     results = node.op.jvp(site, *(tangents.get(v) for v in node.inputs))
     for value, tangent in zip(node.outputs, results, strict=True):
-        if tangent is not None and value.type.dtype.is_float:
+        if tangent is not None and value.type.dtype.is_inexact:
             if tangent.type != value.type:
                 raise VerifyError(
                     node.op.name,

@@ -91,7 +91,7 @@ def active_values(nodes: Sequence[Node], wrt: Sequence[Value]) -> set[Value]:
     active = set(wrt)
     for node in nodes:
         if not active.isdisjoint(node.inputs):
-            active.update(v for v in node.outputs if v.type.dtype.is_float)
+            active.update(v for v in node.outputs if v.type.dtype.is_inexact)
     return active
 
 
@@ -124,7 +124,7 @@ def _at(env: Env, values: Sequence[Value]) -> tuple[Value, ...]:
 def _cotangents(node: Node, env: Env, sums: dict[Value, Value]) -> list[Value | None]:
     """Per output its cotangent, zeros where none arrived, `None` for one that is not float."""
     return [
-        sums[v] if v in sums else zeros_of(v.type) if v.type.dtype.is_float else None
+        sums[v] if v in sums else zeros_of(v.type) if v.type.dtype.is_inexact else None
         for v in node.outputs
     ]
 
@@ -173,7 +173,7 @@ def value_and_vjp_graph(graph: Graph, wrt: Sequence[int]) -> Graph:
 
 def _cotangent_inputs(builder: GraphBuilder, graph: Graph) -> list[Value | None]:
     return [
-        builder.input(v.type, f"d_{v.name}") if v.type.dtype.is_float else None
+        builder.input(v.type, f"d_{v.name}") if v.type.dtype.is_inexact else None
         for v in graph.outputs
     ]
 

@@ -14,7 +14,7 @@ from pellucid.codegen.llvm_types import (
     splat,
     suffix,
 )
-from pellucid.core.dtype import Scalar, bool_
+from pellucid.core.dtype import Real, bool_
 from pellucid.core.target import Target
 
 
@@ -25,7 +25,7 @@ class Ops:
     function: Function
     target: Target
 
-    def const(self, like: Value, value: Scalar) -> Value:
+    def const(self, like: Value, value: Real) -> Value:
         """`value` in the dtype and lanes of `like`."""
         return splat(self.function, constant(value, like.dtype), like.width)
 

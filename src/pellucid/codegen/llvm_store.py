@@ -28,13 +28,13 @@ from pellucid.codegen.llvm_types import (
     vector,
 )
 from pellucid.codegen.llvm_vectorize import reduction
-from pellucid.core.dtype import DType, Scalar, bool_
+from pellucid.core.dtype import DType, Real, bool_
 from pellucid.loop.ir import Call, Expr, Load, Store
 
 _ALIGN = 64
 
 
-def _identity(fn: str, dtype: DType) -> Scalar:
+def _identity(fn: str, dtype: DType) -> Real:
     """The value that leaves the other argument of a reduction as it is."""
     if fn == "add":
         return -0.0 if dtype.is_float else 0  # -0 + -0 is -0, but 0 + -0 is not

@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 
 from pellucid.codegen.llvm_emitter import Function
-from pellucid.core.dtype import DType, Scalar, int64
+from pellucid.core.dtype import DType, Real, int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def float_literal(value: float, bits: int) -> str:
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 
-def literal(value: Scalar, dtype: DType) -> str:
+def literal(value: Real, dtype: DType) -> str:
     """A constant of `dtype`, without its type; integers wrap to the dtype's width."""
     if dtype.kind == "bool":
         return "true" if value else "false"
@@ -93,7 +93,7 @@ def literal(value: Scalar, dtype: DType) -> str:
     return str(bits - (1 << dtype.bits) if bits >> (dtype.bits - 1) else bits)
 
 
-def constant(value: Scalar, dtype: DType) -> Value:
+def constant(value: Real, dtype: DType) -> Value:
     """A literal as a scalar value; narrow floats are rounded to their dtype."""
     if is_narrow(dtype):
         value = float(dtype.numpy.type(value))

@@ -14,8 +14,9 @@ import numpy as np
 
 from pellucid.core.errors import DTypeError, did_you_mean
 
-Kind = Literal["bool", "int", "uint", "float"]
-Scalar = bool | int | float
+Kind = Literal["bool", "int", "uint", "float", "complex"]
+Real = bool | int | float
+Scalar = Real | complex
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,30 @@ class DType:
 
     @property
     def is_float(self) -> bool:
-        """True for floating-point types, the only ones that carry gradients."""
+        """True for real floating-point types."""
         return self.kind == "float"
+
+    @property
+    def is_complex(self) -> bool:
+        """True for pairs of a real and an imaginary part."""
+        return self.kind == "complex"
+
+    @property
+    def is_inexact(self) -> bool:
+        """True for floating-point types, real and complex: the only ones that carry gradients."""
+        return self.kind in ("float", "complex")
+
+    @property
+    def real(self) -> DType:
+        """What the real part has: float32 or float64 for a complex type, else the type itself."""
+        return _REAL_PARTS.get(self.name, self)
+
+    @property
+    def complex(self) -> DType:
+        """The least complex type that holds this one: complex128 for float64, else complex64."""
+        if self.is_complex:
+            return self
+        return complex128 if self == float64 else complex64
 
     @property
     def is_integer(self) -> bool:
@@ -75,11 +98,15 @@ float32 = _dtype("float32", "f32", "float", 32)
 float64 = _dtype("float64", "f64", "float", 64)
 float8_e4m3fn = _dtype("float8_e4m3fn", "f8e4m3", "float", 8, ml_dtypes.float8_e4m3fn)
 float8_e5m2 = _dtype("float8_e5m2", "f8e5m2", "float", 8, ml_dtypes.float8_e5m2)
+complex64 = _dtype("complex64", "c64", "complex", 64)
+complex128 = _dtype("complex128", "c128", "complex", 128)
+_REAL_PARTS = {"complex64": float32, "complex128": float64}
 
-ALL: tuple[DType, ...] = (
+REAL: tuple[DType, ...] = (
     bool_, int8, int16, int32, int64, uint8, uint16, uint32, uint64,
     float16, bfloat16, float32, float64, float8_e4m3fn, float8_e5m2,
 )  # fmt: skip
+ALL: tuple[DType, ...] = (*REAL, complex64, complex128)
 _BY_NAME = {d.name: d for d in ALL} | {d.short: d for d in ALL}
 _BY_NUMPY = {d.numpy: d for d in ALL}
 
@@ -110,28 +137,29 @@ def as_dtype(spec: DTypeLike) -> DType:
         raise DTypeError("dtype", f"unknown dtype {spec!r}", fix=hint) from None
 
 
-_PYTHON = ((bool, bool_), (int, int64), (float, float32))
+_PYTHON = ((bool, bool_), (int, int64), (float, float32), (complex, complex64))
 _PYTHON_DEFAULT: dict[object, DType] = dict(_PYTHON)
 
 
 def default_dtype(value: Scalar) -> DType:
-    """The dtype a bare Python scalar gets when nothing else decides: bool, int64 or float32.
+    """The dtype a bare Python scalar gets when nothing else decides: bool, int64, float32 or
+    complex64.
 
     Raises:
-        DTypeError: the value is no bool, int or float.
+        DTypeError: the value is no bool, int, float or complex.
     """
     for kind, dtype in _PYTHON:
         if isinstance(value, kind):
             return dtype
     operands: dict[str, object] = {"value": type(value).__name__}
-    raise DTypeError("scalar", "must be a bool, int or float", operands=operands)
+    raise DTypeError("scalar", "must be a bool, int, float or complex", operands=operands)
 
 
 def promote(a: DType, b: DType, op: str = "promote") -> DType:
     """The smallest dtype that holds both, after the array API standard.
 
-    Beyond the standard, an integer or bool meets a float as that float, and bool meets any number
-    as that number.
+    Beyond the standard, an integer or bool meets a float or complex number as that type, and bool
+    meets any number as that number.
 
     Raises:
         DTypeError: uint64 meets a signed integer (no common integer type), or two different float8
@@ -151,7 +179,9 @@ def promote(a: DType, b: DType, op: str = "promote") -> DType:
             fix="cast one with .astype",
         )
     for x, y in ((a, b), (b, a)):
-        if x.kind == "bool" or (y.is_float and not x.is_float):
+        if y.is_complex:
+            return y if y.bits >= 2 * x.bits or not x.is_float else complex128
+        if x.kind == "bool" or (y.is_float and not x.is_inexact):
             return y
     signed, unsigned = (a, b) if a.kind == "int" else (b, a)
     if unsigned.bits >= 64:
@@ -166,8 +196,11 @@ def scalar_dtype(other: DType, value: Scalar) -> DType:
     """The dtype a Python scalar takes beside an array of dtype `other` (array API: the array's own
     where it can).
 
-    A float beside an integer or bool array gives float32; an int beside bool gives int64.
+    A float beside an integer or bool array gives float32; an int beside bool gives int64; a complex
+    number beside a float array gives the complex type of that width.
     """
-    rank = {"bool": 0, "int": 1, "uint": 1, "float": 2}
+    rank = {"bool": 0, "int": 1, "uint": 1, "float": 2, "complex": 3}
     own = default_dtype(value)
+    if own.is_complex and other.is_float:
+        return other.complex
     return other if rank[other.kind] >= rank[own.kind] else own

@@ -16,17 +16,18 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from pellucid.core.dtype import ALL
+from pellucid.core.dtype import ALL, Scalar
 from pellucid.core.errors import PellucidError, VerifyError, did_you_mean
 from pellucid.graph.ir import ArrayAttr, Attr, Graph, GraphBuilder, TensorType, Value
 from pellucid.graph.op import Op
 from pellucid.graph.printer import decode_elements
 
+_REAL = r"-?(?:inf|nan|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)"
 _TOKEN = re.compile(
-    r"""(?P<space>[ \t\r]+)|(?P<line>\n)|(?P<comment>\#[^\n]*)
+    rf"""(?P<space>[ \t\r]+)|(?P<line>\n)|(?P<comment>\#[^\n]*)
     |(?P<string>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")
-    |(?P<number>-inf\b|-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)
-    |(?P<word>[A-Za-z_]\w*)|(?P<mark>[()\[\]{}:,=])""",
+    |(?P<number>{_REAL}[+-]{_REAL}j\b|-inf\b|-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)
+    |(?P<word>[A-Za-z_]\w*)|(?P<mark>[()\[\]{{}}:,=])""",
     re.VERBOSE | re.ASCII,
 )
 _DTYPES = {d.short: d for d in ALL}
@@ -286,5 +287,7 @@ def _unquote(token: _Token) -> str:
         raise _error(token.line, f"bad string {token.text}") from error
 
 
-def _number(text: str) -> int | float:
+def _number(text: str) -> Scalar:
+    if text.endswith("j"):
+        return complex(text)
     return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -77,6 +77,8 @@ def decode_elements(words: list[str], dtype: np.dtype[np.generic]) -> NDArray[An
     kind = as_dtype(dtype).kind
     if kind == "bool":
         return np.array([{"True": True, "False": False}[w] for w in words], dtype)
+    if kind == "complex":
+        return np.array([complex(w) for w in words], np.complex128).astype(dtype)
     if kind == "float":
         return np.array([float(w) for w in words], np.float64).astype(dtype)
     return np.array([int(w) for w in words], dtype)
@@ -85,6 +87,8 @@ def decode_elements(words: list[str], dtype: np.dtype[np.generic]) -> NDArray[An
 def _element(x: np.generic) -> str:
     if x.dtype.kind in "biu":
         return str(x)
+    if x.dtype.kind == "c":
+        return f"{_element(x.real)}{'' if str(x.imag)[0] == '-' else '+'}{_element(x.imag)}j"
     text = str(x)
     value = float(text)
     return text if x.dtype.type(value) == x else repr(float(x))
@@ -123,6 +127,8 @@ class _Printer:
                 return f"({inner},)" if len(value) == 1 else f"({inner})"
             case DType():
                 return value.short
+            case complex():
+                return _element(np.complex128(value))
             case _:
                 return repr(value)
 

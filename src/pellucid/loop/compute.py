@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pellucid.core.dtype import DType, Scalar
+from pellucid.core.dtype import DType, Real
 from pellucid.loop.ir import Buffer, Expr, Stmt
 
 Index = tuple[Expr, ...]
@@ -47,7 +47,7 @@ class Reduction:
 
     extents: tuple[int, ...]
     combine: Combine
-    init: Scalar
+    init: Real
     accumulate: DType
     body: Callable[[Index, Index, Readers], Expr]
     finish: Callable[[Expr], Expr] | None = None

@@ -301,6 +301,10 @@ def cast_array(x: Array, dtype: DType) -> Array:
     """`cast` on an array of any shape: float to integer saturates, NaN gives 0, integers wrap."""
     if dtype.kind == "bool":
         return np.asarray(x != 0)
+    if x.dtype.kind == "c" and not dtype.is_complex:
+        rule = "complex numbers do not become real ones"
+        operands: dict[str, object] = {"x": x.dtype, "dtype": dtype}
+        raise DTypeError("cast", rule, operands=operands, fix="take real(x), imag(x) or abs(x)")
     if x.dtype.kind != "b" and np.dtype(x.dtype).kind in ("f", "V") and dtype.is_integer:
         return _saturate(x.astype(np.float64) if x.dtype.itemsize < 4 else x, dtype)
     return np.asarray(x.astype(dtype.numpy))

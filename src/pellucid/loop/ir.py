@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pellucid.core.dtype import DType, Scalar, bool_, float32, int64
+from pellucid.core.dtype import DType, Real, bool_, float32, int64
 from pellucid.core.shape import Shape, size_of
 
 Scope = Literal["param", "temp", "local"]
@@ -52,7 +52,7 @@ class Buffer:
 class Const:
     """A literal."""
 
-    value: Scalar
+    value: Real
     dtype: DType = int64
 
 
@@ -164,7 +164,7 @@ class Kernel:
         return print_kernel(self)
 
 
-def const(value: Scalar, dtype: DType = int64) -> Const:
+def const(value: Real, dtype: DType = int64) -> Const:
     """A literal whose value is normalised to its dtype's Python type, and for float32 rounded."""
     if dtype.kind == "bool":
         return Const(bool(value), dtype)

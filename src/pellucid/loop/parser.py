@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pellucid.core.dtype import ALL, DType, as_dtype, bool_, float32, int64
+from pellucid.core.dtype import REAL, DType, as_dtype, bool_, float32, int64
 from pellucid.core.errors import VerifyError
 from pellucid.loop.functions import call
 from pellucid.loop.ir import (
@@ -35,7 +35,7 @@ from pellucid.loop.ir import (
 from pellucid.loop.printer import INFIX
 
 Names = Mapping[str, Buffer]
-_DTYPES = {d.short: d for d in ALL if d != bool_}
+_DTYPES = {d.short: d for d in REAL if d != bool_}
 _TOKEN = re.compile(
     r"\s*(\d+\.\d+(?:e[-+]?\d+)?|\d+e[-+]?\d+|\d+|[A-Za-z_]\w*|<<|>>|//|[<>=!]=|\S)"
 )

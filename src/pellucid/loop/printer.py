@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from pellucid.core.dtype import Scalar, bool_, float32, int64
+from pellucid.core.dtype import Real, bool_, float32, int64
 from pellucid.loop.ir import (
     Alloc,
     Buffer,
@@ -142,7 +142,7 @@ def _literal(expr: Const) -> str:
     return text if bare else f"{expr.dtype.short}({text})"
 
 
-def _shortest(value: Scalar) -> str:
+def _shortest(value: Real) -> str:
     """As few digits as name a float32: `0.1`, not the float64 nearest to it."""
     single = np.float32(value) if abs(value) <= _LARGEST else np.float32(0)
     return str(single) if float(single) == value else repr(value)

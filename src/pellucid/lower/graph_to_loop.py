@@ -55,6 +55,7 @@ class _Program:
     """Slots and calls of one graph under construction."""
 
     def __init__(self, graph: Graph) -> None:
+        _refuse_complex(graph)
         self.graph = graph
         self.slots: list[BufferSlot] = []
         self.calls: list[KernelCall] = []
@@ -184,6 +185,15 @@ class _Program:
             made = _Lowered(kernel=kernel, inputs=(0,), sources=(), cost=cost)
             self._add(made, (self._read_slot(root), target), (output.name,))
         return target
+
+
+def _refuse_complex(graph: Graph) -> None:
+    """Loops count in real numbers."""
+    for node in graph.nodes:
+        for value in (*node.inputs, *node.outputs):
+            if value.dtype.is_complex:
+                rule = "complex numbers have no loop form"
+                raise LoweringError(node.op.name, rule, operands={value.name: value.type})
 
 
 def _constants(nodes: Sequence[Node]) -> dict[Value, NDArray[Any]]:

@@ -19,6 +19,8 @@ from pellucid.core.dtype import (
     as_dtype,
     bfloat16,
     bool_,
+    complex64,
+    complex128,
     float8_e4m3fn,
     float8_e5m2,
     float16,
@@ -42,7 +44,7 @@ Array = NDArray[Any]
 _FILE_NAMES: Mapping[str, DType] = {
     "BOOL": bool_, "I8": int8, "I16": int16, "I32": int32, "I64": int64,
     "U8": uint8, "U16": uint16, "U32": uint32, "U64": uint64,
-    "F16": float16, "BF16": bfloat16, "F32": float32, "F64": float64,
+    "C64": complex64, "F16": float16, "BF16": bfloat16, "F32": float32, "F64": float64,
     "F8_E4M3": float8_e4m3fn, "F8_E5M2": float8_e5m2,
 }  # fmt: skip
 _NOT_IN_NUMPY = {f"torch.{d.name}": d for d in (bfloat16, float8_e4m3fn, float8_e5m2)}
@@ -115,6 +117,10 @@ def _to_write(name: Any, value: Any) -> Array:
         fix = "wrap it in pellucid.Tensor, or keep it in the metadata"
         raise ArgumentError("save", f"{name} is no tensor", operands=operands, fix=fix)
     array = array_of("save", name, value)
+    if array.dtype == complex128.numpy:
+        rule = f"the file format has no name for the dtype of {name}"
+        fix = "cast to complex64, or save real and imaginary parts"
+        raise DTypeError("save", rule, operands={"dtype": array.dtype}, fix=fix)
     return np.ascontiguousarray(array).reshape(array.shape)
 
 

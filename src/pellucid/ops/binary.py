@@ -57,11 +57,11 @@ def pow(x: Operand, y: Operand) -> Value:
 
     Gradient: 0 for `x` where `y` is 0, and 0 for `y` where `x` is 0 and `y >= 0`, as PyTorch's.
     """
-    if isinstance(x, Value) and x.dtype.is_float and not isinstance(y, Value):
-        if float(y) == 1.0:
+    if isinstance(x, Value) and x.dtype.is_float and isinstance(y, bool | int | float):
+        if y == 1.0:
             return x
-        if float(y) in _POWERS:
-            return _POWERS[float(y)](x)
+        if y in _POWERS:
+            return _POWERS[y](x)
     if isinstance(x, Value) and x.dtype.is_integer and type(y) is int and y == 2:
         return square(x)
     return apply_numeric(POW, "pow", x, y)
@@ -99,7 +99,7 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
 
 def _or_nan(beyond: Value, given: Operand, bound: Value) -> Value:
     """`beyond`, or the bound is NaN; a Python number is looked at now."""
-    sure = not isinstance(given, Value) and not math.isnan(given)
+    sure = isinstance(given, bool | int | float) and not math.isnan(given)
     if sure or not bound.dtype.is_float:
         return beyond
     return logical_or(beyond, isnan(bound))

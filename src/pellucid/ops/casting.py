@@ -65,6 +65,10 @@ def _lower(fn: str) -> Callable[[Types, Types, Attrs], Lowering]:
 
 
 def _infer_cast(x: TensorType, *, dtype: DType) -> TensorType:
+    if x.dtype.is_complex and not (dtype.is_complex or dtype == bool_):
+        rule = "complex numbers do not become real ones"
+        fix = "take real(x), imag(x) or abs(x)"
+        raise DTypeError("astype", rule, operands={"x": x, "dtype": dtype}, fix=fix)
     return TensorType(x.shape, dtype)
 
 
@@ -85,12 +89,12 @@ def _bitcast_reference(x: Array, *, dtype: DType) -> Array:
 
 def _cast_vjp(site: Site, g: Value) -> Sequence[Value | None]:
     source = site.inputs[0].dtype
-    return (astype(g, source) if source.is_float else None,)
+    return (astype(g, source) if source.is_inexact else None,)
 
 
 def _cast_jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
     target = site.outputs[0].dtype
-    return (None if t is None or not target.is_float else astype(t, target),)
+    return (None if t is None or not target.is_inexact else astype(t, target),)
 
 
 def _cast_batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:

@@ -252,7 +252,7 @@ def _vjp(site: Site, g: Value) -> Sequence[Value | None]:
     a, b = site.inputs
     contract, batch = _pairs(site.attrs)
     given = site.wanted or (True, True)
-    wanted = [w and v.dtype.is_float for w, v in zip(given, (a, b), strict=True)]
+    wanted = [w and v.dtype.is_inexact for w, v in zip(given, (a, b), strict=True)]
     lead = len(batch[0])
     rows = len(_free(a.rank, contract[0], batch[0]))
     of_a = tuple(range(lead, lead + rows))

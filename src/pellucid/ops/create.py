@@ -39,7 +39,7 @@ def scalar(value: Scalar, dtype: DType, op: str = "constant") -> Value:
     """A rank-0 literal.
 
     Raises:
-        DTypeError: an int outside the integer dtype's range.
+        DTypeError: an int outside the integer dtype's range, or a complex number for a real dtype.
     """
     return constant(scalar_array(value, dtype, op))
 
@@ -48,12 +48,15 @@ def scalar_array(value: Scalar, dtype: DType, op: str) -> NDArray[Any]:
     """A rank-0 array.
 
     Raises:
-        DTypeError: an int outside the integer dtype's range.
+        DTypeError: an int outside the integer dtype's range, or a complex number for a real dtype.
     """
-    if dtype.is_integer:
+    operands: dict[str, object] = {"scalar": value, "dtype": dtype}
+    if isinstance(value, complex):
+        if not dtype.is_complex:
+            raise DTypeError(op, "a complex number needs a complex dtype", operands=operands)
+    elif dtype.is_integer:
         info = np.iinfo(dtype.name)
         if not info.min <= value <= info.max:
-            operands: dict[str, object] = {"scalar": value, "dtype": dtype}
             fix = "cast the array to a wider dtype with .astype"
             raise DTypeError(
                 op, "the Python int does not fit the dtype", operands=operands, fix=fix

@@ -28,7 +28,7 @@ from pellucid.ops.create import iota
 from pellucid.ops.layout import expand_dims, swapaxes
 from pellucid.ops.pointwise import moved_bytes
 from pellucid.ops.reduction import sum
-from pellucid.ops.shared import Array, Types, scalar
+from pellucid.ops.shared import Array, Types, real
 from pellucid.ops.unary import exp
 
 SOFTMAX_FLOPS = 4  # of one score: scaled, compared, raised, added
@@ -182,7 +182,7 @@ class _Composed:
 
     def __init__(self, site: Site, mask_at: int, lse: Value) -> None:
         self.q, self.k, self.v = site.inputs[:3]
-        self.scale = float(scalar(site.attrs, "scale"))
+        self.scale = float(real(site.attrs, "scale"))
         self.mask = site.inputs[mask_at] if len(site.inputs) > mask_at else None
         scores = attention_scores(
             self.q, self.k, self.mask, causal=bool(site.attrs["causal"]), scale=self.scale
@@ -306,7 +306,7 @@ def _problem(inputs: Types, attrs: Attrs) -> Problem:
     q, k, v = inputs[:3]
     return Problem(
         lead=q.shape[:-2], queries=q.shape[-2], keys=k.shape[-2], width=q.shape[-1],
-        depth=v.shape[-1], causal=bool(attrs["causal"]), scale=float(scalar(attrs, "scale")),
+        depth=v.shape[-1], causal=bool(attrs["causal"]), scale=float(real(attrs, "scale")),
         dtype=q.dtype,
     )  # fmt: skip
 

@@ -51,6 +51,7 @@ from pellucid.ops.shared import (
     Types,
     copy_cost,
     ints,
+    real,
     scalar,
     through_cost,
     zero_of,
@@ -293,7 +294,7 @@ def all_of(conditions: Sequence[Expr]) -> Expr:
 
 def _pad_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
     low, high, interior = (ints(attrs, name) for name in ("low", "high", "interior"))
-    shape, fill = inputs[0].shape, const(scalar(attrs, "value"), inputs[0].dtype)
+    shape, fill = inputs[0].shape, const(real(attrs, "value"), inputs[0].dtype)
 
     def body(idx: Index, readers: Readers) -> Expr:
         if 0 in shape:
@@ -370,13 +371,14 @@ def pad(
     """
     holes = (0,) * x.rank if interior is None else tuple(interior)
     limits = np.iinfo(x.dtype.name) if x.dtype.is_integer else None
-    fits = x.dtype.is_float or not isinstance(value, float)
-    if not fits or (limits is not None and not limits.min <= value <= limits.max):
+    fits = x.dtype.is_inexact if isinstance(value, float) else not isinstance(value, complex)
+    fits = fits or x.dtype.is_complex
+    if not fits or (limits is not None and not limits.min <= int(value.real) <= limits.max):
         raise ArgumentError(
             "pad", "the value must fit the dtype", operands={"x": x.type, "value": value}
         )
-    fill: Scalar = float(value) if x.dtype.is_float else value
-    fill = bool(fill) if x.dtype.kind == "bool" else fill
+    kinds: dict[str, type] = {"bool": bool, "float": float, "complex": complex}
+    fill: Scalar = kinds.get(x.dtype.kind, int)(value)
     if not any((*low, *high, *holes)) and len(low) == len(high) == x.rank:
         return x
     return emit(PAD, x, low=tuple(low), high=tuple(high), interior=holes, value=fill)

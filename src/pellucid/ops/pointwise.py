@@ -135,7 +135,7 @@ def _vjp(partials: Partials) -> Callable[..., Sequence[Value | None]]:
     def vjp(site: Site, g: Value) -> Sequence[Value | None]:
         wanted = site.wanted or (True,) * len(partials)
         triples = zip(site.inputs, partials, wanted, strict=True)
-        return [p(site, g) if p and w and x.dtype.is_float else None for x, p, w in triples]
+        return [p(site, g) if p and w and x.dtype.is_inexact else None for x, p, w in triples]
 
     return vjp
 

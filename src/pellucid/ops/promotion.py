@@ -27,7 +27,7 @@ def common_dtype(op: str, operands: Sequence[Operand]) -> DType:
     for operand in operands:
         if isinstance(operand, Value):
             result = operand.dtype if result is None else promote(result, operand.dtype, op)
-        elif not isinstance(operand, bool | int | float):
+        elif not isinstance(operand, bool | int | float | complex):
             rule = "takes graph values and Python scalars"
             raise ArgumentError(op, rule, operands={"it": type(operand).__name__})
     scalars = [x for x in operands if not isinstance(x, Value)]
@@ -61,10 +61,10 @@ def unify(op: str, *operands: Operand, to_float: bool = False) -> tuple[Value, .
     Args:
         op: the function's name, for messages.
         *operands: Values or Python scalars.
-        to_float: integers and bools become float32, as for `divide` and `exp`.
+        to_float: integers and bools become float32 (complex stays), as for `divide` and `exp`.
     """
     dtype = common_dtype(op, operands)
-    if to_float and not dtype.is_float:
+    if to_float and not dtype.is_inexact:
         dtype = float32
     return broadcast_all(op, [as_value(op, x, dtype) for x in operands])
 

@@ -14,7 +14,7 @@ import numpy as np
 from pellucid.core.dtype import (
     DType,
     DTypeLike,
-    Scalar,
+    Real,
     as_dtype,
     bfloat16,
     float16,
@@ -309,7 +309,7 @@ def normal(
 
 
 def bernoulli(
-    state: Value, p: Value | Scalar = 0.5, shape: int | Sequence[int] | None = None
+    state: Value, p: Value | Real = 0.5, shape: int | Sequence[int] | None = None
 ) -> tuple[Value, Value]:
     """True with probability `p`, and the new state.
 

@@ -14,7 +14,7 @@ import numpy as np
 from pellucid.core.dtype import (
     DType,
     DTypeLike,
-    Scalar,
+    Real,
     as_dtype,
     bfloat16,
     bool_,
@@ -165,14 +165,14 @@ def _prod(x: Array, axis: tuple[int, ...]) -> Array:
     return np.asarray(np.prod(x, axis=axis, dtype=x.dtype))
 
 
-def _highest(dtype: DType) -> Scalar:
+def _highest(dtype: DType) -> Real:
     if dtype.is_float:
         return -float(lowest(dtype))
     return True if dtype.kind == "bool" else int(np.iinfo(dtype.name).max)
 
 
 def _lowering(
-    combine: Combine, start: Callable[[DType], Scalar]
+    combine: Combine, start: Callable[[DType], Real]
 ) -> Callable[[Types, Types, Attrs], Lowering]:
     def lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
         x, axes = inputs[0], ints(attrs, "axes")

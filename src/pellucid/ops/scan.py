@@ -172,7 +172,7 @@ def _scan(site: Site) -> tuple[int, bool]:
 
 def _cumulative_vjp(site: Site, g: Value) -> Sequence[Value | None]:
     (x,), (axis, reverse) = site.inputs, _scan(site)
-    if not x.dtype.is_float:
+    if not x.dtype.is_inexact:
         return (None,)
     if site.attrs["combine"] == "add":
         return (emit(CUMULATIVE, g, axis=axis, combine="add", reverse=not reverse),)
@@ -194,7 +194,7 @@ def _cumulative_jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
 
 def _recurrence_vjp(site: Site, g: Value) -> Sequence[Value | None]:
     (a, b), (axis, reverse) = site.inputs, _scan(site)
-    if not b.dtype.is_float:
+    if not b.dtype.is_inexact:
         return (None, None)
     following = _shifted(a, axis, not reverse, 0)
     back = emit(LINEAR_RECURRENCE, following, g, axis=axis, reverse=not reverse)

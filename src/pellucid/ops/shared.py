@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from pellucid.core.dtype import DType, Scalar, float8_e4m3fn, float32
+from pellucid.core.dtype import DType, Real, Scalar, float8_e4m3fn, float32
 from pellucid.core.errors import DTypeError
 from pellucid.graph.ir import Attrs, TensorType
 from pellucid.graph.op import Cost
@@ -32,6 +32,11 @@ def integer(attrs: Attrs, name: str) -> int:
 def scalar(attrs: Attrs, name: str) -> Scalar:
     """The attribute as a Python scalar."""
     return cast("Scalar", attrs[name])
+
+
+def real(attrs: Attrs, name: str) -> Real:
+    """The attribute as a real Python number."""
+    return cast("Real", attrs[name])
 
 
 def no_cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
@@ -59,12 +64,12 @@ def cast_expr(value: Expr, dtype: DType) -> Expr:
     return value if value.dtype == dtype else Call("cast", (value,), dtype)
 
 
-def zero_of(dtype: DType) -> Scalar:
+def zero_of(dtype: DType) -> Real:
     """The dtype's zero as a Python scalar."""
-    return {"bool": False, "float": 0.0}.get(dtype.kind, 0)
+    return {"bool": False, "float": 0.0, "complex": 0.0}.get(dtype.kind, 0)
 
 
-def lowest(dtype: DType) -> Scalar:
+def lowest(dtype: DType) -> Real:
     """The least value: minus infinity (-448 for float8_e4m3fn), False, the integer minimum."""
     if dtype.is_float:
         return -448.0 if dtype == float8_e4m3fn else -math.inf  # that one has no infinities

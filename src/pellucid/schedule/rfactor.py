@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pellucid.core.dtype import DType, Scalar
+from pellucid.core.dtype import DType, Real
 from pellucid.core.errors import ScheduleError
 from pellucid.loop.bounds import Facts
 from pellucid.loop.functions import call
@@ -46,20 +46,20 @@ class _Partial:
     buffer: Buffer
 
 
-def neutral(fn: str, dtype: DType) -> Scalar:
+def neutral(fn: str, dtype: DType) -> Real:
     """The value `e` with `fn(e, x) = x` for every x of the dtype.
 
     Raises:
         ScheduleError: the function has none.
     """
     whole = 0 if dtype.kind in ("bool", "uint") else -1 << (dtype.bits - 1)
-    least: Scalar = -float("inf") if dtype.is_float else whole
+    least: Real = -float("inf") if dtype.is_float else whole
     bits = dtype.bits - (dtype.kind == "int")
-    most: Scalar = (
+    most: Real = (
         float("inf") if dtype.is_float else (1 if dtype.kind == "bool" else (1 << bits) - 1)
     )
-    every: Scalar = -1 if dtype.kind == "int" else most
-    values: dict[str, Scalar] = {
+    every: Real = -1 if dtype.kind == "int" else most
+    values: dict[str, Real] = {
         "add": 0, "mul": 1, "max": least, "min": most, "and": every, "or": 0, "xor": 0,
     }  # fmt: skip
     if fn not in values:

@@ -56,7 +56,8 @@ class Arithmetic(Box):
         return elementwise(ops.remainder, other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        if isinstance(other, (int, float)):  # few distinct exponents, and x**2 is cheaper than pow
+        # few distinct exponents, and x**2 is cheaper than pow
+        if isinstance(other, (int, float, complex)):
             return apply(ops.pow, self, other)
         return elementwise(ops.pow, self, other)
 

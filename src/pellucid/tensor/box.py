@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # annotations only: both modules import this one
 
 Array = NDArray[Any]
 _NUMPY_TO_DTYPE = {d.numpy: d for d in dt.ALL}
+_SHORTER = {d.numpy: s.numpy for d, s in ((dt.float64, dt.float32), (dt.complex128, dt.complex64))}
 
 
 class Box:
@@ -130,7 +131,8 @@ def open_traces() -> Iterator[Trace]:
 
 
 def as_array(data: Any, dtype: dt.DType | None) -> Array:
-    """A C-contiguous NumPy array of a dtype Pellucid has; Python floats become float32.
+    """A C-contiguous NumPy array of a dtype Pellucid has; Python floats become float32 and
+    complex numbers complex64.
 
     Raises:
         DTypeError: the data's type has no Pellucid twin.
@@ -148,12 +150,8 @@ def as_array(data: Any, dtype: dt.DType | None) -> Array:
     if dtype is not None and array.dtype != dtype.numpy:
         with np.errstate(all="ignore"):
             array = cast_array(array, dtype)
-    if (
-        dtype is None
-        and array.dtype == np.float64
-        and not isinstance(data, (np.ndarray, np.generic))
-    ):
-        array = array.astype(np.float32)
+    if dtype is None and not isinstance(data, (np.ndarray, np.generic)):
+        array = array.astype(_SHORTER.get(array.dtype, array.dtype), copy=False)
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
@@ -162,6 +160,6 @@ def _native(array: Array, data: Any) -> Array:
     swapped = array.dtype.newbyteorder("=")
     if swapped not in _NUMPY_TO_DTYPE:
         operands = {"data": type(data).__name__, "dtype": array.dtype}
-        fix = "use real numbers or bools, with rows of equal length"
+        fix = "use numbers or bools, with rows of equal length"
         raise DTypeError("Tensor", "has no such elements", operands=operands, fix=fix)
     return array.astype(swapped)

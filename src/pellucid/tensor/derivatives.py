@@ -106,7 +106,7 @@ def _check_scalar(recorded: Recorded, has_aux: bool) -> None:
             fix="return the scalar alone, or (value, aux) with has_aux=True",
         )  # fmt: skip
     value = recorded.traced.graph.outputs[0]
-    if value.type.size != 1 or not value.dtype.is_float:
+    if value.type.size != 1 or not value.dtype.is_inexact:
         raise GradientError(
             "grad",
             "the function must return one floating-point element",
@@ -158,7 +158,7 @@ def vjp(fn: Fn, *primals: Any) -> tuple[Any, Fn]:
     outputs = run_graph(recorded.traced.graph, inputs)
     commit(recorded.traced, outputs[recorded.traced.results :])
     results = outputs[: recorded.traced.results]
-    wrt = tuple(i for i, t in enumerate(tensors) if t.dtype.is_float)
+    wrt = tuple(i for i, t in enumerate(tensors) if t.dtype.is_inexact)
     program = program_for(recorded.traced.graph).vjp(wrt)
 
     def pull(cotangent: Any) -> Any:
@@ -182,7 +182,7 @@ def _cotangents(
     """One cotangent per float output of the graph: those given, and zeros for changed state."""
     seeds: list[Tensor] = []
     for i, output in enumerate(outputs):
-        if not output.dtype.is_float:
+        if not output.dtype.is_inexact:
             continue
         seed = as_tensor(given[i]) if i < len(results) else full(output.shape, 0.0, output.dtype)
         if seed.shape != output.shape:
@@ -228,13 +228,13 @@ def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, A
 
     recorded = record_function(fn, boxes, call, [b.type for b in boxes])
     traced = recorded.traced
-    active = tuple(i < len(boxes) and v.dtype.is_float for i, v in enumerate(traced.graph.inputs))
+    active = tuple(i < len(boxes) and v.dtype.is_inexact for i, v in enumerate(traced.graph.inputs))
     graph = jvp_graph(traced.graph, active)
-    wanted = [m for m in moves if m.dtype.is_float]
+    wanted = [m for m in moves if m.dtype.is_inexact]
     outputs = run_graph(graph, [*recorded.inputs, *wanted])
     count = len(traced.graph.outputs)
     commit(traced, outputs[traced.results : count])
-    floats = [i for i, v in enumerate(traced.graph.outputs) if v.dtype.is_float]
+    floats = [i for i, v in enumerate(traced.graph.outputs) if v.dtype.is_inexact]
     tangent_of = dict(zip(floats, outputs[count:], strict=True))
     results = outputs[: traced.results]
     out_tangents = [tangent_of.get(i, full(r.shape, 0, r.dtype)) for i, r in enumerate(results)]

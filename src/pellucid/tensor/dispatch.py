@@ -179,6 +179,8 @@ def _spec(arg: Any, boxes: list[Box]) -> Any:
         return (slice, (_spec(arg.start, boxes), _spec(arg.stop, boxes), _spec(arg.step, boxes)))
     if type(arg) is float:
         return (float, arg.hex())  # 0.0 == -0.0, and NaN is never equal
+    if type(arg) is complex:
+        return (complex, (arg.real.hex(), arg.imag.hex()))
     return (type(arg), arg)  # 1, 1.0 and True hash alike
 
 
@@ -190,6 +192,8 @@ def _restore(spec: Any, values: Any) -> Any:
         return kind(_restore(s, values) for s in content)
     if kind is slice:
         return slice(*(_restore(s, values) for s in content))
+    if kind is complex:
+        return complex(*map(float.fromhex, content))
     return float.fromhex(content) if kind is float else content
 
 
@@ -243,7 +247,7 @@ def as_operand(value: Any, other: Box, op: str) -> Box:
     Raises:
         DTypeError: the scalar does not fit the other operand's integer type.
     """
-    if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
+    if isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic):
         dtype = _scalar_dtype(other.dtype, type(value))  # type: ignore[arg-type]  # types are hashable
         try:
             return other.plain(np.array(value, dtype.numpy))
@@ -265,7 +269,7 @@ def _scalar_dtype(other: dt.DType, kind: type) -> dt.DType:
 
 def is_operand(value: Any) -> bool:
     """Whether arithmetic with a tensor can have a meaning."""
-    return isinstance(value, (Box, bool, int, float, np.ndarray, np.generic, list, tuple))
+    return isinstance(value, (Box, bool, int, float, complex, np.ndarray, np.generic, list, tuple))
 
 
 def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
@@ -299,7 +303,7 @@ def _record_elementwise(fn: Callable[..., Any], args: Sequence[Any], first: Box)
     """
     strong = next((a for a in args if isinstance(a, Box) and not a.weak), None)
     operands = [
-        a if isinstance(a, (Box, bool, int, float)) else as_operand(a, first, fn.__name__)
+        a if isinstance(a, (Box, bool, int, float, complex)) else as_operand(a, first, fn.__name__)
         for a in args
     ]
     if strong is not None:

@@ -49,7 +49,7 @@ TENSOR = object()  # stands in a result where a tensor was
 
 def is_array(leaf: Any) -> bool:
     """Whether a leaf is data: a tensor, an array or a number."""
-    return isinstance(leaf, (Tensor, np.ndarray, np.generic, bool, int, float))
+    return isinstance(leaf, (Tensor, np.ndarray, np.generic, bool, int, float, complex))
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -126,7 +126,7 @@ def differentiable(op: str, name: str, leaf: Any) -> Tensor:
         GradientError: it has none.
     """
     tensor = as_tensor(leaf) if is_array(leaf) else None
-    if tensor is None or not tensor.dtype.is_float:
+    if tensor is None or not tensor.dtype.is_inexact:
         raise GradientError(
             op,
             "only floating-point arguments have derivatives",

@@ -43,12 +43,12 @@ def record(
     program: Program, boxes: Sequence[Box], arrays: Sequence[Array], results: Sequence[Box]
 ) -> None:
     """Put one run of `program` on the tape if any input leads to a leaf that wants a gradient."""
-    edges = tuple(edge_of(b) if b.dtype.is_float else None for b in boxes)
+    edges = tuple(edge_of(b) if b.dtype.is_inexact else None for b in boxes)
     if all(e is None for e in edges):
         return
     node = TapeNode(program, arrays, edges, [_array(r) for r in results])
     for i, result in enumerate(results):
-        if result.dtype.is_float:
+        if result.dtype.is_inexact:
             result._edge = (node, i)
             result.requires_grad = True
 
@@ -106,7 +106,7 @@ def _backward_one(
     plain = next(g for g in given if g is not None).plain
     inputs = [_revive(a, e, plain) for a, e in zip(node.inputs, node.edges, strict=True)]
     outputs = [_revive(a, (node, i), plain) for i, a in enumerate(node.outputs)]
-    floats = [i for i, v in enumerate(node.program.graph.outputs) if v.dtype.is_float]
+    floats = [i for i, v in enumerate(node.program.graph.outputs) if v.dtype.is_inexact]
     cotangents = [
         plain(np.zeros_like(node.outputs[i])) if (g := given[i]) is None else g for i in floats
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pellucid import ops
-from pellucid.core.dtype import DTypeLike, as_dtype, default_dtype
+from pellucid.core.dtype import DTypeLike, Scalar, as_dtype, default_dtype
 from pellucid.core.errors import (
     ArgumentError,
     DeviceError,
@@ -41,9 +41,10 @@ class Tensor(Arithmetic, Shaping):
     """An n-dimensional array with gradients.
 
     Args:
-        data: anything NumPy understands, or another tensor; copied. Python floats become float32.
+        data: anything NumPy understands, or another tensor; copied. Python floats become float32,
+            complex numbers complex64.
         dtype: element type; the data's own by default.
-        requires_grad: whether `backward` leaves a gradient in `.grad`; floats only.
+        requires_grad: whether `backward` leaves a gradient in `.grad`; floats and complex only.
         device: "cpu"; there is no other yet.
 
     Raises:
@@ -99,7 +100,7 @@ class Tensor(Arithmetic, Shaping):
         Raises:
             DTypeError: the tensor holds integers or bools.
         """
-        if on and not self.dtype.is_float:
+        if on and not self.dtype.is_inexact:
             raise DTypeError(
                 "requires_grad_",
                 "only floating-point tensors have gradients",
@@ -141,7 +142,7 @@ class Tensor(Arithmetic, Shaping):
             write_grad(leaf, grad if before is None else _add(before, grad))
 
     def _seed(self, gradient: Tensor | None) -> Tensor:
-        if not self.dtype.is_float:
+        if not self.dtype.is_inexact:
             raise GradientError(
                 "backward", "integers have no gradient", operands={"tensor": self.type}
             )
@@ -220,7 +221,7 @@ class Tensor(Arithmetic, Shaping):
             hint = "" if name.startswith("_") else missing_method(name, ops.__all__)
             raise AttributeError(hint or name, name=name, obj=self)
 
-    def item(self) -> bool | int | float:
+    def item(self) -> Any:
         """The only element as a Python scalar.
 
         Raises:
@@ -250,6 +251,9 @@ class Tensor(Arithmetic, Shaping):
     def __float__(self) -> float:
         return float(self._scalar("float"))
 
+    def __complex__(self) -> complex:
+        return complex(self._scalar("complex"))
+
     def __int__(self) -> int:
         return int(self._scalar("int"))
 
@@ -262,7 +266,7 @@ class Tensor(Arithmetic, Shaping):
         """The only element in a number's format; without one, the whole tensor as text."""
         return format(self._scalar("format"), spec) if spec else str(self)
 
-    def _scalar(self, what: str) -> bool | int | float:
+    def _scalar(self, what: str) -> Any:
         array = self._concrete(what)
         if array.size != 1:
             raise ShapeError(what, "needs exactly one element", operands={"tensor": self.type})
@@ -495,7 +499,7 @@ def _graph_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
 
 def full(
     shape: int | Sequence[int],
-    value: bool | int | float | np.generic,
+    value: Scalar | np.generic,
     dtype: DTypeLike | None = None,
     device: str | None = None,
 ) -> Tensor:
