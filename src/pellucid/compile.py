@@ -24,7 +24,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from pellucid.codegen.kernel import CompiledKernel, KernelObject, PackObject
+from pellucid.codegen.kernel import CompiledKernel, KernelObject, PackObject, Scratch
 from pellucid.codegen.llvm import (
     LLVM_VERSION,
     KernelArguments,
@@ -32,6 +32,7 @@ from pellucid.codegen.llvm import (
     host_target,
     render_entry,
 )
+from pellucid.codegen.llvm_host import render_host
 from pellucid.core.config import Config, current_config
 from pellucid.core.errors import CompileError
 from pellucid.core.meanwhile import QUICK_TURNS
@@ -45,7 +46,7 @@ from pellucid.loop.key import kernel_key
 from pellucid.loop.printer import print_kernel
 from pellucid.lower.donation import donate_inputs
 from pellucid.lower.graph_to_loop import lower_graph
-from pellucid.lower.program import LoweredProgram
+from pellucid.lower.program import KernelCall, LoweredProgram
 from pellucid.passes import (
     absorb_padding,
     choose_layouts,
@@ -158,7 +159,8 @@ class Binding(NamedTuple):
     """A program's calls with the slots they get, and what runs once before the first of them.
 
     Attributes:
-        calls: in order; scratch slots and those of packed constants follow the program's own.
+        calls: in order; slots for scratch memory, packed constants and the records of functions of
+            the host follow the program's own.
         packs: what fills the slots of packed constants.
     """
 
@@ -225,14 +227,16 @@ class Compiled:
     def kernel_keys(self) -> tuple[str, ...]:
         """What tells each call's kernel from others: its structure, and which operands are known.
 
-        Kernels that differ in names alone share it. Tuning keeps its choices by it.
+        Kernels that differ in names alone share it. Tuning keeps its choices by it. For functions
+        of the host it is `host`.
         """
         calls = list(zip(self.lowered.calls, self.constants, strict=True))
         seen: dict[tuple[int, frozenset[str]], str] = {}  # programs use the same kernels often
         with self._stage("symbols"):
             for call, known in calls:
                 if (id(call.kernel), known) not in seen:
-                    seen[id(call.kernel), known] = _kernel_digest(call.kernel, known)
+                    digest = _kernel_digest(call.kernel, known) if call.host is None else "host"
+                    seen[id(call.kernel), known] = digest
             return tuple(seen[id(call.kernel), known] for call, known in calls)
 
     @cached_property
@@ -240,8 +244,13 @@ class Compiled:
         """The kernel's symbol, for each call; calls of equal kernels share it."""
         machine = _machine(self.target)
         chosen = [str(self.choices[k]) if k in self.choices else "" for k in self.kernel_keys]
-        pairs = zip(self.kernel_keys, chosen, strict=True)
-        return tuple(f"kernel_{_digest(key, machine, choice)[:32]}" for key, choice in pairs)
+        rows = zip(self.kernel_keys, chosen, self.lowered.calls, strict=True)
+        return tuple(
+            f"kernel_{_digest(key, machine, choice)[:32]}"
+            if call.host is None
+            else f"host_{_digest(_host_ir(call, 'host'), machine)[:32]}"
+            for key, choice, call in rows
+        )
 
     @cached_property
     def kernels(self) -> Mapping[str, CompiledKernel]:
@@ -252,6 +261,21 @@ class Compiled:
         return {
             symbol: CompiledKernel(symbol, c.kernel, self.target, known, choice)
             for (symbol, choice), c, known in calls
+            if c.host is None
+        }
+
+    @cached_property
+    def hosts(self) -> Mapping[str, KernelObject]:
+        """The code that calls functions of the host, by symbol."""
+        pairs = zip(self.symbols, self.lowered.calls, strict=True)
+        calls = {symbol: call for symbol, call in pairs if call.host is not None}
+        return {
+            symbol: KernelObject(
+                compile_ir(_host_ir(call, symbol), self.target),
+                Scratch(0, 0),
+                tuple(range(len(call.args))),
+            )
+            for symbol, call in calls.items()
         }
 
     @property
@@ -264,7 +288,7 @@ class Compiled:
         return self.kernels[self.symbols[call]]
 
     def objects(self, store: ObjectStore | None = None) -> dict[str, KernelObject]:
-        """The distinct kernels' objects, by symbol.
+        """The objects of distinct kernels and calls of the host, by symbol.
 
         Args:
             store: where kernels compiled before are found, and new ones kept.
@@ -273,13 +297,14 @@ class Compiled:
             CompileError: a kernel failed; names it and the user's lines it comes from.
         """
         if self.config.threads == 1:
-            return {symbol: self._object(k, store)() for symbol, k in self.kernels.items()}
+            made = {symbol: self._object(k, store)() for symbol, k in self.kernels.items()}
+            return {**made, **self.hosts}
         # LLVM works without the interpreter's lock: it compiles one kernel while the next is
         # scheduled and printed
         with QUICK_TURNS, ThreadPoolExecutor(1, "pellucid-llvm") as llvm:
             try:
                 begun = {s: llvm.submit(self._object(k, store)) for s, k in self.kernels.items()}
-                return {symbol: future.result() for symbol, future in begun.items()}
+                return {**{s: future.result() for s, future in begun.items()}, **self.hosts}
             except BaseException:
                 llvm.shutdown(cancel_futures=True)
                 raise
@@ -299,7 +324,8 @@ class Compiled:
                 copies.append(packs[pack.symbol, sources].slot)
             slots = tuple(call.args[i] if i >= 0 else copies[-1 - i] for i in made.params)
             scratch = next(fresh) if any(made.scratch) else None
-            calls.append(KernelArguments(symbol=symbol, slots=slots, scratch=scratch))
+            host = None if call.host is None else next(fresh)
+            calls.append(KernelArguments(symbol=symbol, slots=slots, scratch=scratch, host=host))
         return Binding(tuple(calls), tuple(packs.values()))
 
     def entry_object(self, calls: Sequence[KernelArguments]) -> bytes:
@@ -412,6 +438,12 @@ def optimize(graph: Graph, config: Config | None = None, *, keep_dumps: bool = F
     config = config or current_config()
     disabled, unsafe = config.disable_passes, config.unsafe_math
     return run_passes(graph, PASSES, disabled, keep=keep_dumps, unsafe=unsafe)
+
+
+def _host_ir(call: KernelCall, symbol: str) -> str:
+    if call.host is None:
+        raise CompileError(call.kernel.name, "is no function of the host")
+    return render_host(call.host, len(call.args), symbol)
 
 
 def _kernel_digest(kernel: Kernel, constants: Collection[str]) -> str:

@@ -72,10 +72,13 @@ class Module:
 class Function:
     """One function being written; the module's docstring says where instructions go."""
 
-    def __init__(self, module: Module, name: str, params: str, attributes: str) -> None:
+    def __init__(
+        self, module: Module, name: str, params: str, attributes: str, result: str = "void"
+    ) -> None:
         self.module = module
         self.name = name
-        self._head = f"@{name}({params}) {attributes}"
+        self.result = result
+        self._head = f"{result} @{name}({params}) {attributes}"
         self._count = 0
         self._regions = [Region("entry")]
         self._levels: dict[str, int] = {}
@@ -210,8 +213,21 @@ class Function:
         outer.lines.append(f"join{tag}:")
         outer.label = f"join{tag}"
 
-    def finish(self, linkage: str = "") -> None:
-        """Ends the function with `ret void` and adds it to the module."""
-        body = "\n".join([*self._allocas, *self._regions[0].lines, "  ret void"])
+    def leave(self, condition: str) -> None:
+        """Ends the function (one that returns nothing) where the i1 `condition` holds."""
+        tag = self.fresh("")
+        region = self._regions[-1]
+        region.lines += [
+            f"  br i1 {condition}, label %leave{tag}, label %stay{tag}",
+            f"leave{tag}:",
+            "  ret void",
+            f"stay{tag}:",
+        ]
+        region.label = f"stay{tag}"
+
+    def finish(self, linkage: str = "", result: str = "") -> None:
+        """Ends the function, which returns `result` or nothing, and adds it to the module."""
+        end = f"  ret {self.result} {result}".rstrip()
+        body = "\n".join([*self._allocas, *self._regions[0].lines, end])
         prefix = f"define {linkage} " if linkage else "define "
-        self.module.define(self.name, f"{prefix}void {self._head} {{\nentry:\n{body}\n}}")
+        self.module.define(self.name, f"{prefix}{self._head} {{\nentry:\n{body}\n}}")

@@ -20,16 +20,27 @@ REPEATS = 2  # calls per distinct kernel from which the list is worth it
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelArguments:
-    """One kernel call of a program: its symbol and the pointer table entries it gets."""
+    """One call of a program: its symbol and the pointer table entries it gets.
+
+    `host` is the entry of the record of a function of the host (`llvm_host.py`); such a call
+    returns a status, and ends the program where it is not 0.
+    """
 
     symbol: str
     slots: tuple[int, ...]
     scratch: int | None = None
+    host: int | None = None
 
     @property
     def pointers(self) -> tuple[int, ...]:
-        """The table entries that are passed, scratch memory last."""
-        return self.slots if self.scratch is None else (*self.slots, self.scratch)
+        """The table entries that are passed: a host's record first, scratch memory last."""
+        slots = self.slots if self.host is None else (self.host, *self.slots)
+        return slots if self.scratch is None else (*slots, self.scratch)
+
+    @property
+    def result(self) -> str:
+        """What the call returns, as an LLVM type."""
+        return "void" if self.host is None else "i32"
 
 
 def render_entry(calls: Sequence[KernelArguments], symbol: str, profiled: bool = False) -> str:
@@ -43,7 +54,7 @@ def render_entry(calls: Sequence[KernelArguments], symbol: str, profiled: bool =
     entry = Function(module, symbol, params, "nounwind")
     clock = _Clock(entry) if profiled else None
     for call in calls:
-        module.declare(f"void @{call.symbol}({', '.join('ptr' for _ in call.pointers)})")
+        module.declare(f"{call.result} @{call.symbol}({', '.join('ptr' for _ in call.pointers)})")
     if len(calls) > max(LONG_PROGRAM, REPEATS * len({c.symbol for c in calls})):
         _write_list(entry, calls, clock)
     else:
@@ -58,15 +69,15 @@ def _write_calls(entry: Function, calls: Sequence[KernelArguments], clock: _Cloc
         pointers = [_table_entry(entry, slot) for slot in call.pointers]
         if clock:
             clock.store(str(2 * position))
-        _call(entry, call.symbol, pointers)
+        _call(entry, call, pointers)
         if clock:
             clock.store(str(2 * position + 1))
 
 
 def _write_list(entry: Function, calls: Sequence[KernelArguments], clock: _Clock | None) -> None:
     """A loop over the calls' numbers: the kernel's own, then its slots."""
-    arity = {c.symbol: len(c.pointers) for c in calls}
-    kernels = {symbol: k for k, symbol in enumerate(arity)}
+    distinct = {c.symbol: c for c in calls}
+    kernels = {symbol: k for k, symbol in enumerate(distinct)}
     numbers: list[int] = []
     starts = []
     for call in calls:
@@ -81,20 +92,24 @@ def _write_list(entry: Function, calls: Sequence[KernelArguments], clock: _Clock
         if clock:
             begin = entry.emit(f"shl i64 {position}, 1")
             clock.store(begin)
-        cases = [partial(_listed_call, entry, s, n, first) for s, n in arity.items()]
+        cases = [partial(_listed_call, entry, call, first) for call in distinct.values()]
         entry.switch(kernel, cases)
         if clock:
             clock.store(entry.emit(f"add i64 {begin}, 1"))
 
 
-def _listed_call(entry: Function, symbol: str, arity: int, first: str) -> None:
-    slots = [_number(entry, first, str(k + 1)) for k in range(arity)]
+def _listed_call(entry: Function, call: KernelArguments, first: str) -> None:
+    slots = [_number(entry, first, str(k + 1)) for k in range(len(call.pointers))]
     places = [entry.emit(f"getelementptr ptr, ptr %table, i64 {slot}") for slot in slots]
-    _call(entry, symbol, [entry.emit(f"load ptr, ptr {place}, align 8") for place in places])
+    _call(entry, call, [entry.emit(f"load ptr, ptr {place}, align 8") for place in places])
 
 
-def _call(entry: Function, symbol: str, pointers: Sequence[str]) -> None:
-    entry.effect(f"call void @{symbol}({', '.join(f'ptr {p}' for p in pointers)})")
+def _call(entry: Function, call: KernelArguments, pointers: Sequence[str]) -> None:
+    text = f"call {call.result} @{call.symbol}({', '.join(f'ptr {p}' for p in pointers)})"
+    if call.host is None:
+        entry.effect(text)
+    else:
+        entry.leave(entry.emit(f"icmp ne i32 {entry.emit(text)}, 0"))
 
 
 def _define_numbers(module: Module, name: str, numbers: Sequence[int]) -> None:

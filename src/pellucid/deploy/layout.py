@@ -17,6 +17,7 @@ from pellucid.codegen.c99 import c_scratch_bytes
 from pellucid.codegen.kernel import Scratch
 from pellucid.codegen.llvm import KernelArguments
 from pellucid.compile import Compiled, compile_graph
+from pellucid.core.errors import LoweringError
 from pellucid.core.target import Target
 from pellucid.deploy.freeze import Frozen, contents
 from pellucid.graph.ir import ArrayAttr
@@ -72,6 +73,12 @@ def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
         LoweringError: a node has no loop form.
     """
     compiled = compile_graph(frozen.graph, C99)
+    for call in compiled.lowered.calls:
+        if call.host is not None:
+            raise LoweringError(
+                call.kernel.name, "runs as a Python function, which C cannot call",
+                operands={"it": ", ".join(call.nodes)}, source=", ".join(call.sources),
+            )  # fmt: skip
     # A kernel's parameters are `restrict`, so no output may share memory with an input.
     calls = tuple(replace(call, inplace=()) for call in compiled.lowered.calls)
     program = replace(compiled.lowered, calls=calls)

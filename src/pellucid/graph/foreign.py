@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,16 @@ def _modules(op: Op) -> set[str]:
     """The foreign modules that an op's rules, or functions caught in them, come from."""
     rules: list[Any] = [op.infer, op.reference, op.lower]
     for rule in list(rules):
-        cells = getattr(rule, "__closure__", None) or ()
-        rules += [cell.cell_contents for cell in cells if callable(cell.cell_contents)]
+        rules += [value for value in _caught(rule) if callable(value)]
     names = {getattr(rule, "__module__", None) or "" for rule in rules}
     return {name for name in names if name.split(".")[0] not in _KNOWN}
+
+
+def _caught(rule: Any) -> Iterator[Any]:
+    """What a function caught from around it; names that have no value yet are left out."""
+    for cell in getattr(rule, "__closure__", None) or ():
+        with suppress(ValueError):
+            yield cell.cell_contents
 
 
 def _file_digest(module: str) -> str:

@@ -8,9 +8,11 @@ its producer's body.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from pellucid.core.dtype import DType, Real
 from pellucid.loop.ir import Buffer, Expr, Stmt
@@ -66,4 +68,57 @@ class Loops:
     closed: bool = False
 
 
-Lowering = Pointwise | Reduction | Loops
+@dataclass(frozen=True, slots=True, eq=False)
+class CFunction:
+    """A function of a shared library in this process, called with the addresses of arrays.
+
+    `void name(const T *input, ..., T *output, ..., int64_t or double number, ...)`: one pointer per
+    input, one per output, all row-major and dense, then `numbers` in order. Nothing is copied.
+
+    Attributes:
+        name: its name in C, which exported programs call.
+        address: where it is.
+        owner: what keeps it there, such as the `ctypes.CDLL`.
+        numbers: passed behind the pointers, whole ones as `int64_t`, others as `double`.
+        status: it returns an `int` instead of nothing, 0 if all went well.
+    """
+
+    name: str
+    address: int
+    owner: Any
+    numbers: tuple[int | float, ...] = ()
+    status: bool = False
+
+
+HostFunction = Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostCall:
+    """A function on the host makes the outputs, whole arrays from whole arrays.
+
+    `run`: a Python function from read-only arrays to arrays of the outputs' shapes and dtypes, or a
+    C function. It has no effect but its results: calls may be merged, left out and moved.
+    """
+
+    run: HostFunction | CFunction
+
+
+Lowering = Pointwise | Reduction | Loops | HostCall
+
+
+def host_lowering(reference: Callable[..., Any]) -> Callable[..., HostCall]:
+    """The lowering rule of a record whose NumPy reference is its kernel.
+
+    Args:
+        reference: `reference(*arrays, **attrs) -> array | tuple of arrays`.
+    """
+
+    def lower(inputs: Sequence[Any], outputs: Sequence[Any], attrs: Mapping[str, Any]) -> HostCall:
+        def run(arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+            made = reference(*arrays, **attrs)
+            return made if isinstance(made, tuple) else (made,)
+
+        return HostCall(run=run)
+
+    return lower

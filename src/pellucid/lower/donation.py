@@ -4,6 +4,9 @@ Enters: a lowered program and pairs (output, input). Leaves: the program with th
 such an output writing the input's slot. Where somebody still reads the old contents, the call is
 moved behind the reader; where that cannot be, the output is made in a temporary and copied at the
 end. The input's contents are lost either way: the caller gave them away.
+
+A function of the host may fail and end the program. Inputs are written only behind the last one, so
+that a program that fails leaves them all as they were.
 """
 
 from __future__ import annotations
@@ -95,6 +98,7 @@ class _Calls:
         self.calls = dict(enumerate(calls))
         self.order = list(self.calls)
         self.place = {k: k for k in self.order}
+        self.hosts = [k for k, call in self.calls.items() if call.host is not None]
         self.touching: dict[int, set[int]] = {}
         for k, call in self.calls.items():
             for slot in call.args:
@@ -114,9 +118,10 @@ class _Calls:
         first, others = writers[0], self.touching.get(taken, set())
         if any(taken in written(self.calls[k]) for k in others):
             return False
-        if not _overwrites(self.calls[first], out, taken):
+        if first in self.hosts or not _overwrites(self.calls[first], out, taken):
             return False
-        last = max((self.place[k] for k in others if k not in writers), default=-1)
+        readers = [k for k in others if k not in writers]
+        last = max((self.place[k] for k in (*readers, *self.hosts)), default=-1)
         if last > self.place[first] and not self._move(self.place[first], last):
             return False
         for k in mine:

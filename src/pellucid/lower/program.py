@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pellucid.graph.ir import TensorType
 from pellucid.graph.op import Cost
+from pellucid.loop.compute import HostCall
 from pellucid.loop.ir import Kernel
 
 Role = Literal["input", "output", "constant", "temp"]
@@ -33,16 +34,18 @@ class BufferSlot:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelCall:
-    """One kernel applied to slots.
+    """One kernel, or one function of the host, applied to slots.
 
     Attributes:
-        kernel: the nest; its parameters may see a slot under another shape of the same size.
+        kernel: the nest; its parameters may see a slot under another shape of the same size. Where
+            `host` is set it has no statements: its parameters say what the function takes.
         args: slot ids, one per kernel parameter.
         nodes: names of the graph values this kernel computes.
         sources: the user's lines it comes from, each once, in order.
         cost: operations of its nodes, and bytes of its arguments each moved once.
         inplace: `(output position, input position)` pairs within `args` that may share memory: each
             output element is computed from, of that input, only the element it replaces.
+        host: what runs instead of a nest. It may fail, and then ends the program.
     """
 
     kernel: Kernel
@@ -51,6 +54,7 @@ class KernelCall:
     sources: tuple[str, ...]
     cost: Cost
     inplace: tuple[tuple[int, int], ...] = ()
+    host: HostCall | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,8 +2,9 @@
 
 Nodes are of four classes. *Solid* nodes compute and belong to exactly one group. *Free* nodes only
 move elements (broadcast, transpose, slice, split reshape): each group that reads through one has
-its own copy, as index arithmetic. *Fixed* nodes stand alone: statements (scatter, sort), barriers,
-reshapes that no index formula without division describes. *Constants* of one element are literals.
+its own copy, as index arithmetic. *Fixed* nodes stand alone: statements (scatter, sort), functions
+of the host, barriers, reshapes that no index formula without division describes. *Constants* of one
+element are literals.
 
 Groups grow greedily in graph order: a node joins its producers' groups where the result still is
 one nest over shared rows (`row_space`), runs through no other group, and computes nothing dear
@@ -18,7 +19,7 @@ from typing import Literal
 
 from pellucid.core.shape import size_of
 from pellucid.graph.ir import Graph, Node, Value
-from pellucid.loop.compute import Loops, Pointwise, Reduction
+from pellucid.loop.compute import HostCall, Loops, Pointwise, Reduction
 from pellucid.loop.ir import Call, Load
 from pellucid.loop.rewrite import walk_expr
 from pellucid.passes.access import (
@@ -97,6 +98,8 @@ class Planner:
             return "fixed"
         made = template(node)
         self.templates[node] = made
+        if isinstance(made.lowering, HostCall):
+            return "fixed"
         if isinstance(made.lowering, Loops):
             return "solid" if made.lowering.closed else "fixed"
         if isinstance(made.lowering, Pointwise) and made.lowering.views and _divides(made):

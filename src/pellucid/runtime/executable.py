@@ -30,6 +30,7 @@ from pellucid.runtime.buffer import array_maker, data_pointer, default_allocator
 from pellucid.runtime.cache import Cache, open_cache
 from pellucid.runtime.constants import place_constants
 from pellucid.runtime.dump import dump_program
+from pellucid.runtime.host import HostFunctions
 from pellucid.runtime.native import PARALLEL_FOR, Library, link, pool_library
 from pellucid.runtime.pool import max_threads, start_pool
 from pellucid.runtime.program import Port, Program, make_program
@@ -53,6 +54,7 @@ class Executable:
         table: the addresses that the code works with, by slot.
         lock: held while the program runs.
         busy: 1 while it runs from here: its table and its temporaries are in use.
+        hosts: the functions of the host it calls; None where there are none.
     """
 
     def __init__(self, compiled: Compiled) -> None:
@@ -74,6 +76,9 @@ class Executable:
             (port.slot, array_maker(port.shape, port.numpy), self.program.donated.get(k))
             for k, port in enumerate(self.program.outputs)
         ]
+        self.hosts: HostFunctions | None = None
+        if any(call.host is not None for call in self.program.calls):
+            self.hosts = HostFunctions(self.program.calls, compiled.lowered.calls)
         self._place_memory()
 
     def run(
@@ -95,6 +100,7 @@ class Executable:
         Raises:
             ShapeError, DTypeError: an array does not have its port's type.
             ArgumentError: the number of arrays is wrong, or an output cannot be written into.
+            Exception: what a function of the host raised; donated arrays are as before.
         """
         with self.lock:
             if self.busy.value:
@@ -110,12 +116,14 @@ class Executable:
     def _enter(self, results: list[Array], keep: Callable[[list[Array]], object] | None) -> None:
         try:
             # Python handles signals when the program has returned, so what is raised in here finds
-            # all outputs written
+            # all outputs written, unless a function of the host failed
             self._entry(self._address)
+            if self.hosts is not None:
+                self.hosts.end()
             if keep is not None:
                 keep(results)
         except BaseException:
-            if keep is not None:
+            if keep is not None and not (self.hosts is not None and self.hosts.failed):
                 keep(results)
             raise
 
@@ -139,6 +147,8 @@ class Executable:
                     self._profiled = self._link_profiled()
                 results = self._bind(inputs, None)
                 self._profiled(self._address, data_pointer(times))
+                if self.hosts is not None:
+                    self.hosts.end()
             finally:
                 self.busy.value = 0
             return results, times
@@ -147,7 +157,14 @@ class Executable:
         """Write the pointers; returns the arrays that will hold the outputs."""
         taken = self._inputs.bind(inputs)
         if outputs is not None:
-            return self._given_outputs(taken, outputs)
+            results = self._given_outputs(taken, outputs)
+        else:
+            results = self._fresh_outputs(taken)
+        if self.hosts is not None:
+            self.hosts.begin((self._arena, self._constants, taken, results))
+        return results
+
+    def _fresh_outputs(self, taken: Sequence[Array]) -> list[Array]:
         table = self.table
         results: list[Array] = []
         for slot, make, donor in self._outputs:
@@ -191,6 +208,9 @@ class Executable:
             self.table[slot] = base  # slots of no bytes still get an address
         for slot, offset in self.program.plan.offsets().items():
             self.table[slot] = base + offset
+        if self.hosts is not None:
+            for slot, address in self.hosts.addresses.items():
+                self.table[slot] = address
         self._constants = place_constants(self.program.constants)
         for slot, array in self._constants.items():
             self.table[slot] = data_pointer(array)

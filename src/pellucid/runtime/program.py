@@ -41,7 +41,10 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class ProgramCall:
-    """One kernel call: what runs, on which slots, for which values and lines, at what cost."""
+    """One call: what runs, on which slots, for which values and lines, at what cost.
+
+    `host` is the slot of the record of a function of the host.
+    """
 
     kernel: str
     symbol: str
@@ -51,11 +54,14 @@ class ProgramCall:
     sources: tuple[str, ...]
     flops: int
     nbytes: int
+    host: int | None = None
 
     @property
     def arguments(self) -> KernelArguments:
         """As the entry's generator wants it."""
-        return KernelArguments(symbol=self.symbol, slots=self.slots, scratch=self.scratch)
+        return KernelArguments(
+            symbol=self.symbol, slots=self.slots, scratch=self.scratch, host=self.host
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +154,7 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
     scratch = {a.scratch: objects[a.symbol].scratch for a in arguments if a.scratch is not None}
     code = {symbol: made.code for symbol, made in objects.items()}
     graph = compiled.graph
+    hosts = sum(a.host is not None for a in arguments)
     return Program(
         name=lowered.name,
         entry=compiled.entry,
@@ -155,7 +162,7 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         inputs=_ports(lowered.inputs, [v.type for v in graph.inputs]),
         outputs=_ports(lowered.outputs, [v.type for v in graph.outputs]),
         donated=dict(compiled.donated),
-        slots=len(lowered.slots) + len(scratch) + len(packs),
+        slots=len(lowered.slots) + len(scratch) + len(packs) + hosts,
         plan=plan_program(lowered, arguments, scratch, threads),
         constants=_used(pack_constants(_constants(lowered), packs), arguments),
         objects={**code, compiled.entry: compiled.entry_object(arguments)},
@@ -217,7 +224,7 @@ def _constants(lowered: LoweredProgram) -> dict[int, NDArray[Any]]:
 def _call(call: KernelCall, arguments: KernelArguments) -> ProgramCall:
     return ProgramCall(
         call.kernel.name, arguments.symbol, arguments.slots, arguments.scratch,
-        call.nodes, call.sources, call.cost.flops, call.cost.bytes,
+        call.nodes, call.sources, call.cost.flops, call.cost.bytes, arguments.host,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.core.errors import LoweringError
 from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram
@@ -36,12 +37,19 @@ class Workbench:
         inputs: one array per input of the program.
         target: the machine to compile for, this one with as many cores as there are threads.
 
+    Raises:
+        LoweringError: the program calls functions of the host.
+
     Attributes:
         calls: the program's.
         steps: each call's schedule.
     """
 
     def __init__(self, program: LoweredProgram, inputs: Sequence[Array], target: Target) -> None:
+        for call in program.calls:
+            if call.host is not None:
+                rule = "a function of the host has no loops to take apart"
+                raise LoweringError(call.kernel.name, rule, source=", ".join(call.sources))
         self.calls, self.target = program.calls, target
         self._outputs = program.outputs
         self._arrays = {slot.id: _array(slot) for slot in program.slots}

@@ -1,0 +1,165 @@
+"""Functions on the host that a program calls: their addresses in its table, and their failures.
+
+Enters: a program's calls, as lowered. Leaves: `HostFunctions`, which holds what the machine code
+calls (`codegen/llvm_host.py` says how) and raises what went wrong in it. A call that fails ends the
+program, and the state it was to update is as before.
+
+Arrays that a Python function gets are the program's own memory. They hold on to it, so that a
+reference kept somewhere, a traceback's for one, never points to memory that is gone; what it shows
+after the call is undefined.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.codegen.llvm_host import FAILED
+from pellucid.core.errors import ArgumentError, DTypeError, LoweringError, ShapeError
+from pellucid.loop.compute import CFunction, HostFunction
+from pellucid.loop.ir import Buffer
+from pellucid.lower.program import KernelCall
+from pellucid.runtime.program import ProgramCall
+
+_Words = ctypes.c_int64 * 2  # address and status
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class HostFunctions:
+    """The functions of one loaded program.
+
+    Args:
+        calls: the program's calls.
+        lowered: the same calls with the functions themselves.
+
+    Attributes:
+        addresses: of each function's record, by slot of the program's table.
+    """
+
+    def __init__(self, calls: Sequence[ProgramCall], lowered: Sequence[KernelCall]) -> None:
+        pairs = [(c, w) for c, w in zip(calls, lowered, strict=True) if c.host is not None]
+        self._run = _Run()
+        self._records = [_Record(call, self._run) for _, call in pairs]
+        slots = [c.host for c, _ in pairs if c.host is not None]
+        self.addresses = {
+            s: ctypes.addressof(r.words) for s, r in zip(slots, self._records, strict=True)
+        }
+
+    def begin(self, memory: object) -> None:
+        """A run begins, in which arrays hold on to `memory`."""
+        self._run.memory, self._run.error = memory, None
+        for record in self._records:
+            record.words[1] = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether a call has failed since the run began."""
+        return any(record.words[1] for record in self._records)
+
+    def end(self) -> None:
+        """Let the memory go, and raise what a call raised.
+
+        Raises:
+            BaseException: what a Python function raised.
+            ShapeError, DTypeError, ArgumentError: its results are not as stated.
+            LoweringError: a C function returned another status than 0.
+        """
+        self._run.memory = None
+        failed = next((r for r in self._records if r.words[1]), None)
+        if failed is None:
+            return
+        error, self._run.error = self._run.error, None
+        raise error or LoweringError(
+            failed.name,
+            "the function failed",
+            operands={"status": failed.words[1]},
+            source=", ".join(failed.sources),
+        )
+
+
+class _Run:
+    """What a running program's functions share."""
+
+    def __init__(self) -> None:
+        self.memory: object = None
+        self.error: BaseException | None = None
+
+
+class _Record:
+    """The two words that machine code reads, and what they point to."""
+
+    def __init__(self, call: KernelCall, run: _Run) -> None:
+        if call.host is None:
+            raise LoweringError(call.kernel.name, "is no function of the host")
+        self.name, self.sources = call.kernel.name, call.sources
+        function = call.host.run
+        self.words = _Words()
+        if isinstance(function, CFunction):
+            self._kept: Any = function
+            self.words[0] = function.address
+        else:
+            status = ctypes.c_int64.from_buffer(self.words, ctypes.sizeof(ctypes.c_int64))
+            self._kept = _CALLBACK(_callback(function, call, status, run))
+            self.words[0] = ctypes.cast(self._kept, ctypes.c_void_p).value or 0
+
+
+def _callback(
+    function: HostFunction, call: KernelCall, status: ctypes.c_int64, run: _Run
+) -> Callable[[int], None]:
+    """What machine code calls with the address of an array of addresses."""
+    params, name = call.kernel.params, call.kernel.name
+    inputs = len(params) - call.kernel.outputs
+    views = [_viewer(buffer, writeable=k >= inputs) for k, buffer in enumerate(params)]
+    places = ctypes.c_void_p * len(params)
+
+    def callback(address: int) -> None:
+        try:
+            pairs = zip(views, places.from_address(address), strict=True)
+            arrays = [view(at, run.memory) for view, at in pairs]
+            with np.errstate(all="ignore"):
+                results = function(arrays[:inputs])
+            _check_results(name, results, params[inputs:])
+            for result, target in zip(results, arrays[inputs:], strict=True):
+                np.copyto(target, result)
+            status.value = 0
+        except BaseException as error:  # raised again when the program has ended
+            status.value, run.error = FAILED, error
+
+    return callback
+
+
+def _viewer(buffer: Buffer, *, writeable: bool) -> Callable[[int, object], NDArray[Any]]:
+    """From an address to the array there, which holds on to what it is given."""
+    shape, dtype = buffer.shape, buffer.dtype.numpy
+    block = ctypes.c_char * buffer.nbytes
+
+    def view(address: int, memory: object) -> NDArray[Any]:
+        if not buffer.nbytes:
+            return np.empty(shape, dtype)
+        place = block.from_address(address)
+        place.memory = memory  # type: ignore[attr-defined]  # ctypes arrays take attributes
+        array: NDArray[Any] = np.ndarray(shape, dtype, place)  # type: ignore[arg-type]  # any buffer will do
+        array.flags.writeable = writeable
+        return array
+
+    return view
+
+
+def _check_results(name: str, results: Sequence[Any], outputs: Sequence[Buffer]) -> None:
+    if not isinstance(results, (tuple, list)) or len(results) != len(outputs):
+        given = len(results) if isinstance(results, (tuple, list)) else type(results).__name__
+        raise ArgumentError(
+            name, f"its function must return {len(outputs)} arrays", operands={"it": given}
+        )
+    for k, (result, buffer) in enumerate(zip(results, outputs, strict=True)):
+        array = np.asarray(result)
+        if array.shape != buffer.shape:
+            rule = f"output {k} must have shape {buffer.shape}"
+            raise ShapeError(name, rule, operands={"it": array.shape})
+        if array.dtype != buffer.dtype.numpy:
+            rule = f"output {k} must have dtype {buffer.dtype.name}"
+            raise DTypeError(name, rule, operands={"it": array.dtype})
