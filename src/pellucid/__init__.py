@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid import data, nn, optim
+from pellucid import data, nn, optim, tree
 from pellucid.core.dtype import (
     DType,
     bfloat16,
@@ -69,6 +69,11 @@ from pellucid.tensor.transforms import (
     vjp,
     vmap,
 )
+from pellucid.tensor.tree_register import (
+    register_dataclass,
+    register_pytree_node,
+    register_pytree_node_class,
+)
 
 __all__ = [
     "Buffer",
@@ -117,8 +122,12 @@ __all__ = [
     "randint",
     "randn",
     "randperm",
+    "register_dataclass",
+    "register_pytree_node",
+    "register_pytree_node_class",
     "save",
     "set_num_threads",
+    "tree",
     "uint8",
     "uint16",
     "uint32",

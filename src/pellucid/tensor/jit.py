@@ -33,7 +33,7 @@ from pellucid.tensor.program import Program, program_for
 from pellucid.tensor.tape import record
 from pellucid.tensor.tensor import Tensor
 from pellucid.tensor.trace import Traced, open_trace, read_grad
-from pellucid.tensor.tree import TreeDef, flatten, leaf_names, unflatten
+from pellucid.tensor.tree import Told, TreeDef, flatten, leaf_names, unflatten
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -493,30 +493,6 @@ def _number(value: float) -> Tensor:
     return box
 
 
-class _Told:
-    """A static value of which `==` does not tell enough: `-0.0 == 0.0`, and `(1,) == (1.0,)`."""
-
-    __slots__ = ("key", "value")
-
-    def __init__(self, value: Any) -> None:
-        self.value, self.key = value, _told(value)
-
-    def __repr__(self) -> str:
-        return repr(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Told) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-def _told(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return (type(value), tuple(map(_told, value)))
-    return (type(value), repr(value) if isinstance(value, float) else value)
-
-
 def _static(name: str, value: Any) -> Any:
     """A hashable stand-in for a static argument, equal only for values that act alike."""
     try:
@@ -528,7 +504,7 @@ def _static(name: str, value: Any) -> Any:
             operands={name: type(value).__name__},
             fix="pass a tuple, or tensors",
         ) from None
-    return _Told(value) if isinstance(value, (float, tuple)) else value
+    return Told(value) if isinstance(value, (float, tuple)) else value
 
 
 def _explain_one(spec: Specialisation) -> list[str]:
