@@ -34,12 +34,13 @@ from pellucid.nn.checkpoint import load_tensors as load
 from pellucid.nn.checkpoint import save_tensors as save
 from pellucid.nn.freeze import freeze
 from pellucid.runtime.pool import get_num_threads, set_num_threads
-from pellucid.tensor import functions
+from pellucid.tensor import functions, numpy_like
 from pellucid.tensor.frozen import FrozenFunction
 from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
 from pellucid.tensor.hints import missing_name
 from pellucid.tensor.jit import JitFunction, jit
 from pellucid.tensor.lowered import Lowered
+from pellucid.tensor.numpy_like import *  # noqa: F403  # exactly its __all__
 from pellucid.tensor.random import (
     Generator,
     default_generator,
@@ -137,6 +138,7 @@ __all__ = [
     "vmap",
 ]
 __all__ += functions.__all__
+__all__ += numpy_like.__all__
 
 if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
 

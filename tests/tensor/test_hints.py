@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import pellucid as pl
+from pellucid.tensor import hints
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,10 @@ def test_numpys_functions_give_numpys_results() -> None:
 def test_swapped_arguments_of_save_are_told() -> None:
     with pytest.raises(pl.PellucidError, match=r"Fix: use save\(path, model.state_dict\(\)\)"):
         pl.save({}, "weights.safetensors")  # type: ignore[arg-type]  # what the test is about
+
+
+@pytest.mark.parametrize("name", hints._OTHER_NAMES)
+def test_other_names_lead_to_functions(name: str) -> None:
+    with pytest.raises(AttributeError, match="use pellucid") as caught:
+        getattr(pl, name)
+    assert hasattr(pl, str(caught.value).rpartition("pellucid.")[2])

@@ -48,7 +48,6 @@ _MODULE = {
     "DataLoader": "pellucid.data.batches(x, y, batch_size)",
     "Module": "pellucid.nn.Module",
     "compile": "pellucid.jit(fn)",
-    "allclose": "numpy.allclose(x, y)",
     "bernoulli": "pellucid.default_generator.bernoulli(shape, p)",
     "normal": "pellucid.randn(*shape)",
     "uniform": "pellucid.rand(*shape)",
@@ -56,7 +55,26 @@ _MODULE = {
     "scatter": "pellucid.scatter_set, or x[indices] = values",
     "index_select": "pellucid.take(x, indices, axis)",
     "cuda": "nothing: tensors are in the CPU's memory",
+    "gammaln": "pellucid.lgamma(x)",
+    "expit": "pellucid.sigmoid(x)",
+    "psi": "pellucid.digamma(x)",
+    "put_along_axis": "pellucid.scatter_set, or x[indices] = values",
+    "partition": "pellucid.sort(x, axis)",
+    "argpartition": "pellucid.argsort(x, axis)",
 }
+_OTHER_NAMES = {  # NumPy's and PyTorch's for what has one name here
+    "absolute": "abs", "amax": "max", "amin": "min", "around": "round", "rint": "round",
+    "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh",
+    "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "bitwise_not": "bitwise_invert",
+    "invert": "bitwise_invert", "degrees": "rad2deg", "radians": "deg2rad",
+    "fabs": "abs", "fix": "trunc", "left_shift": "bitwise_left_shift", "mod": "remainder",
+    "right_shift": "bitwise_right_shift", "power": "pow", "true_divide": "divide",
+    "row_stack": "vstack", "trapz": "trapezoid", "neg": "negative", "sub": "subtract",
+    "mul": "multiply", "div": "divide", "eq": "equal", "ne": "not_equal", "lt": "less",
+    "le": "less_equal", "gt": "greater", "ge": "greater_equal", "clamp_min": "maximum",
+    "clamp_max": "minimum", "movedim": "moveaxis", "permute": "permute_dims", "sgn": "sign",
+}  # fmt: skip
+_MODULE |= {theirs: f"pellucid.{ours}" for theirs, ours in _OTHER_NAMES.items()}
 
 
 def missing_method(name: str, functions: Iterable[str]) -> str:
