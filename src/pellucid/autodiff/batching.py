@@ -17,7 +17,9 @@ from pellucid.graph.prune import prune
 from pellucid.ops import broadcast_to
 
 
-def batch_graph(graph: Graph, batched: Sequence[bool], size: int) -> Graph:
+def batch_graph(
+    graph: Graph, batched: Sequence[bool], size: int, outputs: Sequence[bool] | None = None
+) -> Graph:
     """The program over `size` examples at once; every output is batched, at axis 0.
 
     before: `(x: f32[3], w: f32[3]) -> f32[]` -> after, with x batched: `(x: f32[8, 3], w: f32[3])
@@ -28,6 +30,7 @@ def batch_graph(graph: Graph, batched: Sequence[bool], size: int) -> Graph:
         batched: per input whether it has one element per example, at a new axis 0; else all
             examples share it.
         size: the number of examples.
+        outputs: per output whether it is to be batched; one that is not must be the same for all.
 
     Raises:
         ArgumentError: as many flags as inputs must be given, and a size of at least 0.
@@ -48,7 +51,12 @@ def batch_graph(graph: Graph, batched: Sequence[bool], size: int) -> Graph:
             builder.source = node.source
             _batch_node(builder, node, env, spread, size)
         builder.source = None
-        return prune(builder.finish([_spread(v, env, spread, size) for v in graph.outputs]))
+        flags = [True] * len(graph.outputs) if outputs is None else outputs
+        results = [
+            _spread(v, env, spread, size) if flag else env[v]
+            for v, flag in zip(graph.outputs, flags, strict=True)
+        ]
+        return prune(builder.finish(results))
 
 
 def batched_type(value: Value, size: int, is_batched: bool) -> TensorType:
