@@ -36,6 +36,7 @@ from pellucid.nn.checkpoint import save_tensors as save
 from pellucid.nn.freeze import freeze
 from pellucid.runtime.pool import get_num_threads, set_num_threads
 from pellucid.tensor import functions, numpy_like
+from pellucid.tensor.control import cond, fori_loop, map, scan, switch, while_loop
 from pellucid.tensor.frozen import FrozenFunction
 from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
 from pellucid.tensor.hints import missing_name
@@ -94,6 +95,7 @@ __all__ = [
     "checkpoint",
     "complex64",
     "complex128",
+    "cond",
     "data",
     "default_generator",
     "dim",
@@ -103,6 +105,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "fori_loop",
     "freeze",
     "get_num_threads",
     "grad",
@@ -120,6 +123,7 @@ __all__ = [
     "jvp",
     "load",
     "manual_seed",
+    "map",
     "nn",
     "no_grad",
     "optim",
@@ -131,7 +135,9 @@ __all__ = [
     "register_pytree_node",
     "register_pytree_node_class",
     "save",
+    "scan",
     "set_num_threads",
+    "switch",
     "tree",
     "uint8",
     "uint16",
@@ -140,6 +146,7 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
 __all__ += functions.__all__
 __all__ += numpy_like.__all__

@@ -111,7 +111,7 @@ def active_carries(
         more = {
             i
             for i, k in zip(carries, outputs, strict=True)
-            if body.outputs[k] in reached and body.inputs[i].dtype.is_float
+            if body.outputs[k] in reached and body.inputs[i].dtype.is_inexact
         } - active
         if not more:
             return active
@@ -177,9 +177,7 @@ def split_gradient(
         outputs = inline(body, inputs)
         steps = list(builder.nodes)
         names = [f"d_{body.outputs[k].name}" for k in given]
-        cotangents = [
-            builder.input(outputs[k].type, n) for k, n in zip(given, names, strict=True)
-        ]
+        cotangents = [builder.input(outputs[k].type, n) for k, n in zip(given, names, strict=True)]
         sums = dict_of_sums([outputs[k] for k in given], cotangents)
         found = pull_back(steps, {}, sums, [inputs[i] for i in wanted])
         nodes = tuple(builder.nodes)
@@ -241,9 +239,7 @@ class _Cut:
         return sorted(kept, key=order.__getitem__)
 
 
-def frontier(
-    nodes: Sequence[Node], outputs: Iterable[Value], stops: Iterable[Value]
-) -> set[Value]:
+def frontier(nodes: Sequence[Node], outputs: Iterable[Value], stops: Iterable[Value]) -> set[Value]:
     """Which of `stops` one meets first on the way up from the outputs."""
     stop, needed = set(stops), set(outputs)
     for node in reversed(nodes):

@@ -34,12 +34,13 @@ from pellucid.autodiff.bodies import (
 from pellucid.autodiff.common import zeros_of
 from pellucid.autodiff.forward import jvp_graph
 from pellucid.core.dtype import float32, int32
-from pellucid.core.errors import LoweringError, VerifyError
+from pellucid.core.errors import VerifyError
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, Value, emit_all, inline
 from pellucid.graph.op import Cost, Op, Sample, Site
-from pellucid.graph.stats import graph_cost
 from pellucid.graph.prune import reachable
+from pellucid.graph.stats import graph_cost
+from pellucid.loop.compute import host_lowering
 from pellucid.ops import add, broadcast_to, less, moveaxis, multiply, sin, where
 from pellucid.ops import max as reduce_max
 from pellucid.ops.create import iota
@@ -132,9 +133,7 @@ def _infer(*types: TensorType, **attrs: Any) -> tuple[TensorType, ...]:
     return (*parts.init, *(form.rows(t) for t in made[form.carries :]))
 
 
-def check_carries(
-    op: str, body: Graph, places: Sequence[int], made: Sequence[TensorType]
-) -> None:
+def check_carries(op: str, body: Graph, places: Sequence[int], made: Sequence[TensorType]) -> None:
     """Refuse a step that changes the type of what it carries.
 
     Raises:
@@ -165,10 +164,6 @@ def _reference(*arrays: NDArray[Any], **attrs: Any) -> tuple[NDArray[Any], ...]:
     return (*carry, *ys)
 
 
-def _lower(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs) -> Any:
-    raise LoweringError("scan", f"{ScanForm.of(attrs).body.name} is no single loop nest")
-
-
 def _cost(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs) -> Cost:
     form = ScanForm.of(attrs)
     step = graph_cost(form.body)
@@ -179,7 +174,7 @@ def _vjp(site: Site, *cotangents: Value | None) -> list[Value | None]:
     form = ScanForm.of(site.attrs)
     flags = site.wanted or (True,) * len(site.inputs)
     wanted = {
-        i for i, v in enumerate(form.body.inputs) if flags[form.counted + i] and v.dtype.is_float
+        i for i, v in enumerate(form.body.inputs) if flags[form.counted + i] and v.dtype.is_inexact
     }
     places = list(form.carry_places)
     active = active_carries(form.body, places, range(form.carries), wanted)
@@ -310,9 +305,7 @@ def _jvp(site: Site, *tangents: Value | None) -> list[Value | None]:
     form = ScanForm.of(site.attrs)
     given = dict(enumerate(tangents[form.counted :]))
     moving = {i for i, t in given.items() if t is not None}
-    active = sorted(
-        active_carries(form.body, form.carry_places, range(form.carries), moving)
-    )
+    active = sorted(active_carries(form.body, form.carry_places, range(form.carries), moving))
     step, order = with_tangents(form.body, active, form.carries, form.constants, form.slices)
     parts = form.parts(site.inputs)
     operands = [*parts.constants, *parts.init, *parts.xs]
@@ -334,7 +327,7 @@ def _pick_tangents(
 ) -> list[Value | None]:
     """The tangents among the results of a scan of values and tangents."""
     moved = [i - form.constants for i in active if i in form.carry_places]
-    floats = [k for k, v in enumerate(outputs) if v.dtype.is_float and k >= form.carries]
+    floats = [k for k, v in enumerate(outputs) if v.dtype.is_inexact and k >= form.carries]
     carried = made[form.carries : form.carries + len(moved)]
     stacked = made[len(made) - len(floats) :]
     found = dict(zip([*moved, *floats], [*carried, *stacked], strict=True))
@@ -366,7 +359,7 @@ def with_tangents(
     for group in groups:
         order += [*group, *(tangent_at[i] for i in group if i in tangent_at)]
     made = len(body.outputs)
-    floats = [k for k, v in enumerate(body.outputs) if v.dtype.is_float]
+    floats = [k for k, v in enumerate(body.outputs) if v.dtype.is_inexact]
     out_at = {k: made + n for n, k in enumerate(floats)}
     moved = [i - constants for i in active if constants <= i < constants + carries]
     outputs = [
@@ -421,16 +414,12 @@ def batch_body(
     return batch_graph(body, flags, size, outputs), outputs
 
 
-def _batch_counted(
-    form: ScanForm, site: Site, batched: tuple[bool, ...], size: int
-) -> list[Value]:
+def _batch_counted(form: ScanForm, site: Site, batched: tuple[bool, ...], size: int) -> list[Value]:
     """Examples of different lengths: the longest decides, and an example that is done stays."""
     parts = form.parts(site.inputs)
     (steps,) = parts.steps
     longest = reduce_max(steps)
-    form = ScanForm(
-        _limited(form), form.carries, form.slices + 1, form.length, form.reverse, True
-    )
+    form = ScanForm(_limited(form), form.carries, form.slices + 1, form.length, form.reverse, True)
     rows = iota((form.length,), 0, dtype=int32)
     operands = (longest, steps, *parts.constants, *parts.init, *parts.xs, rows)
     return _batch(Site(operands, site.outputs, form.attrs), (False, *batched, False), size)
@@ -480,7 +469,7 @@ SCAN: Op = Op(
     vjp=_vjp,
     jvp=_jvp,
     batch=_batch,
-    lower=_lower,
+    lower=host_lowering(_reference),
     cost=_cost,
     samples=_samples,
 )

@@ -1,11 +1,11 @@
 """The gradient of a loop whose number of steps has no bound, from snapshots.
 
-What a run of n steps needs is not known before it runs, so nothing but its start is kept. Backwards,
-the run is made again in up to `SNAPSHOTS` parts of equal length, keeping the carry at the start of
-each, and each part again in as many, so that from there on each step has its start at hand. Up to
-`SNAPSHOTS ** 2` (4,096) steps that is two more forward runs and memory for `2 * SNAPSHOTS` carries;
-beyond, parts of the last level have k = n / 4,096 steps, each made again from its part's start, and
-the cost is k / 2 more runs. A loop with `max_steps` has neither cost.
+What a run of n steps needs is not known before it runs, so nothing but its start is kept.
+Backwards, the run is made again in up to `SNAPSHOTS` parts of equal length, keeping the carry at
+the start of each, and each part again in as many, so that from there on each step has its start at
+hand. Up to `SNAPSHOTS ** 2` (4,096) steps that is two more forward runs and memory for
+`2 * SNAPSHOTS` carries; beyond, parts of the last level have k = n / 4,096 steps, each made again
+from its part's start, and the cost is k / 2 more runs. With `max_steps` there is neither cost.
 
 Source: Griewank and Walther, Algorithm 799: Revolve (2000); theirs is optimal for a known n, ours
 has two fixed levels, so that the program is the same for every n.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pellucid.autodiff.bodies import Split, split_gradient, types_of
+from pellucid.autodiff.bodies import Split, split_gradient
 from pellucid.autodiff.common import zeros_of
 from pellucid.autodiff.scan import ScanForm, scan
 from pellucid.core.dtype import int32
@@ -168,7 +168,7 @@ class _Run:
         return self.loop(cond, body, len(cotangents) + 1, operands)[:-1]
 
     def _step(self, inputs: Sequence[Value], cotangents: Sequence[Value]) -> list[Value]:
-        """One step backwards, emitted: cotangents of its carries, and the sums so far and its own."""
+        """One step backwards, emitted: cotangents of its carries, then sums with its own added."""
         given = cotangents[: len(self.carried)]
         made = inline(self.split.backward, [*(inputs[i] for i in self.split.reads), *given])
         found = {

@@ -22,11 +22,12 @@ from pellucid.autodiff.bodies import check_operands, types_of
 from pellucid.autodiff.forward import tangent_graph
 from pellucid.autodiff.reverse import vjp_graph
 from pellucid.core.dtype import float32, int32
-from pellucid.core.errors import LoweringError, VerifyError
+from pellucid.core.errors import VerifyError
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, Value, emit_all, inline
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.graph.stats import graph_cost
+from pellucid.loop.compute import host_lowering
 from pellucid.ops import broadcast_to, clip, equal, multiply, reshape, sin, where
 
 PREFIX = "branch"
@@ -72,10 +73,6 @@ def _reference(
     return interpret(branches[int(np.clip(index, 0, len(branches) - 1))], *arrays)
 
 
-def _lower(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs) -> Any:
-    raise LoweringError("switch", f"{branches_of(attrs)[0].name} is no single loop nest")
-
-
 def _cost(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs) -> Cost:
     costs = [graph_cost(b) for b in branches_of(attrs)]
     return Cost(max(c.flops for c in costs), max(c.bytes for c in costs))
@@ -84,7 +81,7 @@ def _cost(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: At
 def _vjp(site: Site, *cotangents: Value | None) -> list[Value | None]:
     index, *operands = site.inputs
     flags = site.wanted[1:] or (True,) * len(operands)
-    wanted = [i for i, v in enumerate(operands) if flags[i] and v.dtype.is_float]
+    wanted = [i for i, v in enumerate(operands) if flags[i] and v.dtype.is_inexact]
     branches = [vjp_graph(b, wanted) for b in branches_of(site.attrs)]
     given = [c for c in cotangents if c is not None]
     made = switch(index, branches, *operands, *site.outputs, *given) if wanted else ()
@@ -97,7 +94,7 @@ def _jvp(site: Site, *tangents: Value | None) -> list[Value | None]:
     branches = [tangent_graph(b, moves) for b in branches_of(site.attrs)]
     given = [t for t in tangents if t is not None]
     made = iter(switch(site.inputs[0], branches, *site.inputs[1:], *given))
-    return [next(made) if v.dtype.is_float else None for v in site.outputs]
+    return [next(made) if v.dtype.is_inexact else None for v in site.outputs]
 
 
 def _batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
@@ -147,7 +144,7 @@ SWITCH: Op = Op(
     vjp=_vjp,
     jvp=_jvp,
     batch=_batch,
-    lower=_lower,
+    lower=host_lowering(_reference),
     cost=_cost,
     samples=_samples,
 )

@@ -24,8 +24,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.autodiff.batching import batch_graph
 from pellucid.autodiff.bodies import (
-    Split,
     active_carries,
     batched_carries,
     check_operands,
@@ -33,7 +33,6 @@ from pellucid.autodiff.bodies import (
     split_gradient,
     types_of,
 )
-from pellucid.autodiff.batching import batch_graph
 from pellucid.autodiff.common import zeros_of
 from pellucid.autodiff.scan import (
     BackwardStep,
@@ -45,12 +44,13 @@ from pellucid.autodiff.scan import (
 )
 from pellucid.autodiff.snapshots import snapshot_gradient
 from pellucid.core.dtype import bool_, float32, int32
-from pellucid.core.errors import LoweringError, VerifyError
+from pellucid.core.errors import VerifyError
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, Value, emit_all, inline
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.graph.prune import reachable
 from pellucid.graph.stats import graph_cost
+from pellucid.loop.compute import host_lowering
 from pellucid.ops import add, astype, broadcast_to, less, moveaxis, multiply, reshape, where
 from pellucid.ops import any as any_of
 from pellucid.ops import sum as sum_of
@@ -130,10 +130,6 @@ def _reference(*arrays: NDArray[Any], **attrs: Any) -> tuple[NDArray[Any], ...]:
     return (*carry, np.array(steps, np.int32), *rows)
 
 
-def _lower(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs) -> Any:
-    raise LoweringError("while_loop", f"{WhileForm.of(attrs).body.name} is no single loop nest")
-
-
 def _cost(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs) -> Cost:
     """Of one step: how many there are is not known."""
     form = WhileForm.of(attrs)
@@ -143,7 +139,7 @@ def _cost(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: At
 def _vjp(site: Site, *cotangents: Value | None) -> list[Value | None]:
     form = WhileForm.of(site.attrs)
     flags = site.wanted or (True,) * len(site.inputs)
-    wanted = {i for i, v in enumerate(site.inputs) if flags[i] and v.dtype.is_float}
+    wanted = {i for i, v in enumerate(site.inputs) if flags[i] and v.dtype.is_inexact}
     places = form.carry_places
     active = sorted(active_carries(form.body, places, range(form.carries), wanted))
     if not active:
@@ -193,9 +189,7 @@ def _saved_gradient(
     xs = [*saved, *rows.values()]
     back = ScanForm(body, len(ends) + len(types), len(xs), most, reverse=True, counted=True)
     steps = made[form.carries]
-    return step.named(
-        scan(back, steps, *constants, *ends.values(), *map(zeros_of, types), *xs)
-    )
+    return step.named(scan(back, steps, *constants, *ends.values(), *map(zeros_of, types), *xs))
 
 
 def _jvp(site: Site, *tangents: Value | None) -> list[Value | None]:
@@ -214,7 +208,7 @@ def _jvp(site: Site, *tangents: Value | None) -> list[Value | None]:
     saved = len(step.outputs) - carries
     pushed = WhileForm(cond, step, carries, form.max_steps, saved)
     made = while_loop(pushed, *(both[i] for i in order))
-    floats = [k for k, v in enumerate(site.outputs) if v.dtype.is_float and k > form.carries]
+    floats = [k for k, v in enumerate(site.outputs) if v.dtype.is_inexact and k > form.carries]
     places = [*moved, *floats]
     values = (*made[form.carries : carries], *made[len(made) - len(floats) :])
     found = dict(zip(places, values, strict=True))
@@ -312,7 +306,7 @@ WHILE_LOOP: Op = Op(
     vjp=_vjp,
     jvp=_jvp,
     batch=_batch,
-    lower=_lower,
+    lower=host_lowering(_reference),
     cost=_cost,
     samples=_samples,
 )

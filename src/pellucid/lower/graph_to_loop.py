@@ -254,7 +254,7 @@ def _is_statement(node: Node) -> bool:
 
 def _host_call(node: Node) -> HostCall | None:
     """What the node's record asks of the host, where it has no loops."""
-    if any(isinstance(a, Graph) for a in node.attrs.values()):
+    if node.op.name == "fused":
         return None
     lowering = lowering_of(node)
     return lowering if isinstance(lowering, HostCall) else None
