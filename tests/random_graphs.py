@@ -22,7 +22,10 @@ from pellucid.graph.ir import Graph, GraphBuilder
 from tests.random_maker import FLOATS, Maker, random_array
 from tests.random_steps import RARE, STEPS
 
-EPSILON = {"float64": 1e-9, "float32": 2e-4, "float16": 0.1, "bfloat16": 0.5}
+EPSILON = {
+    "float64": 1e-9, "float32": 2e-4, "float16": 0.1, "bfloat16": 0.5,
+    "complex128": 1e-9, "complex64": 2e-4,
+}  # fmt: skip
 
 
 def random_graph(seed: int, size: int, floats: Sequence[DType] = FLOATS) -> Graph:
@@ -66,7 +69,13 @@ def assert_same_results(
         if a.dtype.kind in "biu":
             np.testing.assert_array_equal(a, b)
             continue
-        wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
+        wide_a, wide_b = _wide(a), _wide(b)
         finite = np.abs(wide_b[np.isfinite(wide_b)])
         scale = max(1.0, float(finite.max())) if finite.size else 1.0
         np.testing.assert_allclose(wide_a, wide_b, rtol=0, atol=tolerance(graph) * scale)
+
+
+def _wide(array: NDArray[Any]) -> NDArray[Any]:
+    """Floats as float64; complex numbers as their parts."""
+    parts = np.stack([array.real, array.imag]) if array.dtype.kind == "c" else array
+    return parts.astype(np.float64)

@@ -29,7 +29,6 @@ from pellucid.core.dtype import (
     uint64,
 )
 from pellucid.core.errors import PellucidError
-from pellucid.core.size_input import dim
 from pellucid.core.version import VERSION as __version__
 from pellucid.nn.checkpoint import load_tensors as load
 from pellucid.nn.checkpoint import save_tensors as save
@@ -40,7 +39,6 @@ from pellucid.tensor.control import cond, fori_loop, map, scan, switch, while_lo
 from pellucid.tensor.frozen import FrozenFunction
 from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
 from pellucid.tensor.hints import missing_name
-from pellucid.tensor.infer import infer_shapes
 from pellucid.tensor.jit import JitFunction, jit
 from pellucid.tensor.lowered import Lowered
 from pellucid.tensor.numpy_like import *  # noqa: F403  # exactly its __all__
@@ -98,7 +96,6 @@ __all__ = [
     "cond",
     "data",
     "default_generator",
-    "dim",
     "enable_grad",
     "float8_e4m3fn",
     "float8_e5m2",
@@ -110,7 +107,6 @@ __all__ = [
     "get_num_threads",
     "grad",
     "hessian",
-    "infer_shapes",
     "int8",
     "int16",
     "int32",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.graph.ir import Graph, GraphBuilder, TensorType, Value
+from pellucid.loop.compute import CFunction, HostCall
 from pellucid.loop.interpreter import run_kernel
 from pellucid.loop.ir import Kernel
 from pellucid.lower.program import LoweredProgram
@@ -31,10 +32,21 @@ def run_program(
     for slot_id, array in zip(program.inputs, arrays, strict=True):
         memory[slot_id] = np.array(array, order="C")
     for call in program.calls:
-        kernel = schedule(call.kernel)
-        views = [memory[s].reshape(p.shape) for s, p in zip(call.args, kernel.params, strict=True)]
-        run_kernel(kernel, *views, seed=3)
+        pairs = zip(call.args, call.kernel.params, strict=True)
+        views = [memory[s].view(p.dtype.numpy).reshape(p.shape) for s, p in pairs]
+        if call.host is None:
+            run_kernel(schedule(call.kernel), *views, seed=3)
+        else:
+            _call_host(call.host, views, call.kernel.outputs)
     return [memory[s] for s in program.outputs]
+
+
+def _call_host(host: HostCall, views: Sequence[Array], outputs: int) -> None:
+    """The function's results go to the last of the arrays."""
+    assert not isinstance(host.run, CFunction)
+    inputs = len(views) - outputs
+    for view, result in zip(views[inputs:], host.run(views[:inputs]), strict=True):
+        np.copyto(view, result)
 
 
 def build(make: Callable[..., Value | Sequence[Value]], *types: TensorType) -> Graph:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pellucid.core.dtype import DType, as_dtype, float64
+from pellucid.core.dtype import DType, as_dtype, complex128, float64
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Attr, Graph, GraphBuilder, TensorType, Value
 from pellucid.graph.op import Op, Sample
@@ -51,7 +51,12 @@ def type_of(given: TensorType | Array) -> TensorType:
 
 
 def fill(type: TensorType, low: float, high: float, rng: np.random.Generator) -> Array:
-    """An array of the type: floats anywhere in the range, integers and bools as far as they fit."""
+    """An array of the type: floats (and parts of complex numbers) anywhere in the range, integers
+    and bools as far as they fit.
+    """
+    if type.dtype.is_complex:
+        parts = rng.uniform(low, high, (2, *type.shape))
+        return np.asarray(parts[0] + 1j * parts[1]).astype(type.dtype.numpy)
     if type.dtype.is_float:
         return np.asarray(rng.uniform(low, high, type.shape)).astype(type.dtype.numpy)
     if type.dtype.kind == "bool":
@@ -108,16 +113,17 @@ def agree(got: Sequence[Array], want: Sequence[Array], scale: float = 1.0) -> No
         assert a.shape == b.shape
         assert a.dtype == b.dtype
         dtype = as_dtype(a.dtype)
-        if not dtype.is_float:
+        if not dtype.is_inexact:
             np.testing.assert_array_equal(a, b)
             continue
-        tolerance = TOLERANCE[dtype.bits] * scale
-        wide = a.astype(np.float64), b.astype(np.float64)
+        tolerance = TOLERANCE[dtype.real.bits] * scale
+        most = np.complex128 if dtype.is_complex else np.float64
+        wide = a.astype(most), b.astype(most)
         np.testing.assert_allclose(*wide, rtol=tolerance, atol=tolerance)
 
 
 def in_float64(case: Case) -> Graph:
-    """The case with every float dtype, attributes included, made float64."""
+    """The case with every float dtype, attributes included, made float64 or complex128."""
     types = [type_of(x) for x in case.sample.inputs]
     wide = [TensorType(t.shape, _wide(t.dtype)) for t in types]
     attrs = {k: _wide(v) if isinstance(v, DType) else v for k, v in case.sample.attrs.items()}
@@ -125,7 +131,7 @@ def in_float64(case: Case) -> Graph:
 
 
 def _wide(dtype: DType) -> DType:
-    return float64 if dtype.is_float else dtype
+    return complex128 if dtype.is_complex else float64 if dtype.is_float else dtype
 
 
 # The quick lane takes every third, the whole suite all.

@@ -1,7 +1,8 @@
 """Every record of the catalogue against itself: types, derivatives, batching, lowering, cost.
 
 A new record is tested by being in the catalogue. Derivatives are compared with central differences
-in float64; where a function has a corner the random samples miss it.
+in float64 and complex128, a complex number being moved in a random direction; where a function has
+a corner the random samples miss it.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ def _has_float_path(op: Op, sample: Sample) -> bool:
     types = [type_of(x) for x in sample.inputs]
     made = op.infer(*types, **sample.attrs)
     outputs = made if isinstance(made, tuple) else (made,)
-    return any(t.dtype.is_float for t in types) and any(t.dtype.is_float for t in outputs)
+    return any(t.dtype.is_inexact for t in types) and any(t.dtype.is_inexact for t in outputs)
 
 
 def _finite(sample: Sample) -> bool:
-    return all(np.isfinite(a.astype(np.float64)).all() for a in arrays_of(sample))
+    return all(np.isfinite(a.astype(np.complex128)).all() for a in arrays_of(sample))
 
 
 def _differentiable(op: Op, sample: Sample) -> bool:
@@ -148,7 +149,7 @@ def test_jvp_agrees_with_differences(case: Case) -> None:
         interpret(graph, *[a + s * moving[i] if i in moving else a for i, a in enumerate(arrays)])
         for s in (STEP, -STEP)
     )
-    floats = [i for i, v in enumerate(graph.outputs) if v.dtype.is_float]
+    floats = [i for i, v in enumerate(graph.outputs) if v.dtype.is_inexact]
     for result, i in zip(got, floats, strict=True):
         expected = (ahead[i] - behind[i]) / (2 * STEP)
         assert result.shape == expected.shape
@@ -160,13 +161,24 @@ def test_vjp_is_the_transpose_of_jvp(case: Case) -> None:
     graph, arrays, tangents = _moving(case)
     rng = np.random.default_rng(7)
     outputs = interpret(graph, *arrays)
-    cotangents = [rng.normal(size=y.shape) for y in outputs if y.dtype == np.float64]
+    cotangents = [_normal(rng, y) for y in outputs if y.dtype.kind in "fc"]
     pulled = interpret(vjp_graph(graph, _places(graph)), *arrays, *outputs, *cotangents)
     pushed = _push(graph, arrays, tangents)
     assert [p.shape for p in pulled] == [t.shape for t in tangents]
-    there = sum(float((c * p).sum()) for c, p in zip(cotangents, pushed, strict=True))
-    back = sum(float((t * p).sum()) for t, p in zip(tangents, pulled, strict=True))
+    there = sum(_paired(c, p) for c, p in zip(cotangents, pushed, strict=True))
+    back = sum(_paired(t, p) for t, p in zip(tangents, pulled, strict=True))
     np.testing.assert_allclose(there, back, rtol=1e-9, atol=1e-9)
+
+
+def _normal(rng: np.random.Generator, like: Array) -> Array:
+    """Random numbers of the array's shape and dtype (float64 or complex128)."""
+    made = rng.normal(size=like.shape)
+    return np.asarray(made + 1j * rng.normal(size=like.shape) if like.dtype.kind == "c" else made)
+
+
+def _paired(a: Array, b: Array) -> float:
+    """How much of one array lies in the other's direction, each part of complex numbers apart."""
+    return float((np.conj(a) * b).sum().real)
 
 
 def _moving(case: Case) -> tuple[Graph, list[Array], list[Array]]:
@@ -174,13 +186,13 @@ def _moving(case: Case) -> tuple[Graph, list[Array], list[Array]]:
     values = arrays_of(case.sample)
     arrays = [a.astype(v.dtype.numpy) for a, v in zip(values, graph.inputs, strict=True)]
     rng = np.random.default_rng(5)
-    return graph, arrays, [np.asarray(rng.normal(size=arrays[i].shape)) for i in _places(graph)]
+    return graph, arrays, [_normal(rng, arrays[i]) for i in _places(graph)]
 
 
 def _places(graph: Graph) -> list[int]:
-    return [i for i, v in enumerate(graph.inputs) if v.dtype.is_float]
+    return [i for i, v in enumerate(graph.inputs) if v.dtype.is_inexact]
 
 
 def _push(graph: Graph, arrays: Sequence[Array], tangents: Sequence[Array]) -> tuple[Array, ...]:
-    active = [v.dtype.is_float for v in graph.inputs]
+    active = [v.dtype.is_inexact for v in graph.inputs]
     return interpret(tangent_graph(graph, active), *arrays, *tangents)

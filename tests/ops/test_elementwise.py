@@ -141,7 +141,9 @@ def test_rounding_keeps_integers() -> None:
 
 
 def test_bitcast_refuses_other_widths() -> None:
-    with pytest.raises(DTypeError, match="bitcast: both dtypes must have the same width"):
+    with pytest.raises(
+        DTypeError, match="bitcast: both dtypes must be real numbers of the same width"
+    ):
         with GraphBuilder() as builder:
             ops.bitcast(builder.input(TensorType((2,), float32)), "float64")
 

@@ -15,6 +15,7 @@ cases included:
   integers wrap.
 - float16, bfloat16 and float8 are computed in float32 and rounded once.
 - `pack` and `dot` functions: `words.py`.
+- Complex numbers are for graphs: `evaluate` knows them, loops and code generators do not.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from pellucid.core.dtype import DType, Kind, bool_, float32, int32
 from pellucid.core.errors import ArgumentError, DTypeError, did_you_mean
-from pellucid.loop import words
+from pellucid.loop import complex_functions, words
 from pellucid.loop.ir import Call, Expr
 
 Array = NDArray[Any]
@@ -43,6 +44,9 @@ _NUMBER: frozenset[Kind] = frozenset(("int", "uint", "float"))
 _BITS: frozenset[Kind] = frozenset(("bool", "int", "uint"))
 _INTEGER: frozenset[Kind] = frozenset(("int", "uint"))
 _ANY: frozenset[Kind] = frozenset(("bool", "int", "uint", "float"))
+_INEXACT: frozenset[Kind] = _FLOAT | {"complex"}
+_FIELD: frozenset[Kind] = _NUMBER | {"complex"}
+_ALL: frozenset[Kind] = _ANY | {"complex"}
 _WORD: frozenset[Kind] = frozenset(("int",))
 
 
@@ -89,7 +93,7 @@ def _mod(a: Array, b: Array) -> Array:
 
 
 def _pow(a: Array, b: Array) -> Array:
-    if a.dtype.kind == "f":
+    if a.dtype.kind in "fc":
         return np.asarray(np.power(a, b))
     power = np.power(a, np.where(b < 0, np.zeros_like(b), b))
     odd = np.where((b & 1) == 1, a, np.ones_like(a))
@@ -142,7 +146,16 @@ def _rsqrt(x: Array) -> Array:
 
 
 def _rounding(fn: Callable[[Array], Any]) -> Callable[[Array], Any]:
-    return lambda x: fn(x) if x.dtype.kind == "f" else x
+    return lambda x: fn(x) if x.dtype.kind in "fc" else x
+
+
+def _either(real: Callable[[Array], Any], complex_: Callable[[Array], Any]) -> Callable[..., Any]:
+    return lambda x: complex_(x) if x.dtype.kind == "c" else real(x)
+
+
+_expm1 = _either(np.expm1, complex_functions.expm1)
+_log1p = _either(np.log1p, complex_functions.log1p)
+_exp2 = _either(np.exp2, complex_functions.exp2)
 
 
 def _cast_only(*_: Array) -> Array:
@@ -150,13 +163,13 @@ def _cast_only(*_: Array) -> Array:
 
 
 _SAME: list[tuple[str, int, frozenset[Kind], Callable[..., Any], str]] = [
-    ("add", 2, _NUMBER, np.add, "a + b"),
-    ("sub", 2, _NUMBER, np.subtract, "a - b"),
-    ("mul", 2, _NUMBER, np.multiply, "a * b"),
-    ("div", 2, _FLOAT, np.true_divide, "a / b, the IEEE quotient"),
+    ("add", 2, _FIELD, np.add, "a + b"),
+    ("sub", 2, _FIELD, np.subtract, "a - b"),
+    ("mul", 2, _FIELD, np.multiply, "a * b"),
+    ("div", 2, _INEXACT, np.true_divide, "a / b, the IEEE quotient"),
     ("floordiv", 2, _NUMBER, _floordiv, "floor(a / b); 0 for an integer divisor of 0"),
     ("mod", 2, _NUMBER, _mod, "a - b * floor(a / b), of b's sign; 0 for an integer divisor of 0"),
-    ("pow", 2, _NUMBER, _pow, "a to the power b"),
+    ("pow", 2, _FIELD, _pow, "a to the power b"),
     ("max", 2, _ANY, np.maximum, "the larger; NaN if either is"),
     ("min", 2, _ANY, np.minimum, "the smaller; NaN if either is"),
     ("atan2", 2, _FLOAT, np.arctan2, "the angle of the point (b, a)"),
@@ -165,48 +178,48 @@ _SAME: list[tuple[str, int, frozenset[Kind], Callable[..., Any], str]] = [
     ("xor", 2, _BITS, np.bitwise_xor, "bitwise exclusive or; logical on bool"),
     ("shl", 2, _INTEGER, _shl, "a shifted left by b bits"),
     ("shr", 2, _INTEGER, _shr, "a shifted right by b bits, keeping the sign"),
-    ("neg", 1, _NUMBER, np.negative, "-x"),
+    ("neg", 1, _FIELD, np.negative, "-x"),
     ("abs", 1, _NUMBER, np.absolute, "the magnitude; the least integer stays itself"),
     ("sign", 1, _NUMBER, np.sign, "-1, 0 or 1; NaN for NaN"),
     ("not", 1, _BITS, np.invert, "bitwise complement; logical on bool"),
-    ("exp", 1, _FLOAT, np.exp, "e to the power x"),
+    ("exp", 1, _INEXACT, np.exp, "e to the power x"),
     ("exp_bounded", 1, _FLOAT, _exp_bounded, "exp(x), but 0 below -87, and exp(87) above 87"),
-    ("expm1", 1, _FLOAT, np.expm1, "exp(x) - 1, accurate near 0"),
-    ("exp2", 1, _FLOAT, np.exp2, "2 to the power x"),
-    ("log", 1, _FLOAT, np.log, "natural logarithm"),
-    ("log1p", 1, _FLOAT, np.log1p, "log(1 + x), accurate near 0"),
-    ("log2", 1, _FLOAT, np.log2, "logarithm to base 2"),
-    ("log10", 1, _FLOAT, np.log10, "logarithm to base 10"),
-    ("sqrt", 1, _FLOAT, np.sqrt, "square root"),
-    ("rsqrt", 1, _FLOAT, _rsqrt, "1 / sqrt(x)"),
-    ("sin", 1, _FLOAT, np.sin, "sine"),
-    ("cos", 1, _FLOAT, np.cos, "cosine"),
-    ("tan", 1, _FLOAT, np.tan, "tangent"),
-    ("asin", 1, _FLOAT, np.arcsin, "inverse sine"),
-    ("acos", 1, _FLOAT, np.arccos, "inverse cosine"),
-    ("atan", 1, _FLOAT, np.arctan, "inverse tangent"),
-    ("sinh", 1, _FLOAT, np.sinh, "hyperbolic sine"),
-    ("cosh", 1, _FLOAT, np.cosh, "hyperbolic cosine"),
-    ("tanh", 1, _FLOAT, np.tanh, "hyperbolic tangent"),
-    ("asinh", 1, _FLOAT, np.arcsinh, "inverse hyperbolic sine"),
-    ("acosh", 1, _FLOAT, np.arccosh, "inverse hyperbolic cosine"),
-    ("atanh", 1, _FLOAT, np.arctanh, "inverse hyperbolic tangent"),
+    ("expm1", 1, _INEXACT, _expm1, "exp(x) - 1, accurate near 0"),
+    ("exp2", 1, _INEXACT, _exp2, "2 to the power x"),
+    ("log", 1, _INEXACT, np.log, "natural logarithm"),
+    ("log1p", 1, _INEXACT, _log1p, "log(1 + x), accurate near 0"),
+    ("log2", 1, _INEXACT, np.log2, "logarithm to base 2"),
+    ("log10", 1, _INEXACT, np.log10, "logarithm to base 10"),
+    ("sqrt", 1, _INEXACT, np.sqrt, "square root"),
+    ("rsqrt", 1, _INEXACT, _rsqrt, "1 / sqrt(x)"),
+    ("sin", 1, _INEXACT, np.sin, "sine"),
+    ("cos", 1, _INEXACT, np.cos, "cosine"),
+    ("tan", 1, _INEXACT, np.tan, "tangent"),
+    ("asin", 1, _INEXACT, np.arcsin, "inverse sine"),
+    ("acos", 1, _INEXACT, np.arccos, "inverse cosine"),
+    ("atan", 1, _INEXACT, np.arctan, "inverse tangent"),
+    ("sinh", 1, _INEXACT, np.sinh, "hyperbolic sine"),
+    ("cosh", 1, _INEXACT, np.cosh, "hyperbolic cosine"),
+    ("tanh", 1, _INEXACT, np.tanh, "hyperbolic tangent"),
+    ("asinh", 1, _INEXACT, np.arcsinh, "inverse hyperbolic sine"),
+    ("acosh", 1, _INEXACT, np.arccosh, "inverse hyperbolic cosine"),
+    ("atanh", 1, _INEXACT, np.arctanh, "inverse hyperbolic tangent"),
     ("erf", 1, _FLOAT, _erf, "the error function"),
     ("floor", 1, _NUMBER, _rounding(np.floor), "largest integer not above x"),
     ("ceil", 1, _NUMBER, _rounding(np.ceil), "smallest integer not below x"),
-    ("round", 1, _NUMBER, _rounding(np.rint), "nearest integer, halves to even"),
+    ("round", 1, _FIELD, _rounding(np.rint), "nearest integer, halves to even"),
     ("trunc", 1, _NUMBER, _rounding(np.trunc), "x without its fraction"),
     ("fma", 3, _FLOAT, _fma, "a * b + c with one rounding"),
 ]  # fmt: skip
 _PREDICATES: list[tuple[str, int, frozenset[Kind], Callable[..., Any], str]] = [
-    ("eq", 2, _ANY, np.equal, "a == b"),
-    ("ne", 2, _ANY, np.not_equal, "a != b"),
+    ("eq", 2, _ALL, np.equal, "a == b"),
+    ("ne", 2, _ALL, np.not_equal, "a != b"),
     ("lt", 2, _ANY, np.less, "a < b"),
     ("le", 2, _ANY, np.less_equal, "a <= b"),
     ("gt", 2, _ANY, np.greater, "a > b"),
     ("ge", 2, _ANY, np.greater_equal, "a >= b"),
-    ("isnan", 1, _FLOAT, np.isnan, "whether x is NaN"),
-    ("isinf", 1, _FLOAT, np.isinf, "whether x is an infinity"),
+    ("isnan", 1, _INEXACT, np.isnan, "whether x is NaN"),
+    ("isinf", 1, _INEXACT, np.isinf, "whether x is an infinity"),
 ]
 
 
@@ -214,8 +227,8 @@ def _table() -> dict[str, ScalarFunction]:
     rows = [ScalarFunction(n, a, k, "same", f, d) for n, a, k, f, d in _SAME]
     rows += [ScalarFunction(n, a, k, "predicate", f, d) for n, a, k, f, d in _PREDICATES]
     rows += [
-        ScalarFunction("select", 3, _ANY, "select", np.where, "b where a, else c"),
-        ScalarFunction("cast", 1, _ANY, "cast", _cast_only, "x as another dtype, saturating"),
+        ScalarFunction("select", 3, _ALL, "select", np.where, "b where a, else c"),
+        ScalarFunction("cast", 1, _ALL, "cast", _cast_only, "x as another dtype, saturating"),
         ScalarFunction("bitcast", 1, _ANY, "bitcast", _cast_only, "x's bits as another dtype"),
         ScalarFunction("pack2", 2, _NUMBER, "pack", words.pack, "two 16-bit numbers as a word"),
         ScalarFunction("pack4", 4, _NUMBER, "pack", words.pack, "four 8-bit numbers as a word"),

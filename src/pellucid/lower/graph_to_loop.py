@@ -55,7 +55,6 @@ class _Program:
     """Slots and calls of one graph under construction."""
 
     def __init__(self, graph: Graph) -> None:
-        _refuse_complex(graph)
         self.graph = graph
         self.slots: list[BufferSlot] = []
         self.calls: list[KernelCall] = []
@@ -207,15 +206,6 @@ class _Program:
         return target
 
 
-def _refuse_complex(graph: Graph) -> None:
-    """Loops count in real numbers."""
-    for node in graph.nodes:
-        for value in (*node.inputs, *node.outputs):
-            if value.dtype.is_complex:
-                rule = "complex numbers have no loop form"
-                raise LoweringError(node.op.name, rule, operands={value.name: value.type})
-
-
 def _constants(nodes: Sequence[Node]) -> dict[Value, NDArray[Any]]:
     return {n.outputs[0]: _array_of(n) for n in nodes if n.op.name == "constant"}
 
@@ -228,7 +218,11 @@ def _array_of(node: Node) -> NDArray[Any]:
 
 
 def _literals(arrays: Mapping[Value, NDArray[Any]]) -> dict[Value, Const]:
-    return {v: const(a.reshape(-1)[0].item(), v.dtype) for v, a in arrays.items() if a.size == 1}
+    return {
+        v: const(a.reshape(-1)[0].item(), v.dtype)
+        for v, a in arrays.items()
+        if a.size == 1 and not v.dtype.is_complex
+    }
 
 
 def _splats(graph: Graph, literals: Mapping[Value, Const]) -> dict[Value, Const]:
@@ -319,7 +313,8 @@ def _node_flops(node: Node) -> int:
 
 
 def _copy_kernel(type: TensorType) -> Kernel:
-    source = Buffer("x0", (type.size,), type.dtype)
-    target = Buffer("y0", (type.size,), type.dtype)
+    parts = 2 if type.dtype.is_complex else 1
+    source = Buffer("x0", (type.size * parts,), type.dtype.real)
+    target = Buffer("y0", (type.size * parts,), type.dtype.real)
     step = Store(target, (Var("i0"),), Load(source, (Var("i0"),)))
-    return Kernel("copy", (source, target), 1, (For("i0", Const(type.size), (step,)),))
+    return Kernel("copy", (source, target), 1, (For("i0", Const(source.size), (step,)),))

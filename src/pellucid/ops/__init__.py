@@ -76,6 +76,7 @@ from pellucid.ops.comparison import (
     not_equal,
     where,
 )
+from pellucid.ops.complex_numbers import angle, complex, conj, imag, real
 from pellucid.ops.contraction import dot_general, matmul, outer, tensordot, vecdot
 from pellucid.ops.conv import spread_conv
 from pellucid.ops.convolution import conv1d, conv2d, conv_transpose2d
@@ -264,6 +265,7 @@ __all__ = [
     "add",
     "all",
     "allclose",
+    "angle",
     "any",
     "append",
     "arange",
@@ -302,7 +304,9 @@ __all__ = [
     "ceil",
     "clip",
     "column_stack",
+    "complex",
     "concatenate",
+    "conj",
     "constant",
     "conv1d",
     "conv2d",
@@ -376,6 +380,7 @@ __all__ = [
     "huber_loss",
     "hypot",
     "identity",
+    "imag",
     "index_add",
     "index_set",
     "indices",
@@ -465,6 +470,7 @@ __all__ = [
     "random_bits",
     "ravel",
     "ravel_multi_index",
+    "real",
     "reciprocal",
     "relu",
     "relu6",

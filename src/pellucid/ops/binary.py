@@ -34,19 +34,33 @@ from pellucid.ops.comparison import (
 )
 from pellucid.ops.create import zeros_like
 from pellucid.ops.identity import stop_gradient
+from pellucid.ops.parts import real_part
 from pellucid.ops.pointwise import elementwise_op
-from pellucid.ops.promotion import Operand, as_value, refuse_bool, unify
+from pellucid.ops.promotion import Operand, as_value, refuse_bool, refuse_complex, unify
 from pellucid.ops.unary import abs, exp, log, log1p, rsqrt, sqrt
+
+
+def _ordered(name: str, *operands: Operand, to_float: bool = False) -> tuple[Value, ...]:
+    """`unify` for functions that complex numbers, having no order, do not have."""
+    values = unify(name, *operands, to_float=to_float)
+    refuse_complex(name, *values)
+    return values
+
+
+def _real_numbers(name: str, *operands: Operand) -> tuple[Value, ...]:
+    values = _ordered(name, *operands)
+    refuse_bool(name, values)
+    return values
 
 
 def floor_divide(x: Operand, y: Operand) -> Value:
     """`floor(x / y)`; an integer divided by 0 gives 0. Gradient: none (0)."""
-    return apply_numeric(FLOORDIV, "floor_divide", x, y)
+    return emit(FLOORDIV, *_real_numbers("floor_divide", x, y))
 
 
 def remainder(x: Operand, y: Operand) -> Value:
     """`x - y * floor(x / y)`, of the sign of `y`, as Python's `%`; an integer modulo 0 gives 0."""
-    return apply_numeric(MOD, "remainder", x, y)
+    return emit(MOD, *_real_numbers("remainder", x, y))
 
 
 def pow(x: Operand, y: Operand) -> Value:
@@ -69,12 +83,12 @@ def pow(x: Operand, y: Operand) -> Value:
 
 def maximum(x: Operand, y: Operand) -> Value:
     """The larger; NaN if either is. Gradient: half to each side where they are equal."""
-    return emit(MAX, *unify("maximum", x, y))
+    return emit(MAX, *_ordered("maximum", x, y))
 
 
 def minimum(x: Operand, y: Operand) -> Value:
     """The smaller; NaN if either is. Gradient: half to each side where they are equal."""
-    return emit(MIN, *unify("minimum", x, y))
+    return emit(MIN, *_ordered("minimum", x, y))
 
 
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Value:
@@ -85,8 +99,7 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
 
     Gradient: to `x` where `low <= x <= high` (bounds included, as PyTorch's), else to the bound.
     """
-    (value,) = unify("clip", x)
-    refuse_bool("clip", (value,))
+    (value,) = _real_numbers("clip", x)
     result = value
     if low is not None:
         bound = as_value("clip", low, value.dtype)
@@ -107,7 +120,7 @@ def _or_nan(beyond: Value, given: Operand, bound: Value) -> Value:
 
 def atan2(y: Operand, x: Operand) -> Value:
     """The angle of the point (x, y) in radians, in [-pi, pi]; integers as float32."""
-    return emit(ATAN2, *unify("atan2", y, x, to_float=True))
+    return emit(ATAN2, *_ordered("atan2", y, x, to_float=True))
 
 
 def hypot(x: Operand, y: Operand) -> Value:
@@ -115,7 +128,7 @@ def hypot(x: Operand, y: Operand) -> Value:
 
     Gradient: NaN at the origin, where it has none.
     """
-    a, b = (abs(v) for v in unify("hypot", x, y, to_float=True))
+    a, b = (abs(v) for v in _ordered("hypot", x, y, to_float=True))
     big, small = maximum(a, b), minimum(a, b)
     ratio = divide(small, where(equal(big, 0), 1, big))
     scaled = multiply(big, sqrt(add(square(ratio), 1)))
@@ -124,7 +137,7 @@ def hypot(x: Operand, y: Operand) -> Value:
 
 def logaddexp(x: Operand, y: Operand) -> Value:
     """`log(exp(x) + exp(y))` without overflow; integers as float32."""
-    a, b = unify("logaddexp", x, y, to_float=True)
+    a, b = _ordered("logaddexp", x, y, to_float=True)
     ordered = greater(a, b)
     big, small = where(ordered, a, b), where(ordered, b, a)
     endless = logical_and(equal(a, b), isinf(big))  # inf - inf would be NaN
@@ -142,13 +155,13 @@ def xlogy(x: Operand, y: Operand) -> Value:
 
 def copysign(x: Operand, y: Operand) -> Value:
     """The magnitude of `x` with the sign bit of `y`, zeros included; integers as float32."""
-    a, b = unify("copysign", x, y, to_float=True)
+    a, b = _ordered("copysign", x, y, to_float=True)
     return where(signbit(b), negative(abs(a)), abs(a))
 
 
 def signbit(x: Operand) -> Value:
     """Whether the sign is negative; true for -0.0, and for a NaN with its sign bit set."""
-    (value,) = unify("signbit", x)
+    (value,) = _ordered("signbit", x)
     if not value.dtype.is_float:
         return less(value, 0) if value.dtype.is_integer else zeros_like(value)
     return less(bitcast(value, f"int{value.dtype.bits}"), 0)
@@ -187,7 +200,7 @@ def _pow_base(site: Site, g: Value) -> Value:
 
 def _pow_exponent(site: Site, g: Value) -> Value:
     a, b = site.inputs
-    flat = logical_and(equal(a, 0), greater_equal(b, 0))
+    flat = logical_and(equal(a, 0), greater_equal(real_part(b), 0))
     return where(flat, zeros_like(g), multiply(multiply(g, site.outputs[0]), log(a)))
 
 

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pellucid.core.dtype import as_dtype, bool_, float16, float32, float64, int32, int64, uint8
+from pellucid.core.dtype import (
+    as_dtype,
+    bool_,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int32,
+    int64,
+    uint8,
+)
 from pellucid.core.errors import DTypeError, ShapeError
 from pellucid.core.shape import Shape, check_shape
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
@@ -32,7 +43,7 @@ from pellucid.ops.shared import (
 
 def _broadcast_infer(x: TensorType, *, shape: Shape) -> TensorType:
     tail = shape[len(shape) - x.rank :]
-    if x.rank > len(shape) or any(a not in (b, 1) for a, b in zip(x.shape, tail, strict=True)):
+    if x.rank > len(shape) or any(a not in (1, b) for a, b in zip(x.shape, tail, strict=True)):
         raise ShapeError(
             "broadcast_to", "sizes must be equal or 1", operands={"x": x.shape, "shape": shape}
         )
@@ -78,6 +89,7 @@ BROADCAST_TO: Op = Op(
         Sample((TensorType((1, 1), int32),), {"shape": (1, 7)}),
         Sample((TensorType((1, 3), float32),), {"shape": (0, 3)}),
         Sample((TensorType((2,), bool_),), {"shape": (3, 2)}),
+        Sample((TensorType((2, 1), complex64),), {"shape": (3, 2, 4)}),
     ],
 )
 
@@ -154,6 +166,8 @@ SUM: Op = Op(
         Sample((TensorType((7,), uint8),), {"axes": (0,)}, 0, 200),
         Sample((TensorType((0, 3), float32),), {"axes": (0,)}),
         Sample((TensorType((1, 3), int64),), {"axes": (0,)}),
+        Sample((TensorType((4, 3), complex64),), {"axes": (1,)}),
+        Sample((TensorType((2, 3), complex128),), {"axes": (0, 1)}),
     ],
 )
 

@@ -12,6 +12,8 @@ from pellucid.core.dtype import (
     as_dtype,
     bfloat16,
     bool_,
+    complex64,
+    complex128,
     float8_e4m3fn,
     float8_e5m2,
     float16,
@@ -30,6 +32,7 @@ from pellucid.graph.op import Op, Sample, Site
 from pellucid.loop.compute import Index, Lowering, Pointwise, Readers
 from pellucid.loop.functions import evaluate
 from pellucid.loop.ir import Call, Expr
+from pellucid.ops.parts import real_part
 from pellucid.ops.pointwise import output_cost
 from pellucid.ops.shared import Array, Types
 
@@ -49,7 +52,7 @@ def bitcast(x: Value, dtype: DTypeLike) -> Value:
     """The bits of `x` read as another dtype of the same width.
 
     Raises:
-        DTypeError: the widths differ, or one side is bool.
+        DTypeError: the widths differ, or one side is bool or complex.
     """
     return emit(BITCAST, x, dtype=as_dtype(dtype))
 
@@ -73,9 +76,11 @@ def _infer_cast(x: TensorType, *, dtype: DType) -> TensorType:
 
 
 def _infer_bitcast(x: TensorType, *, dtype: DType) -> TensorType:
-    if x.dtype.bits != dtype.bits or "bool" in (x.dtype.kind, dtype.kind):
+    if x.dtype.bits != dtype.bits or not {"bool", "complex"}.isdisjoint((x.dtype.kind, dtype.kind)):
         operands = {"x": x, "dtype": dtype}
-        raise DTypeError("bitcast", "both dtypes must have the same width", operands=operands)
+        raise DTypeError(
+            "bitcast", "both dtypes must be real numbers of the same width", operands=operands
+        )
     return TensorType(x.shape, dtype)
 
 
@@ -89,7 +94,9 @@ def _bitcast_reference(x: Array, *, dtype: DType) -> Array:
 
 def _cast_vjp(site: Site, g: Value) -> Sequence[Value | None]:
     source = site.inputs[0].dtype
-    return (astype(g, source) if source.is_inexact else None,)
+    if not source.is_inexact:
+        return (None,)
+    return (astype(g if source.is_complex else real_part(g), source),)
 
 
 def _cast_jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
@@ -113,7 +120,10 @@ def _cast_samples() -> Sequence[Sample]:
     edges = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 2.9, -2.9, 300.0], np.float32)
     hard = [Sample((edges,), {"dtype": t}) for t in (int8, uint8, int32, int64, uint64, bool_)]
     empty = [Sample((TensorType((0,), float32),), {"dtype": int32})]
-    return plain + hard + empty
+    wide = ((float32, complex64), (int32, complex128), (complex64, complex128), (bool_, complex64))
+    both = [*wide, (complex128, complex64), (complex64, bool_), (bfloat16, complex64)]
+    mixed = [Sample((TensorType((3,), s),), {"dtype": t}) for s, t in both]
+    return plain + hard + empty + mixed
 
 
 def _bitcast_samples() -> Sequence[Sample]:

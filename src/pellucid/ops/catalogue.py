@@ -29,10 +29,10 @@ from pellucid.ops.identity import RECORDS as IDENTITY_RECORDS
 from pellucid.ops.index import RECORDS as INDEX_RECORDS
 from pellucid.ops.join import RECORDS as JOIN_RECORDS
 from pellucid.ops.movement import RECORDS as MOVEMENT_RECORDS
+from pellucid.ops.parts import RECORDS as PARTS_RECORDS
 from pellucid.ops.random import RECORDS as RANDOM_RECORDS
 from pellucid.ops.reduction import RECORDS as REDUCTION_RECORDS
 from pellucid.ops.scan import RECORDS as SCAN_RECORDS
-from pellucid.ops.sizes import RECORDS as SIZE_RECORDS
 from pellucid.ops.sort import RECORDS as SORT_RECORDS
 from pellucid.ops.sort_values import RECORDS as SORT_VALUES_RECORDS
 from pellucid.ops.top_k import RECORDS as TOP_K_RECORDS
@@ -75,10 +75,10 @@ CATALOGUE: Mapping[str, Op] = collect(
         INDEX_RECORDS,
         JOIN_RECORDS,
         MOVEMENT_RECORDS,
+        PARTS_RECORDS,
         RANDOM_RECORDS,
         REDUCTION_RECORDS,
         SCAN_RECORDS,
-        SIZE_RECORDS,
         SORT_RECORDS,
         SORT_VALUES_RECORDS,
         TOP_K_RECORDS,

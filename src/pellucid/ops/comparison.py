@@ -14,11 +14,24 @@ from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
 from pellucid.ops.create import full, zeros_like
 from pellucid.ops.pointwise import elementwise_op
-from pellucid.ops.promotion import Operand, as_value, broadcast_all, common_dtype, unify
+from pellucid.ops.promotion import (
+    Operand,
+    as_value,
+    broadcast_all,
+    common_dtype,
+    refuse_complex,
+    unify,
+)
 
 
 def _compare(op: Op, name: str, x: Operand, y: Operand) -> Value:
     return emit(op, *unify(name, x, y))
+
+
+def _order(op: Op, name: str, x: Operand, y: Operand) -> Value:
+    values = unify(name, x, y)
+    refuse_complex(name, *values)
+    return emit(op, *values)
 
 
 def equal(x: Operand, y: Operand) -> Value:
@@ -33,22 +46,22 @@ def not_equal(x: Operand, y: Operand) -> Value:
 
 def less(x: Operand, y: Operand) -> Value:
     """`x < y` as bool."""
-    return _compare(LT, "less", x, y)
+    return _order(LT, "less", x, y)
 
 
 def less_equal(x: Operand, y: Operand) -> Value:
     """`x <= y` as bool."""
-    return _compare(LE, "less_equal", x, y)
+    return _order(LE, "less_equal", x, y)
 
 
 def greater(x: Operand, y: Operand) -> Value:
     """`x > y` as bool."""
-    return _compare(GT, "greater", x, y)
+    return _order(GT, "greater", x, y)
 
 
 def greater_equal(x: Operand, y: Operand) -> Value:
     """`x >= y` as bool."""
-    return _compare(GE, "greater_equal", x, y)
+    return _order(GE, "greater_equal", x, y)
 
 
 def _logical(op: Op, name: str, *operands: Operand) -> Value:
@@ -123,7 +136,7 @@ def isfinite(x: Operand) -> Value:
 
 def _float_test(op: Op, name: str, x: Operand) -> Value:
     (value,) = unify(name, x)
-    return emit(op, value) if value.dtype.is_float else full(value.shape, False)
+    return emit(op, value) if value.dtype.is_inexact else full(value.shape, False)
 
 
 def where(condition: Operand, x: Operand, y: Operand) -> Value:

@@ -31,6 +31,7 @@ from pellucid.ops.arithmetic import add
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
 from pellucid.ops.layout import expand_dims, moveaxis, permute_dims, reshape, squeeze
+from pellucid.ops.parts import conj, real_part
 from pellucid.ops.pointwise import moved_bytes
 from pellucid.ops.promotion import as_value, common_dtype, refuse_bool
 from pellucid.ops.shared import Array, Types, accumulator, cast_expr
@@ -137,7 +138,7 @@ def tensordot(a: Value, b: Value, axes: int | Sequence[Sequence[int]] = 2) -> Va
 
 
 def vecdot(a: Value, b: Value, axis: int = -1) -> Value:
-    """Sums of products over one axis, the others broadcast.
+    """Sums of products over one axis, the others broadcast; complex `a` is conjugated.
 
     Raises:
         ShapeError: the axis differs in size, or the others do not broadcast.
@@ -149,7 +150,7 @@ def vecdot(a: Value, b: Value, axis: int = -1) -> Value:
     lead = broadcast_shapes("vecdot", x.shape[:-1], y.shape[:-1])
     axes, last = tuple(range(len(lead))), len(lead)
     x, y = (broadcast_to(v, (*lead, v.shape[-1])) for v in (x, y))
-    return dot_general(x, y, ((last,), (last,)), (axes, axes))
+    return dot_general(conj(x), y, ((last,), (last,)), (axes, axes))
 
 
 def outer(a: Value, b: Value) -> Value:
@@ -258,8 +259,8 @@ def _vjp(site: Site, g: Value) -> Sequence[Value | None]:
     of_a = tuple(range(lead, lead + rows))
     of_b = tuple(range(lead + rows, g.rank))
     return (
-        _pull(g, b, of_b, (contract, batch), a.type) if wanted[0] else None,
-        _pull(g, a, of_a, (contract[::-1], batch[::-1]), b.type) if wanted[1] else None,
+        _pull(g, conj(b), of_b, (contract, batch), a.type) if wanted[0] else None,
+        _pull(g, conj(a), of_a, (contract[::-1], batch[::-1]), b.type) if wanted[1] else None,
     )
 
 
@@ -275,7 +276,8 @@ def _pull(
     free = _free(other.rank, contract[1], batch[1])
     lead = tuple(range(len(batch[0])))
     dtype = None if g.dtype == other.dtype == own_dtype else g.dtype
-    made = astype(dot_general(g, other, (g_axes, free), (lead, batch[1]), dtype), own_dtype)
+    made = dot_general(g, other, (g_axes, free), (lead, batch[1]), dtype)
+    made = astype(made if own_dtype.is_complex else real_part(made), own_dtype)
     # made's axes: batch, own free axes, then the other's contracted axes in ascending order
     partner = dict(zip(contract[1], contract[0], strict=True))
     own = _free(rank, contract[0], batch[0])

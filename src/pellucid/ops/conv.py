@@ -40,6 +40,7 @@ from pellucid.ops.shared import (
     integer,
     ints,
     require_equal_dtypes,
+    require_real,
     zero_of,
 )
 
@@ -68,6 +69,7 @@ def _check_images(op: str, x: TensorType, other: TensorType, name: str) -> None:
     require_equal_dtypes(op, x, other)
     if x.dtype.kind == "bool":
         raise DTypeError(op, "takes numbers, not bool", operands={"x": x})
+    require_real(op, x)
 
 
 def _check_steps(op: str, stride: Pair, dilation: Pair, groups: int) -> None:

@@ -14,6 +14,7 @@ from pellucid.core.dtype import (
     Scalar,
     as_dtype,
     bfloat16,
+    complex64,
     default_dtype,
     float32,
     int32,
@@ -178,12 +179,19 @@ def _constant_samples() -> Sequence[Sample]:
     arrays = (
         np.array(1.5, np.float32), np.zeros((0, 3), np.float32), np.array([[1, -2, 3]], np.int32),
         np.array([True, False]), np.full((3, 5), 2.0), np.array([1.5, np.inf], bfloat16.numpy),
+        np.array([1.5 - 2j, 0j], np.complex64), np.full((2, 2), 1j),
     )  # fmt: skip
     return [Sample((), {"value": ArrayAttr(a)}) for a in arrays]
 
 
 def _iota_samples() -> Sequence[Sample]:
-    cases = (((5,), 0, int64), ((3, 5), 1, float32), ((2, 1, 3), 2, uint8), ((0, 3), 0, int32))
+    cases = (
+        ((5,), 0, int64),
+        ((3, 5), 1, float32),
+        ((2, 1, 3), 2, uint8),
+        ((0, 3), 0, int32),
+        ((4,), 0, complex64),
+    )
     return [Sample((), {"shape": s, "axis": a, "dtype": d}) for s, a, d in cases]
 
 

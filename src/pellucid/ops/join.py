@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pellucid.core.dtype import bool_, float32, int64
+from pellucid.core.dtype import bool_, complex64, float32, int64
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.core.shape import normalize_axis
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
@@ -108,6 +108,7 @@ def _samples() -> Sequence[Sample]:
         Sample(types((5,)), {"axis": 0}),
         Sample(types((0, 2), (0, 1)), {"axis": 1}),
         Sample((TensorType((3,), int64), TensorType((1,), int64)), {"axis": 0}),
+        Sample((TensorType((3, 2), complex64), TensorType((3, 1), complex64)), {"axis": 1}),
         Sample((TensorType((1, 2), bool_), TensorType((1, 7), bool_)), {"axis": 1}),
     ]
 

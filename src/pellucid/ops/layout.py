@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pellucid.core.dtype import bool_ as bool_dtype
-from pellucid.core.dtype import float32, int32, int64
+from pellucid.core.dtype import complex64, float32, int32, int64
 from pellucid.core.errors import ShapeError
 from pellucid.core.shape import (
     Shape,
@@ -119,6 +119,7 @@ RESHAPE: Op = Op(
         Sample((TensorType((), float32),), {"shape": (1, 1)}),
         Sample((TensorType((1, 7, 1), bool_dtype),), {"shape": (7,)}),
         Sample((TensorType((0, 3), float32),), {"shape": (5, 0)}),
+        Sample((TensorType((2, 6), complex64),), {"shape": (3, 4)}),
     ],
 )
 
@@ -184,6 +185,7 @@ TRANSPOSE: Op = Op(
         Sample((TensorType((), float32),), {"permutation": ()}),
         Sample((TensorType((0, 7), int64),), {"permutation": (1, 0)}),
         Sample((TensorType((3, 2), bool_dtype),), {"permutation": (1, 0)}),
+        Sample((TensorType((3, 2, 4), complex64),), {"permutation": (2, 0, 1)}),
     ],
 )
 

@@ -2,8 +2,8 @@
 
 An elementwise op is a scalar function of `loop/functions.py` applied at every index. Its meaning
 and dtypes come from there. Its Jacobian is diagonal, so one function per operand, the *partial*,
-serves both directions: it scales a cotangent for the vjp and a tangent for the jvp. Partials are
-ops functions, so derivatives can be differentiated again.
+serves both directions: it scales a cotangent for the vjp (by its conjugate, see `parts.py`) and a
+tangent for the jvp. Partials are ops functions, so derivatives can be differentiated again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pellucid.core.dtype import (
     as_dtype,
     bfloat16,
     bool_,
+    complex64,
+    complex128,
     float16,
     float32,
     float64,
@@ -35,6 +37,7 @@ from pellucid.loop.compute import Index, Lowering, Pointwise, Readers
 from pellucid.loop.functions import evaluate, function, result_dtype
 from pellucid.loop.ir import Call, Expr
 from pellucid.ops.broadcast import broadcast_to
+from pellucid.ops.parts import conj
 from pellucid.ops.shared import Types
 
 Partial = Callable[[Site, Value], Value]
@@ -135,7 +138,11 @@ def _vjp(partials: Partials) -> Callable[..., Sequence[Value | None]]:
     def vjp(site: Site, g: Value) -> Sequence[Value | None]:
         wanted = site.wanted or (True,) * len(partials)
         triples = zip(site.inputs, partials, wanted, strict=True)
-        return [p(site, g) if p and w and x.dtype.is_inexact else None for x, p, w in triples]
+        return [
+            # conj is nothing on real numbers; on complex ones the derivative is conjugated
+            conj(p(site, conj(g))) if p and w and x.dtype.is_inexact else None
+            for x, p, w in triples
+        ]
 
     return vjp
 
@@ -179,7 +186,8 @@ def input_cost(flops_each: int) -> CostRule:
 _TYPES: tuple[tuple[Shape, DType], ...] = (
     ((3, 5), float64), ((), float32), ((0, 4), float32), ((1,), float16), ((7,), bfloat16),
     ((3, 5), int32), ((), int64), ((0, 4), int8), ((1,), uint8), ((7,), uint32),
-    ((3, 5), bool_), ((), bool_),
+    ((3, 5), bool_), ((), bool_), ((3, 5), complex128), ((), complex64), ((0, 4), complex64),
+    ((7,), complex64),
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from pellucid.core.dtype import DTypeLike, as_dtype, float32, float64, int64
+from pellucid.core.dtype import DTypeLike, as_dtype, complex64, float32, float64, int64
 from pellucid.core.errors import ArgumentError
 from pellucid.core.shape import check_shape
 from pellucid.graph.ir import Value
@@ -49,11 +49,16 @@ def arange(
 
 
 def linspace(
-    start: float, stop: float, num: int, dtype: DTypeLike = float32, endpoint: bool = True
+    start: complex,
+    stop: complex,
+    num: int,
+    dtype: DTypeLike | None = None,
+    endpoint: bool = True,
 ) -> Value:
     """`num` evenly spaced values from `start` to `stop`, which is included if `endpoint`.
 
-    The end is exact; computed in float64, so it is a constant of the program.
+    The end is exact; computed in float64 or complex128, so it is a constant of the program. The
+    dtype is float32, or complex64 for complex ends, unless given.
 
     Raises:
         ArgumentError: `num` is negative.
@@ -61,7 +66,8 @@ def linspace(
     if num < 0:
         raise ArgumentError("linspace", "num must be >= 0", operands={"num": num})
     values = np.linspace(start, stop, num, endpoint=endpoint)
-    return constant(cast_array(values, as_dtype(dtype)))
+    usual = complex64 if values.dtype.kind == "c" else float32
+    return constant(cast_array(values, usual if dtype is None else as_dtype(dtype)))
 
 
 def eye(rows: int, columns: int | None = None, k: int = 0, dtype: DTypeLike = float32) -> Value:

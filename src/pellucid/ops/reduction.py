@@ -18,6 +18,8 @@ from pellucid.core.dtype import (
     as_dtype,
     bfloat16,
     bool_,
+    complex64,
+    complex128,
     float16,
     float32,
     float64,
@@ -37,8 +39,9 @@ from pellucid.ops.broadcast import broadcast_to, sum_axes
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import equal
 from pellucid.ops.layout import moveaxis, reshape
+from pellucid.ops.parts import conj
 from pellucid.ops.pointwise import input_cost
-from pellucid.ops.promotion import Operand, unify
+from pellucid.ops.promotion import Operand, refuse_complex, unify
 from pellucid.ops.scan import products_of_others
 from pellucid.ops.shared import Array, Types, accumulator, cast_expr, insert_axes, ints, lowest
 
@@ -78,7 +81,7 @@ def max(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
     Raises:
         ShapeError: there is nothing to choose from.
     """
-    return _reduce(REDUCE_MAX, "max", unify("max", x)[0], axis, keepdims)
+    return _reduce(REDUCE_MAX, "max", _ordered("max", x), axis, keepdims)
 
 
 def min(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -89,7 +92,7 @@ def min(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
     Raises:
         ShapeError: there is nothing to choose from.
     """
-    return _reduce(REDUCE_MIN, "min", unify("min", x)[0], axis, keepdims)
+    return _reduce(REDUCE_MIN, "min", _ordered("min", x), axis, keepdims)
 
 
 def any(x: Operand, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -108,6 +111,12 @@ def _widened(name: str, x: Operand, dtype: DTypeLike | None) -> Value:
         return astype(value, dtype)
     wide = {"bool": int64, "int": int64, "uint": uint64}
     return astype(value, wide.get(value.dtype.kind, value.dtype))
+
+
+def _ordered(name: str, x: Operand) -> Value:
+    (value,) = unify(name, x)
+    refuse_complex(name, value)
+    return value
 
 
 def _reduce(op: Op, name: str, x: Value, axis: Axis, keepdims: bool) -> Value:
@@ -235,9 +244,9 @@ def _others(site: Site) -> Value:
 
 def _prod_vjp(site: Site, g: Value) -> Sequence[Value | None]:
     x = site.inputs[0]
-    if not x.dtype.is_float:
+    if not x.dtype.is_inexact:
         return (None,)
-    return (multiply(_spread(g, x, ints(site.attrs, "axes")), _others(site)),)
+    return (multiply(_spread(g, x, ints(site.attrs, "axes")), conj(_others(site))),)
 
 
 def _prod_jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
@@ -260,7 +269,7 @@ def _samples(dtypes: Sequence[DType], *, empty: bool) -> Callable[[], Sequence[S
 
 def _zero_samples() -> Sequence[Sample]:
     zeros = np.array([[2.0, 0.0, 3.0], [0.0, 0.0, 1.0], [1.0, 2.0, 3.0]])
-    return [*_samples(_NUMBERS, empty=True)(), *[Sample((zeros,), {"axes": a}) for a in ((1,),)]]
+    return [*_samples(_FIELDS, empty=True)(), *[Sample((zeros,), {"axes": a}) for a in ((1,),)]]
 
 
 def _extremum_samples() -> Sequence[Sample]:
@@ -268,6 +277,7 @@ def _extremum_samples() -> Sequence[Sample]:
     return [*_samples(_NUMBERS, empty=False)(), Sample((special,), {"axes": (1,)})]
 
 
+_FIELDS = (float64, float32, complex64, complex128, bfloat16, int32)
 _NUMBERS = (float64, float32, float16, bfloat16, int32, uint8)
 
 PROD: Op = Op(
@@ -285,7 +295,7 @@ PROD: Op = Op(
 REDUCE_MAX: Op = Op(
     name="reduce_max",
     doc="The greatest element over some axes, which the result drops; NaN if one is.",
-    infer=_axes_rule("reduce_max", "", empty=False),
+    infer=_axes_rule("reduce_max", "complex", empty=False),
     reference=_in_numpy(np.maximum.reduce),
     vjp=_extremum_vjp,
     jvp=_extremum_jvp,
@@ -297,7 +307,7 @@ REDUCE_MAX: Op = Op(
 REDUCE_MIN: Op = Op(
     name="reduce_min",
     doc="The least element over some axes, which the result drops; NaN if one is.",
-    infer=_axes_rule("reduce_min", "", empty=False),
+    infer=_axes_rule("reduce_min", "complex", empty=False),
     reference=_in_numpy(np.minimum.reduce),
     vjp=_extremum_vjp,
     jvp=_extremum_jvp,
@@ -309,7 +319,7 @@ REDUCE_MIN: Op = Op(
 ANY: Op = Op(
     name="any",
     doc="Whether one bool over some axes is true; the result drops them.",
-    infer=_axes_rule("any", "int uint float", empty=True),
+    infer=_axes_rule("any", "int uint float complex", empty=True),
     reference=_in_numpy(np.any),
     vjp=None,
     jvp=None,
@@ -321,7 +331,7 @@ ANY: Op = Op(
 ALL: Op = Op(
     name="all",
     doc="Whether every bool over some axes is true; the result drops them.",
-    infer=_axes_rule("all", "int uint float", empty=True),
+    infer=_axes_rule("all", "int uint float complex", empty=True),
     reference=_in_numpy(np.all),
     vjp=None,
     jvp=None,

@@ -15,6 +15,8 @@ from pellucid.core.dtype import (
     DTypeLike,
     as_dtype,
     bfloat16,
+    complex64,
+    complex128,
     float16,
     float32,
     float64,
@@ -47,6 +49,7 @@ from pellucid.ops.casting import astype
 from pellucid.ops.create import zeros_like
 from pellucid.ops.layout import reshape
 from pellucid.ops.movement import pad, slice_axis
+from pellucid.ops.parts import conj
 from pellucid.ops.pointwise import check_equal_shapes, input_cost
 from pellucid.ops.promotion import Operand, unify
 from pellucid.ops.shared import Array, Types, accumulator, cast_expr, integer, nest
@@ -177,9 +180,9 @@ def _cumulative_vjp(site: Site, g: Value) -> Sequence[Value | None]:
     if site.attrs["combine"] == "add":
         return (emit(CUMULATIVE, g, axis=axis, combine="add", reverse=not reverse),)
     # dx[i] = (product before i) * sum over k >= i of g[k] * (product of x between i and k)
-    following = _shifted(x, axis, not reverse, 0)
+    following = _shifted(conj(x), axis, not reverse, 0)
     suffix = emit(LINEAR_RECURRENCE, following, g, axis=axis, reverse=not reverse)
-    return (multiply(_shifted(site.outputs[0], axis, reverse, 1), suffix),)
+    return (multiply(_shifted(conj(site.outputs[0]), axis, reverse, 1), suffix),)
 
 
 def _cumulative_jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
@@ -196,9 +199,9 @@ def _recurrence_vjp(site: Site, g: Value) -> Sequence[Value | None]:
     (a, b), (axis, reverse) = site.inputs, _scan(site)
     if not b.dtype.is_inexact:
         return (None, None)
-    following = _shifted(a, axis, not reverse, 0)
+    following = _shifted(conj(a), axis, not reverse, 0)
     back = emit(LINEAR_RECURRENCE, following, g, axis=axis, reverse=not reverse)
-    return (multiply(back, _shifted(site.outputs[0], axis, reverse, 0)), back)
+    return (multiply(back, _shifted(conj(site.outputs[0]), axis, reverse, 0)), back)
 
 
 def _recurrence_jvp(site: Site, ta: Value | None, tb: Value | None) -> Sequence[Value | None]:
@@ -265,6 +268,7 @@ def _cumulative_samples() -> Sequence[Sample]:
     shapes = (
         ((3, 5), 1, float64), ((4, 3), 0, float32), ((7,), 0, float16), ((5,), 0, bfloat16),
         ((0,), 0, float32), ((2, 0), 0, float32), ((1,), 0, int64), ((3, 2), 0, int32),
+        ((4,), 0, complex64), ((2, 3), 1, complex128),
     )  # fmt: skip
     cases = [(c, r) for c in ("add", "mul") for r in (False, True)]
     made = [
@@ -279,7 +283,7 @@ def _cumulative_samples() -> Sequence[Sample]:
 
 def _recurrence_samples() -> Sequence[Sample]:
     shapes = (((3, 5), 1, float64), ((4, 3), 0, float32), ((7,), 0, float16), ((0,), 0, float32),
-              ((1,), 0, float64), ((5,), 0, int32))  # fmt: skip
+              ((1,), 0, float64), ((5,), 0, int32), ((4, 2), 0, complex64))  # fmt: skip
     return [
         Sample((TensorType(s, d),) * 2, {"axis": a, "reverse": r})
         for s, a, d in shapes

@@ -105,6 +105,17 @@ def require_equal_dtypes(op: str, *types: TensorType) -> None:
         raise DTypeError(op, "dtypes must be equal", operands=names, fix="cast with astype")
 
 
+def require_real(op: str, x: TensorType) -> None:
+    """The operand is not complex.
+
+    Raises:
+        DTypeError: it is.
+    """
+    if x.dtype.is_complex:
+        fix = "take abs(x), real(x) or imag(x) first"
+        raise DTypeError(op, "takes real numbers", operands={"x": x}, fix=fix)
+
+
 def nest(
     prefix: str, extents: Sequence[int], body: Callable[[Index], tuple[Stmt, ...]]
 ) -> tuple[Stmt, ...]:

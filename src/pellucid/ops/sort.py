@@ -38,7 +38,7 @@ from pellucid.loop.ir import (
 from pellucid.ops.index import gather
 from pellucid.ops.movement import moveaxis
 from pellucid.ops.radix_sort import RadixSort
-from pellucid.ops.shared import Array, Types, cast_expr, integer, nest
+from pellucid.ops.shared import Array, Types, cast_expr, integer, nest, require_real
 
 PARALLEL_ELEMENTS = 1 << 14
 MERGED = 48  # elements of a row up to which merging is faster than counting digits
@@ -46,6 +46,7 @@ INDEX_LIMIT = 1 << 31  # elements that radix sorting can number
 
 
 def _infer(x: TensorType, *, axis: int, descending: bool) -> TensorType:
+    require_real("argsort", x)
     if not 0 <= axis < x.rank:
         raise ShapeError("argsort", "the axis must exist", operands={"x": x.shape, "axis": axis})
     return TensorType(x.shape, int64)

@@ -33,7 +33,7 @@ from pellucid.ops.index import scatter_add
 from pellucid.ops.layout import reshape
 from pellucid.ops.movement import moveaxis
 from pellucid.ops.radix_sort import RadixSort
-from pellucid.ops.shared import Array, Types, nest
+from pellucid.ops.shared import Array, Types, nest, require_real
 from pellucid.ops.sort import PARALLEL_ELEMENTS, argsort, sorted_by
 from pellucid.ops.sort_keys import key_dtype, key_value, keys_of, value_key, values_of
 from pellucid.ops.sort_network import Network
@@ -47,6 +47,7 @@ _Places = Callable[[Expr], tuple[Expr, Expr]]
 
 
 def _infer(x: TensorType, *, descending: bool) -> TensorType:
+    require_real("sort", x)
     if x.rank != 3:
         raise ShapeError("sort", "takes rows with an axis before and one behind", operands={"x": x})
     return x

@@ -8,10 +8,9 @@ import numpy as np
 
 from pellucid.core.dtype import bool_, int32, int64, uint8
 from pellucid.core.shape import normalize_axes, size_of
-from pellucid.core.size import Size
 from pellucid.graph.ir import Value
-from pellucid.ops.arithmetic import add, divide, multiply, subtract
-from pellucid.ops.binary import maximum, minimum
+from pellucid.ops.arithmetic import add, divide, multiply, square, subtract
+from pellucid.ops.binary import minimum
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import equal, isnan, logical_or, where
 from pellucid.ops.create import iota
@@ -20,10 +19,10 @@ from pellucid.ops.index import gather
 from pellucid.ops.join import concatenate
 from pellucid.ops.layout import reshape
 from pellucid.ops.movement import slice_axis
-from pellucid.ops.promotion import Operand, unify
+from pellucid.ops.parts import imag_part, real_part
+from pellucid.ops.promotion import Operand, refuse_complex, unify
 from pellucid.ops.reduction import Axis, max, min, nothing_to_choose, restore, sum
 from pellucid.ops.shared import accumulator
-from pellucid.ops.sizes import size_value
 from pellucid.ops.unary import sqrt
 
 _INT32_LIMIT = 1 << 31
@@ -50,12 +49,13 @@ def var(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool =
     """The variance over `axis`: squared distances from the mean, over `n - correction`.
 
     Two passes, so that a large mean does not cancel; narrow floats in float32, integers as float32.
-    `correction=1` is the unbiased estimate (PyTorch's default, where the array API's is 0).
+    Of complex numbers it is real. `correction=1` is the unbiased estimate (PyTorch's default, where
+    the array API's is 0).
     """
     (value,) = unify("var", x, to_float=True)
     axes = normalize_axes("var", axis, value.shape)
     wide = astype(value, accumulator(value.dtype))
-    return astype(_variance(wide, axes, correction, keepdims), value.dtype)
+    return astype(_variance(wide, axes, correction, keepdims), value.dtype.real)
 
 
 def std(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
@@ -66,7 +66,7 @@ def std(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool =
     variance = _variance(wide, axes, correction, keepdims)
     flat = equal(variance, 0)  # there the root's slope is infinite; PyTorch's gradient is 0
     root = sqrt(where(flat, 1, variance))
-    return astype(where(flat, 0, root), value.dtype)
+    return astype(where(flat, 0, root), value.dtype.real)
 
 
 def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Value:
@@ -94,6 +94,7 @@ def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Value
 def _position(
     name: str, extremum: Callable[..., Value], x: Value, axis: int | None, keepdims: bool
 ) -> Value:
+    refuse_complex(name, x)
     flat = reshape(x, (x.type.size,)) if axis is None else x
     (at,) = normalize_axes(name, 0 if axis is None else axis, flat.shape)
     if flat.shape[at] == 0:
@@ -141,18 +142,14 @@ def _long_position(extremum: Callable[..., Value], x: Value) -> Value:
 
 def _mean(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     count = size_of([x.shape[a] for a in axes])
-    return divide(sum(x, axes, keepdims), _divisor(x, count, 0.0))
+    return divide(sum(x, axes, keepdims), float(count))
 
 
 def _variance(x: Value, axes: tuple[int, ...], correction: float, keepdims: bool) -> Value:
     centered = subtract(x, _mean(x, axes, True))
-    count = size_of([x.shape[a] for a in axes])
-    return divide(sum(multiply(centered, centered), axes, keepdims), _divisor(x, count, correction))
-
-
-def _divisor(x: Value, count: int, correction: float) -> Operand:
-    """`count - correction`; as PyTorch: too few elements give 0/0 or c/0, never less."""
-    if not isinstance(count, Size):
-        return float(np.maximum(count - correction, 0))
-    known = size_value(count, x.dtype)
-    return maximum(subtract(known, correction), 0) if correction else known
+    squares = multiply(centered, centered)
+    if x.dtype.is_complex:
+        squares = add(square(real_part(centered)), square(imag_part(centered)))
+    count = size_of([x.shape[a] for a in axes]) - correction
+    # as PyTorch: too few elements give 0/0 or c/0, never a negative variance
+    return divide(sum(squares, axes, keepdims), float(np.maximum(count, 0)))

@@ -38,7 +38,7 @@ from pellucid.loop.ir import (
 from pellucid.ops.arithmetic import add, multiply
 from pellucid.ops.create import iota
 from pellucid.ops.movement import moveaxis, pad, reshape, slice_axis
-from pellucid.ops.shared import Array, Types, cast_expr, integer, nest
+from pellucid.ops.shared import Array, Types, cast_expr, integer, nest, require_real
 from pellucid.ops.sort import PARALLEL_ELEMENTS, argsort, argsort_reference, sorted_by
 from pellucid.ops.sort_keys import key_dtype, sort_key
 
@@ -49,6 +49,7 @@ _SCAN = 64  # elements that are looked at together when the chosen ones are coll
 
 
 def _infer(x: TensorType, *, k: int, descending: bool) -> TensorType:
+    require_real("top_k", x)
     if not (x.rank and 0 < k <= x.shape[-1]):
         raise ShapeError("first_k", "k must be in the last axis", operands={"x": x.shape, "k": k})
     return TensorType((*x.shape[:-1], k), int64)

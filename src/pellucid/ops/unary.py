@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from pellucid.graph.ir import Value, emit
+import numpy as np
+
+from pellucid.core.dtype import complex64, complex128
+from pellucid.graph.ir import TensorType, Value, emit
 from pellucid.graph.op import Op, Site
+from pellucid.loop.compute import host_lowering
 from pellucid.ops.arithmetic import add, apply_numeric, divide, multiply, negative, square, subtract
-from pellucid.ops.pointwise import elementwise_op
-from pellucid.ops.promotion import Operand, floating, unify
+from pellucid.ops.comparison import equal, where
+from pellucid.ops.parts import (
+    check_complex,
+    complex_of,
+    conj,
+    real_part,
+    samples_of,
+)
+from pellucid.ops.pointwise import elementwise_op, output_cost
+from pellucid.ops.promotion import Operand, floating, refuse_complex, unify
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 
 
 def abs(x: Operand) -> Value:
-    """`|x|`; the least integer stays itself. Gradient: `sign(x)`, 0 at 0."""
-    return apply_numeric(ABS, "abs", x)
+    """`|x|`, real for complex numbers; the least integer stays itself. Gradient: `sign(x)`, 0 at
+    0.
+    """
+    (value,) = unify("abs", x)
+    return emit(MAGNITUDE, value) if value.dtype.is_complex else apply_numeric(ABS, "abs", value)
 
 
 def sign(x: Operand) -> Value:
-    """-1, 0 or 1 after the sign of `x`; NaN for NaN. Gradient: none (0)."""
-    return apply_numeric(SIGN, "sign", x)
+    """-1, 0 or 1 after the sign of `x`; NaN for NaN; `x / |x|` for complex numbers, 0 at 0.
+
+    Gradient: none (0) of a real `x`.
+    """
+    (value,) = unify("sign", x)
+    if not value.dtype.is_complex:
+        return apply_numeric(SIGN, "sign", value)
+    length = abs(value)
+    nowhere = equal(length, 0)
+    # divided by 1 at 0, so that no infinity reaches the gradient
+    return where(nowhere, 0, divide(value, where(nowhere, 1, length)))
 
 
 def exp(x: Operand) -> Value:
@@ -145,7 +170,10 @@ def ceil(x: Operand) -> Value:
 
 
 def round(x: Operand) -> Value:
-    """The nearest integer, halves to even; integers unchanged. Gradient: none (0)."""
+    """The nearest integer, halves to even; integers unchanged. Gradient: none (0).
+
+    Complex numbers: each part on its own.
+    """
     return _rounded(ROUND, "round", x)
 
 
@@ -156,7 +184,9 @@ def trunc(x: Operand) -> Value:
 
 def _rounded(op: Op, name: str, x: Operand) -> Value:
     (value,) = unify(name, x)
-    return emit(op, value) if value.dtype.is_float else value
+    if op is not ROUND:
+        refuse_complex(name, value)
+    return emit(op, value) if value.dtype.is_inexact else value
 
 
 def _by_output(site: Site, g: Value) -> Value:
@@ -237,7 +267,10 @@ def _asinh(site: Site, g: Value) -> Value:
 
 
 def _acosh(site: Site, g: Value) -> Value:
-    return multiply(g, rsqrt(subtract(square(site.inputs[0]), 1)))
+    x = site.inputs[0]
+    if x.dtype.is_complex:  # one root of the product would lie on the other side left of 0
+        return multiply(g, multiply(rsqrt(subtract(x, 1)), rsqrt(add(x, 1))))
+    return multiply(g, rsqrt(subtract(square(x), 1)))
 
 
 def _atanh(site: Site, g: Value) -> Value:
@@ -252,6 +285,31 @@ def _abs(site: Site, g: Value) -> Value:
     return multiply(g, sign(site.inputs[0]))
 
 
+def _magnitude_type(x: TensorType) -> TensorType:
+    check_complex("magnitude", x)
+    return TensorType(x.shape, x.dtype.real)
+
+
+def _magnitude_vjp(site: Site, g: Value) -> Sequence[Value | None]:
+    return (multiply(complex_of(g), sign(site.inputs[0])),)
+
+
+def _magnitude_jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
+    return (None if t is None else real_part(multiply(conj(sign(site.inputs[0])), t)),)
+
+
+MAGNITUDE: Op = Op(
+    name="magnitude",
+    doc="The length of complex numbers, as real ones. Primitive: no square in it overflows.",
+    infer=_magnitude_type,
+    reference=np.absolute,
+    vjp=_magnitude_vjp,
+    jvp=_magnitude_jvp,
+    batch=lambda site, batched, size: (emit(MAGNITUDE, site.inputs[0]),),
+    lower=host_lowering(np.absolute),
+    cost=output_cost(1),
+    samples=samples_of((complex64, complex128)),
+)
 ABS: Op = elementwise_op("abs", (_abs,))
 SIGN: Op = elementwise_op("sign", (None,))
 EXP: Op = elementwise_op("exp", (_by_output,))
@@ -282,6 +340,6 @@ ROUND: Op = elementwise_op("round", (None,))
 TRUNC: Op = elementwise_op("trunc", (None,))
 
 RECORDS: tuple[Op, ...] = (
-    ABS, SIGN, EXP, EXPM1, EXP2, LOG, LOG1P, LOG2, LOG10, SQRT, RSQRT, SIN, COS, TAN, ASIN, ACOS,
-    ATAN, SINH, COSH, TANH, ASINH, ACOSH, ATANH, ERF, FLOOR, CEIL, ROUND, TRUNC,
+    ABS, MAGNITUDE, SIGN, EXP, EXPM1, EXP2, LOG, LOG1P, LOG2, LOG10, SQRT, RSQRT, SIN, COS, TAN,
+    ASIN, ACOS, ATAN, SINH, COSH, TANH, ASINH, ACOSH, ATANH, ERF, FLOOR, CEIL, ROUND, TRUNC,
 )  # fmt: skip

@@ -49,6 +49,7 @@ from pellucid.ops.shared import (
     ints,
     lowest,
     nest,
+    require_real,
     zero_of,
 )
 
@@ -74,6 +75,7 @@ def _windowed(op: str, x: TensorType, window: Shape, stride: Shape, dilation: Sh
 def _infer(op: str, x: TensorType, attrs: Attrs) -> TensorType:
     if x.dtype.kind == "bool":
         raise DTypeError(op, "takes numbers, not bool", operands={"x": x})
+    require_real(op, x)
     window = ints(attrs, "window")
     sizes = _windowed(op, x, window, ints(attrs, "stride"), ints(attrs, "dilation"))
     return TensorType((*x.shape[: x.rank - len(window)], *sizes), x.dtype)

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from pellucid.core.shape import Shape, size_of
 from pellucid.graph.ir import Graph, Node, Value
-from pellucid.loop.compute import Index, Loops, Lowering, Pointwise, Readers, Reduction
+from pellucid.loop.compute import (
+    Index,
+    Loops,
+    Lowering,
+    Pointwise,
+    Readers,
+    Reduction,
+    host_lowering,
+)
 from pellucid.loop.ir import (
     Buffer,
     Call,
@@ -58,7 +66,12 @@ def out_vars(rank: int) -> tuple[Var, ...]:
 
 
 def lowering_of(node: Node) -> Lowering:
-    """What the node's record says; reshapes are ours, so that equal axes stay plain variables."""
+    """What the node's record says; reshapes are ours, so that equal axes stay plain variables.
+
+    Loops have no complex numbers, so nodes on them call their NumPy reference.
+    """
+    if node.op.name != "reshape" and has_complex(node):
+        return host_lowering(node.op.reference)((), (), node.attrs)
     types = [v.type for v in node.inputs]
     made = node.op.lower(types, [v.type for v in node.outputs], node.attrs)
     if isinstance(made, Pointwise) and made.views:
@@ -67,6 +80,11 @@ def lowering_of(node: Node) -> Lowering:
             body=lambda idx, reads: reads[0](reshape_index(idx, target, source)), views=True
         )
     return made
+
+
+def has_complex(node: Node) -> bool:
+    """Whether an operand or a result is complex."""
+    return any(v.dtype.is_complex for v in (*node.inputs, *node.outputs))
 
 
 def template(node: Node) -> Template:
@@ -205,5 +223,5 @@ def is_view(node: Node) -> bool:
     nested = any(isinstance(a, Graph) for a in node.attrs.values())
     if nested or len(node.inputs) != 1 or len(node.outputs) != 1:
         return False
-    lowering = node.op.lower([node.inputs[0].type], [node.outputs[0].type], node.attrs)
+    lowering = lowering_of(node)
     return isinstance(lowering, Pointwise) and lowering.views

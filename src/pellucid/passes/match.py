@@ -59,9 +59,9 @@ def splat(value: Value) -> NDArray[Any] | None:
 
 
 def number(value: Value) -> float | None:
-    """`splat` as a Python float, if the dtype is numeric and the float is exact; else None."""
+    """`splat` as a Python float, if the dtype is real and the float is exact; else None."""
     array = splat(value)
-    if array is None or value.dtype.kind == "bool":
+    if array is None or value.dtype.kind in ("bool", "complex"):
         return None
     result = float(array)
     exact = value.dtype.is_float or int(array) == result

@@ -89,6 +89,8 @@ def holds(wide: DType, narrow: DType) -> bool:
     """Whether every value of `narrow` survives a cast to `wide` and back."""
     if wide == narrow or narrow.kind == "bool":
         return True
+    if wide.is_complex or narrow.is_complex:
+        return wide.is_complex and holds(wide.real, narrow.real)
     if wide.is_float and narrow.is_float:
         more_digits = _MANTISSA[wide.name] >= _MANTISSA[narrow.name]
         return more_digits and _EXPONENT[wide.name] >= _EXPONENT[narrow.name]

@@ -129,6 +129,20 @@ class Arithmetic(Box):
         """Elements converted to `dtype`; floats to integers truncate, saturate, NaN becomes 0."""
         return apply(ops.astype, self, as_dtype(dtype))
 
+    @property
+    def real(self) -> Tensor:
+        """The real part; a real tensor itself."""
+        return apply(ops.real, self)
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part; zeros of a real tensor."""
+        return apply(ops.imag, self)
+
+    def conj(self) -> Tensor:
+        """The complex conjugate; a real tensor itself."""
+        return apply(ops.conj, self)
+
     def exp(self) -> Tensor:
         """`e**x`."""
         return apply(ops.exp, self)

@@ -106,7 +106,11 @@ def _check_scalar(recorded: Recorded, has_aux: bool) -> None:
             fix="return the scalar alone, or (value, aux) with has_aux=True",
         )  # fmt: skip
     value = recorded.traced.graph.outputs[0]
-    if value.type.size != 1 or not value.dtype.is_inexact:
+    if value.dtype.is_complex:
+        rule = "the function must return a real number: a complex one has no slope"
+        fix = "take its abs, real or imag part, or use vjp"
+        raise GradientError("grad", rule, operands={"value": value.type}, fix=fix)
+    if value.type.size != 1 or not value.dtype.is_float:
         raise GradientError(
             "grad",
             "the function must return one floating-point element",

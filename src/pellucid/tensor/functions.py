@@ -114,6 +114,7 @@ acosh = lift(ops.acosh)
 add = lift_elementwise(ops.add)
 all = lift(ops.all)
 any = lift(ops.any)
+angle = lift(ops.angle)
 arange = lift_creation(ops.arange)
 argmax = lift(ops.argmax)
 argmin = lift(ops.argmin)
@@ -134,8 +135,10 @@ bitwise_xor = lift_elementwise(ops.bitwise_xor)
 broadcast_to = lift(ops.broadcast_to)
 ceil = lift(ops.ceil)
 clip = lift(ops.clip)
+complex = lift_elementwise(ops.complex)
 concatenate = lift(ops.concatenate)
 concat = concatenate
+conj = lift(ops.conj)
 copysign = lift_elementwise(ops.copysign)
 cos = lift(ops.cos)
 cosh = lift(ops.cosh)
@@ -162,6 +165,7 @@ gather = lift(ops.gather)
 greater = lift_elementwise(ops.greater)
 greater_equal = lift_elementwise(ops.greater_equal)
 hypot = lift_elementwise(ops.hypot)
+imag = lift(ops.imag)
 isfinite = lift(ops.isfinite)
 isinf = lift(ops.isinf)
 isnan = lift(ops.isnan)
@@ -197,6 +201,7 @@ pad = lift(ops.pad)
 permute_dims = lift(ops.permute_dims)
 pow = lift(ops.pow)
 prod = lift(ops.prod)
+real = lift(ops.real)
 reciprocal = lift(ops.reciprocal)
 relu = lift(ops.relu)
 remainder = lift_elementwise(ops.remainder)
@@ -249,6 +254,7 @@ __all__ = [
     "acosh",
     "add",
     "all",
+    "angle",
     "any",
     "arange",
     "argmax",
@@ -271,8 +277,10 @@ __all__ = [
     "broadcast_to",
     "ceil",
     "clip",
+    "complex",
     "concat",
     "concatenate",
+    "conj",
     "copysign",
     "cos",
     "cosh",
@@ -301,6 +309,7 @@ __all__ = [
     "greater",
     "greater_equal",
     "hypot",
+    "imag",
     "isfinite",
     "isinf",
     "isnan",
@@ -337,6 +346,7 @@ __all__ = [
     "permute_dims",
     "pow",
     "prod",
+    "real",
     "reciprocal",
     "relu",
     "remainder",

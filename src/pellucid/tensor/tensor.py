@@ -154,6 +154,11 @@ class Tensor(Arithmetic, Shaping):
                     operands={"tensor": self.type},
                     fix="reduce to a scalar first, with .sum() or .mean()",
                 )
+            if self.dtype.is_complex:
+                raise GradientError(
+                    "backward", "needs a gradient argument for a complex tensor",
+                    operands={"tensor": self.type}, fix="take its abs, real or imag part first",
+                )  # fmt: skip
             return full(self.shape, 1.0, dtype=self.dtype)
         if not isinstance(gradient, Tensor):
             gradient = Tensor(gradient, self.dtype)
