@@ -37,6 +37,7 @@ from pellucid.runtime.pool import get_num_threads, set_num_threads
 from pellucid.tensor import functions, numpy_like
 from pellucid.tensor.control import cond, fori_loop, map, scan, switch, while_loop
 from pellucid.tensor.frozen import FrozenFunction
+from pellucid.tensor.function_class import Function
 from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
 from pellucid.tensor.hints import missing_name
 from pellucid.tensor.jit import JitFunction, jit
@@ -61,6 +62,8 @@ from pellucid.tensor.tensor import (
 )
 from pellucid.tensor.transforms import (
     checkpoint,
+    custom_jvp,
+    custom_vjp,
     grad,
     hessian,
     is_tracing,
@@ -81,6 +84,7 @@ __all__ = [
     "Buffer",
     "DType",
     "FrozenFunction",
+    "Function",
     "Generator",
     "JitFunction",
     "Lowered",
@@ -94,6 +98,8 @@ __all__ = [
     "complex64",
     "complex128",
     "cond",
+    "custom_jvp",
+    "custom_vjp",
     "data",
     "default_generator",
     "enable_grad",

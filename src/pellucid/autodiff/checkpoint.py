@@ -17,14 +17,24 @@ from typing import Any, NoReturn, cast
 from numpy.typing import NDArray
 
 from pellucid.autodiff.batching import batch_graph
+from pellucid.autodiff.common import call_used, is_zero
 from pellucid.autodiff.forward import tangent_graph
-from pellucid.autodiff.reverse import value_and_vjp_graph, vjp_graph
+from pellucid.autodiff.reverse import vjp_graph
 from pellucid.core.dtype import float32
 from pellucid.core.errors import LoweringError, VerifyError
 from pellucid.graph.interpreter import interpret
-from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, Value, emit_all
+from pellucid.graph.ir import (
+    Attr,
+    Attrs,
+    Graph,
+    GraphBuilder,
+    Node,
+    TensorType,
+    Value,
+    emit_all,
+)
 from pellucid.graph.op import Cost, Op, Sample, Site
-from pellucid.graph.prune import prune
+from pellucid.graph.prune import reachable
 from pellucid.graph.stats import graph_cost
 from pellucid.ops import multiply, sin
 from pellucid.ops.identity import barrier
@@ -35,16 +45,19 @@ def call(body: Graph, *args: Value) -> tuple[Value, ...]:
     return emit_all(CALL, *args, body=body)
 
 
-def checkpoint(body: Graph, *args: Value) -> tuple[Value, ...]:
-    """Run `body` on `args`; a gradient through it keeps only `args` and runs the body again."""
-    return emit_all(CHECKPOINT, *args, body=body)
+def checkpoint(body: Graph, *args: Value, kept: int = 0) -> tuple[Value, ...]:
+    """Run `body` on `args`; a gradient through it keeps `args` and the last `kept` outputs only,
+    and computes the rest again.
+    """
+    return emit_all(CHECKPOINT, *args, body=body, kept=kept)
 
 
 def _body(attrs: Attrs) -> Graph:
     return cast("Graph", attrs["body"])
 
 
-def _infer(*types: TensorType, body: Graph) -> tuple[TensorType, ...]:
+def infer_body(*types: TensorType, body: Graph, **attrs: Attr) -> tuple[TensorType, ...]:
+    """The types of a body's outputs, if these are the types of its inputs."""
     expected = tuple(v.type for v in body.inputs)
     if types != expected:
         raise VerifyError(
@@ -55,90 +68,139 @@ def _infer(*types: TensorType, body: Graph) -> tuple[TensorType, ...]:
     return tuple(v.type for v in body.outputs)
 
 
-def _reference(*arrays: NDArray[Any], body: Graph) -> tuple[NDArray[Any], ...]:
+def run_body(*arrays: NDArray[Any], body: Graph, **attrs: Attr) -> tuple[NDArray[Any], ...]:
+    """What a body gives for these arrays."""
     return interpret(body, *arrays)
 
 
-def _lower(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs) -> NoReturn:
+def lower_body(
+    inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs
+) -> NoReturn:
+    """Refuse: nodes with bodies are inlined before."""
     raise LoweringError("call", f"{_body(attrs).name} must be inlined before lowering")
 
 
-def _cost(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs) -> Cost:
+def cost_of_body(inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs) -> Cost:
+    """What running the body costs."""
     return graph_cost(_body(attrs))
 
 
-def _wanted(site: Site) -> list[int]:
+def wanted_places(site: Site) -> list[int]:
     """Places of the inputs whose gradient is wanted."""
     flags = site.wanted or (True,) * len(site.inputs)
     return [i for i, v in enumerate(site.inputs) if flags[i] and v.dtype.is_inexact]
 
 
-def _in_place(site: Site, wanted: list[int], gradients: Sequence[Value]) -> list[Value | None]:
+def arrived(cotangents: Sequence[Value | None]) -> dict[int, Value]:
+    """The cotangents that are not known to be zero, by the output's place."""
+    return {i: c for i, c in enumerate(cotangents) if c is not None and not is_zero(c)}
+
+
+def in_place(site: Site, wanted: Sequence[int], gradients: Sequence[Value]) -> list[Value | None]:
+    """One gradient per input, from those of the wanted ones."""
     found = dict(zip(wanted, gradients, strict=True))
     return [found.get(i) for i in range(len(site.inputs))]
 
 
 def _call_vjp(site: Site, *cotangents: Value | None) -> list[Value | None]:
-    wanted = _wanted(site)
-    body = vjp_graph(_body(site.attrs), wanted)
-    given = [c for c in cotangents if c is not None]
-    return _in_place(site, wanted, call(body, *site.inputs, *site.outputs, *given))
+    wanted, seeds = wanted_places(site), arrived(cotangents)
+    if not seeds:
+        return [None] * len(site.inputs)
+    body = vjp_graph(_body(site.attrs), wanted, tuple(seeds))
+    operands = [*site.inputs, *site.outputs, *seeds.values()]
+    return in_place(site, wanted, call_used(CALL, body, operands))
 
 
 def _checkpoint_vjp(site: Site, *cotangents: Value | None) -> list[Value | None]:
     """The body runs again inside the gradient's call, on operands behind barriers."""
-    wanted = _wanted(site)
+    wanted, seeds = wanted_places(site), arrived(cotangents)
+    if not seeds:
+        return [None] * len(site.inputs)
+    count = len(site.outputs)
+    kept = range(count - cast("int", site.attrs["kept"]), count)
     forward = _body(site.attrs)
-    both = value_and_vjp_graph(forward, wanted)
-    outputs = both.outputs[len(forward.outputs) :]
-    body = prune(Graph(f"{forward.name}_remat_vjp", both.inputs, both.nodes, outputs))
-    given = [c for c in cotangents if c is not None]
-    return _in_place(site, wanted, call(body, *map(barrier, site.inputs), *given))
+    graph = vjp_graph(forward, wanted, tuple(seeds), kept)
+    body = compute_late(graph, graph.inputs[len(graph.inputs) - len(seeds) :])
+    body = Graph(f"{forward.name}_remat_vjp", body.inputs, body.nodes, body.outputs)
+    fenced = [barrier(v) for v in (*site.inputs, *(site.outputs[i] for i in kept))]
+    return in_place(site, wanted, call_used(CALL, body, [*fenced, *seeds.values()]))
 
 
-def _jvp(op: Op, site: Site, tangents: Sequence[Value | None]) -> list[Value | None]:
+def compute_late(graph: Graph, cotangents: Sequence[Value]) -> Graph:
+    """The graph with every node that no cotangent reaches just before the first that needs it.
+
+    What is computed again then lives only while the backward run is near it.
+    """
+    backward = reachable(graph.nodes, cotangents)
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    done: set[Node] = set()
+    order: list[Node] = []
+
+    def bring(values: Sequence[Value]) -> None:
+        needed: set[Node] = set()
+        todo = [v.node for v in values if v.node is not None]
+        while todo:
+            node = todo.pop()
+            if node not in done and node not in needed:
+                needed.add(node)
+                todo += [v.node for v in node.inputs if v.node is not None]
+        order.extend(sorted(needed, key=place.__getitem__))
+        done.update(needed)
+
+    for node in graph.nodes:
+        if not backward.isdisjoint(node.outputs):
+            bring(node.outputs)
+    bring(graph.outputs)
+    return Graph(graph.name, graph.inputs, tuple(order), graph.outputs)
+
+
+def _jvp(op: Op, site: Site, tangents: Sequence[Value | None], **attrs: Attr) -> list[Value | None]:
     body = tangent_graph(_body(site.attrs), [t is not None for t in tangents])
     given = [t for t in tangents if t is not None]
-    made = iter(emit_all(op, *site.inputs, *given, body=body))
+    made = iter(emit_all(op, *site.inputs, *given, body=body, **attrs))
     return [next(made) if v.dtype.is_inexact else None for v in site.outputs]
 
 
 def _batch(op: Op, site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
-    return emit_all(op, *site.inputs, body=batch_graph(_body(site.attrs), batched, size))
+    attrs = {**site.attrs, "body": batch_graph(_body(site.attrs), batched, size)}
+    return emit_all(op, *site.inputs, **attrs)
 
 
-def _samples() -> list[Sample]:
+def _samples(**attrs: Attr) -> list[Sample]:
     types = (TensorType((3,), float32), TensorType((3,), float32))
     with GraphBuilder("sample") as builder:
         x, y = (builder.input(t, name) for t, name in zip(types, "xy", strict=True))
         body = builder.finish([multiply(sin(x), y), sin(y)])
-    return [Sample(types, {"body": body})]
+    return [Sample(types, {"body": body, **attrs})]
 
 
 CALL: Op = Op(
     name="call",
     doc="Its body applied to its inputs: a nested program, as of `jit` in `jit`.",
-    infer=_infer,
-    reference=_reference,
+    infer=infer_body,
+    reference=run_body,
     vjp=_call_vjp,
     jvp=lambda site, *tangents: _jvp(CALL, site, tangents),
     batch=lambda site, batched, size: _batch(CALL, site, batched, size),
-    lower=_lower,
-    cost=_cost,
+    lower=lower_body,
+    cost=cost_of_body,
     samples=_samples,
 )
 
 CHECKPOINT: Op = Op(
     name="checkpoint",
-    doc="Its body applied to its inputs; the gradient keeps those only and runs it again.",
-    infer=_infer,
-    reference=_reference,
+    doc=(
+        "Its body applied to its inputs; the gradient keeps those and the last `kept` outputs, and"
+        " runs the rest again."
+    ),
+    infer=infer_body,
+    reference=run_body,
     vjp=_checkpoint_vjp,
-    jvp=lambda site, *tangents: _jvp(CHECKPOINT, site, tangents),
+    jvp=lambda site, *tangents: _jvp(CHECKPOINT, site, tangents, kept=0),
     batch=lambda site, batched, size: _batch(CHECKPOINT, site, batched, size),
-    lower=_lower,
-    cost=_cost,
-    samples=_samples,
+    lower=lower_body,
+    cost=cost_of_body,
+    samples=lambda: _samples(kept=1),
 )
 
 RECORDS: tuple[Op, ...] = (CALL, CHECKPOINT)

@@ -137,7 +137,12 @@ def _bad_rule(node: Node, rule: str) -> VerifyError:
     return VerifyError(node.op.name, f"the vjp rule {rule}", source=node.source)
 
 
-def vjp_graph(graph: Graph, wrt: Sequence[int]) -> Graph:
+def vjp_graph(
+    graph: Graph,
+    wrt: Sequence[int],
+    seeded: Sequence[int] | None = None,
+    given: Sequence[int] | None = None,
+) -> Graph:
     """The graph of gradients, given what the forward run already computed.
 
     `inputs..., outputs..., cotangents... -> gradients...`: one cotangent per float output, one
@@ -147,15 +152,18 @@ def vjp_graph(graph: Graph, wrt: Sequence[int]) -> Graph:
     Args:
         graph: the forward program.
         wrt: places of float inputs.
+        seeded: places of the float outputs that have a cotangent; all by default.
+        given: places of the outputs that are passed in; all by default.
 
     Raises:
         GradientError: as `backward`.
     """
     with GraphBuilder(f"{graph.name}_vjp") as builder:
         env = {v: builder.input(v.type, v.name) for v in graph.inputs}
-        given = [builder.input(v.type, v.name) for v in graph.outputs]
-        known = {v: g for v, g in zip(graph.outputs, given, strict=True) if v not in env}
-        cotangents = _cotangent_inputs(builder, graph)
+        passed = graph.outputs if given is None else [graph.outputs[i] for i in given]
+        inputs = [builder.input(v.type, v.name) for v in passed]
+        known = {v: g for v, g in zip(passed, inputs, strict=True) if v not in env}
+        cotangents = _cotangent_inputs(builder, graph, seeded)
         _copy_nodes(builder, graph.nodes, env, known)
         gradients = _gradients(graph, env, cotangents, wrt)
         return prune(builder.finish(gradients))
@@ -171,10 +179,13 @@ def value_and_vjp_graph(graph: Graph, wrt: Sequence[int]) -> Graph:
         return prune(builder.finish([*(env[v] for v in graph.outputs), *gradients]))
 
 
-def _cotangent_inputs(builder: GraphBuilder, graph: Graph) -> list[Value | None]:
+def _cotangent_inputs(
+    builder: GraphBuilder, graph: Graph, seeded: Sequence[int] | None = None
+) -> list[Value | None]:
+    wanted = range(len(graph.outputs)) if seeded is None else seeded
     return [
-        builder.input(v.type, f"d_{v.name}") if v.type.dtype.is_inexact else None
-        for v in graph.outputs
+        builder.input(v.type, f"d_{v.name}") if i in wanted and v.type.dtype.is_inexact else None
+        for i, v in enumerate(graph.outputs)
     ]
 
 

@@ -1,6 +1,9 @@
-"""Put the bodies of `call` and `checkpoint` nodes in their place, for later passes to see.
+"""Put the bodies of nodes that hold them in their place, for later passes to see: of `call`,
+`checkpoint`, `custom_vjp` and `custom_jvp`.
 
 `y = call(x, body=f)  ->  the nodes of f with x for its input`
+
+Of `custom_vjp` it is the plain program where nothing reads what is left for the backward rule.
 
 A checkpoint's recomputation stays separate: its gradient reads the body's inputs behind a
 `barrier`, which no pass merges with anything.
@@ -8,34 +11,44 @@ A checkpoint's recomputation stays separate: its gradient reads the body's input
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from pellucid.graph.ir import Graph, GraphBuilder, Node, Value
+from pellucid.graph.prune import prune
 from pellucid.passes.rewrite import copy_node, map_bodies
 
-INLINED = frozenset({"call", "checkpoint"})
+INLINED = frozenset({"call", "checkpoint", "custom_end", "custom_jvp", "custom_vjp"})
 
 
-def _body(node: Node) -> Graph | None:
+def _body(node: Node, read: Set[Value]) -> Graph | None:
+    primal = node.attrs.get("primal")
+    if node.op.name == "custom_vjp" and isinstance(primal, Graph):
+        if read.isdisjoint(node.outputs[len(primal.outputs) :]):
+            return primal
     body = node.attrs.get("body")
     return body if node.op.name in INLINED and isinstance(body, Graph) else None
+
+
+def _read(graph: Graph) -> set[Value]:
+    return {v for node in graph.nodes for v in node.inputs} | {*graph.outputs}
 
 
 def _place(builder: GraphBuilder, graph: Graph, args: Sequence[Value]) -> tuple[Value, ...]:
     """Append the nodes of `graph`, calls inside it likewise, with `args` for its inputs."""
     env = dict(zip(graph.inputs, args, strict=True))
+    read = _read(graph)
     for node in graph.nodes:
         inputs = tuple(env[v] for v in node.inputs)
-        body = _body(node)
+        body = _body(node, read)
         made = copy_node(builder, node, inputs) if body is None else _place(builder, body, inputs)
-        env.update(zip(node.outputs, made, strict=True))
+        env.update(zip(node.outputs, made, strict=False))  # a plain program leaves no residuals
     return tuple(env[v] for v in graph.outputs)
 
 
 def run(graph: Graph) -> Graph:
-    """`graph` without `call` and `checkpoint` nodes; inlined nodes keep their own source lines."""
-    graph = map_bodies(graph, run)
-    if all(_body(node) is None for node in graph.nodes):
+    """`graph` without such nodes; inlined nodes keep their own source lines."""
+    graph = prune(map_bodies(graph, run))
+    if all(node.op.name not in INLINED for node in graph.nodes):
         return graph
     builder = GraphBuilder(graph.name)
     inputs = [builder.input(v.type, v.name) for v in graph.inputs]

@@ -211,12 +211,14 @@ def _build(fn: Callable[..., Any], spec: Any, named: Any, boxes: Sequence[Box]) 
 def run_program(program: Program, boxes: Sequence[Box]) -> Sequence[Box]:
     """Run a program on tensors: inlined into the open trace, or at once and onto the tape."""
     if STATE.trace is not None:
-        trace = STATE.trace
-        outputs = inline(program.graph, [trace.value_of(b) for b in boxes])
-        return [trace.wrap(v) for v in outputs]
+        return STATE.trace.record(_inlined, (program, *boxes), {})
     if any(b._array is None for b in boxes):
         raise leaked()
     return _run(program, boxes)[0]
+
+
+def _inlined(program: Program, *values: Value) -> list[Value]:
+    return list(inline(program.graph, values))
 
 
 def _run(program: Program, boxes: Sequence[Box]) -> tuple[list[Box], bool]:

@@ -46,7 +46,7 @@ class Program:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._vjps: dict[tuple[int, ...], Program] = {}
+        self._vjps: dict[tuple[tuple[int, ...], tuple[int, ...] | None], Program] = {}
         self.executable: Executable | None = None
         self._calls_left = _calls_worth_interpreting(graph)
         self._is_view = self._calls_left == math.inf  # nothing is computed: no warnings to silence
@@ -99,14 +99,14 @@ class Program:
                 env.extend(result)
         return [_solid(env[i], dtype) for i, dtype in outputs]
 
-    def vjp(self, wrt: tuple[int, ...]) -> Program:
+    def vjp(self, wrt: tuple[int, ...], seeded: tuple[int, ...] | None = None) -> Program:
         """The program of gradients for the inputs `wrt`, from inputs, outputs and cotangents of
-        float outputs.
+        the float outputs `seeded` (all by default).
         """
-        program = self._vjps.get(wrt)
+        program = self._vjps.get((wrt, seeded))
         if program is None:
-            program = program_for(vjp_graph(self.graph, wrt))
-            self._vjps[wrt] = program
+            program = program_for(vjp_graph(self.graph, wrt, seeded))
+            self._vjps[wrt, seeded] = program
         return program
 
 

@@ -43,5 +43,5 @@ def checkpoint(fn: Fn) -> Fn:
 def _wrap_checkpoint(body: Graph) -> Graph:
     with GraphBuilder(f"checkpoint_{body.name}") as builder:
         inputs = [builder.input(v.type, v.name) for v in body.inputs]
-        outputs = emit_all(CHECKPOINT, *inputs, body=body)
+        outputs = emit_all(CHECKPOINT, *inputs, body=body, kept=0)
     return builder.finish(outputs)

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from pellucid.core.errors import GradientError
 from pellucid.tensor.box import Array, Box
 from pellucid.tensor.program import Program
@@ -99,18 +97,14 @@ def gradients(
 def _backward_one(
     node: TapeNode, pending: Gradients, run: Callable[[Program, list[Box]], Sequence[Box]]
 ) -> list[tuple[Edge, Box]]:
-    given = [pending.pop((node, i), None) for i in range(len(node.outputs))]
-    if all(g is None for g in given):
+    given = {i: pending.pop((node, i)) for i in range(len(node.outputs)) if (node, i) in pending}
+    if not given:
         return []
     wrt = tuple(i for i, e in enumerate(node.edges) if e is not None)
-    plain = next(g for g in given if g is not None).plain
+    plain = next(iter(given.values())).plain
     inputs = [_revive(a, e, plain) for a, e in zip(node.inputs, node.edges, strict=True)]
     outputs = [_revive(a, (node, i), plain) for i, a in enumerate(node.outputs)]
-    floats = [i for i, v in enumerate(node.program.graph.outputs) if v.dtype.is_inexact]
-    cotangents = [
-        plain(np.zeros_like(node.outputs[i])) if (g := given[i]) is None else g for i in floats
-    ]
-    grads = run(node.program.vjp(wrt), [*inputs, *outputs, *cotangents])
+    grads = run(node.program.vjp(wrt, tuple(given)), [*inputs, *outputs, *given.values()])
     return [(node.edges[i], g) for i, g in zip(wrt, grads, strict=True)]
 
 

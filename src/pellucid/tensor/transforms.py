@@ -7,6 +7,7 @@ other and with `jit`.
 
 from __future__ import annotations
 
+from pellucid.tensor.custom import custom_jvp, custom_vjp
 from pellucid.tensor.derivatives import grad, jvp, value_and_grad, vjp
 from pellucid.tensor.jacobians import hessian, jacfwd, jacrev
 from pellucid.tensor.recording import as_tensor, is_tracing, record_function
@@ -16,6 +17,8 @@ from pellucid.tensor.vectorise import vmap
 __all__ = [
     "as_tensor",
     "checkpoint",
+    "custom_jvp",
+    "custom_vjp",
     "grad",
     "hessian",
     "is_tracing",
