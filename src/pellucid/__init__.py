@@ -29,6 +29,7 @@ from pellucid.core.dtype import (
     uint64,
 )
 from pellucid.core.errors import PellucidError
+from pellucid.core.size_input import dim
 from pellucid.core.version import VERSION as __version__
 from pellucid.nn.checkpoint import load_tensors as load
 from pellucid.nn.checkpoint import save_tensors as save
@@ -40,6 +41,7 @@ from pellucid.tensor.frozen import FrozenFunction
 from pellucid.tensor.function_class import Function
 from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
 from pellucid.tensor.hints import missing_name
+from pellucid.tensor.infer import infer_shapes
 from pellucid.tensor.jit import JitFunction, jit
 from pellucid.tensor.lowered import Lowered
 from pellucid.tensor.numpy_like import *  # noqa: F403  # exactly its __all__
@@ -102,6 +104,7 @@ __all__ = [
     "custom_vjp",
     "data",
     "default_generator",
+    "dim",
     "enable_grad",
     "float8_e4m3fn",
     "float8_e5m2",
@@ -113,6 +116,7 @@ __all__ = [
     "get_num_threads",
     "grad",
     "hessian",
+    "infer_shapes",
     "int8",
     "int16",
     "int32",

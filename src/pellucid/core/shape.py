@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
 from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.size import Size, is_static
 
 Shape = tuple[int, ...]
 MOST_ELEMENTS = 2**48  # an address has so many bits
@@ -79,7 +80,7 @@ def check_shape(op: str, shape: SupportsIndex | Sequence[int]) -> Shape:
     result = as_sizes(op, shape if isinstance(shape, Iterable) else (shape,))
     if any(n < 0 for n in result):
         raise ArgumentError(op, "sizes must be >= 0", operands={"shape": result})
-    if size_of(result) > MOST_ELEMENTS:
+    if is_static(result) and size_of(result) > MOST_ELEMENTS:
         rule = f"no memory holds more than {MOST_ELEMENTS} elements"
         raise ArgumentError(op, rule, operands={"shape": result})
     return result
@@ -92,7 +93,7 @@ def as_sizes(op: str, sizes: Sequence[SupportsIndex]) -> Shape:
         ArgumentError: a size is no integer that is known now.
     """
     try:
-        return tuple([operator.index(n) for n in sizes])
+        return tuple([n if isinstance(n, Size) else operator.index(n) for n in sizes])
     except TypeError:
         raise ArgumentError(
             op,

@@ -13,6 +13,7 @@ from operator import itemgetter
 
 from pellucid.core.dtype import DType
 from pellucid.graph.ir import ArrayAttr, Attr, Attrs, Graph, Node, TensorType, Value
+from pellucid.graph.sizes import graph_dims
 
 
 def graph_key(graph: Graph) -> str:
@@ -21,7 +22,8 @@ def graph_key(graph: Graph) -> str:
     Source: content addressing as in Nix and Bazel; values are numbered in order of definition.
     """
     numbers = {value: i for i, value in enumerate(graph.inputs)}
-    inputs = "\n".join(["in:", *(str(v.type) for v in graph.inputs)])
+    dims = [f"{d}={d.min}..{d.max}" for d in graph_dims(graph)]
+    inputs = "\n".join([*dims, "in:", *(str(v.type) for v in graph.inputs)])
     text = f"{inputs}\n{nodes_key(graph.nodes, numbers, graph.outputs)}"
     return hashlib.sha256(text.encode()).hexdigest()
 

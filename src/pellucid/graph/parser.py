@@ -18,6 +18,8 @@ import numpy as np
 
 from pellucid.core.dtype import ALL, Scalar
 from pellucid.core.errors import PellucidError, VerifyError, did_you_mean
+from pellucid.core.size import MOST, Dim
+from pellucid.core.size_input import parse_size
 from pellucid.graph.ir import ArrayAttr, Attr, Graph, GraphBuilder, TensorType, Value
 from pellucid.graph.op import Op
 from pellucid.graph.printer import decode_elements
@@ -27,7 +29,7 @@ _TOKEN = re.compile(
     rf"""(?P<space>[ \t\r]+)|(?P<line>\n)|(?P<comment>\#[^\n]*)
     |(?P<string>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")
     |(?P<number>{_REAL}[+-]{_REAL}j\b|-inf\b|-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)
-    |(?P<word>[A-Za-z_]\w*)|(?P<mark>[()\[\]{{}}:,=])""",
+    |(?P<word>[A-Za-z_]\w*)|(?P<mark>//|[()\[\]{{}}:,=+*%-])""",
     re.VERBOSE | re.ASCII,
 )
 _DTYPES = {d.short: d for d in ALL}
@@ -87,6 +89,7 @@ def _error(line: int, rule: str, fix: str = "") -> VerifyError:
 class _Parser:
     def __init__(self, tokens: list[_Token], catalogue: Mapping[str, Op]) -> None:
         self.tokens, self.catalogue, self.place = tokens, catalogue, 0
+        self.dims: dict[str, Dim] = {}
 
     # Tokens. Comments are skipped, but for a node's last, which is its source line.
 
@@ -138,6 +141,8 @@ class _Parser:
             raise _error(name.line, f"expected the graph's name, got {name.text!r}")
         builder = GraphBuilder(_unquote(name) if name.kind == "string" else name.text)
         env: dict[str, Value] = {}
+        if self.at("["):
+            self.dims |= {d.name: d for d in self.items("[", "]", self.dim)}
         for value_name, type, line in self.items("(", ")", self.typed_name):
             _define(env, value_name, line, builder.input(type, value_name))
         self.expect("mark", "{")
@@ -167,13 +172,36 @@ class _Parser:
             raise _error(
                 word.line, f"unknown dtype {word.text!r}", did_you_mean(word.text, _DTYPES)
             )
-        return TensorType(tuple(self.items("[", "]", self.integer)), _DTYPES[word.text])
+        return TensorType(tuple(self.items("[", "]", self.size)), _DTYPES[word.text])
 
-    def integer(self) -> int:
-        token = self.expect("number")
-        if not token.text.isdigit():
-            raise _error(token.line, f"expected a size, got {token.text!r}")
-        return int(token.text)
+    def dim(self) -> Dim:
+        """`batch=(1, 4096)`: a name and its bounds."""
+        name = self.expect("word").text
+        self.expect("mark", "=")
+        least, most = self.attr(), None
+        if isinstance(least, tuple) and len(least) == 2:
+            least, most = least
+        most = MOST if most is None else most
+        if not (isinstance(least, int) and isinstance(most, int)):
+            raise _error(self.peek().line, f"expected the bounds of {name}")
+        return Dim(name, least, most)
+
+    def size(self) -> int:
+        """A size: an integer, or a polynomial of dimensions."""
+        words = [self.peek()]
+        if words[0].text.isdigit() and self.tokens[self.place + 1].text in (",", "]", ")"):
+            return int(self.take().text)
+        words, depth = [], 0
+        while depth or self.peek().text not in (",", "]", ")"):
+            words.append(self.take())
+            if words[-1].kind == "end":
+                break
+            depth += {"(": 1, ")": -1}.get(words[-1].text, 0)
+        try:
+            return parse_size(" ".join(w.text for w in words), self.dims)
+        except PellucidError:
+            got = " ".join(w.text for w in words)
+            raise _error(self.peek().line, f"expected a size, got {got!r}") from None
 
     def node(self, builder: GraphBuilder, env: dict[str, Value]) -> None:
         made = [self.typed_name()]
@@ -236,8 +264,21 @@ class _Parser:
             raise _error(name.line, f"{name.text!r} is not defined above", hint)
         return env[name.text]
 
+    def _begins_size(self) -> bool:
+        """Whether an attribute up to the next comma is a polynomial of dimensions."""
+        place, depth, named = self.place, 0, False
+        while self.dims and (token := self.tokens[place]).kind in ("word", "number", "mark"):
+            depth += {"(": 1, ")": -1}.get(token.text, 0)
+            if depth < 0 or token.text in (",", "]", "=", "}"):
+                return named and not (depth and token.text == ",")
+            named |= token.text in self.dims
+            place += 1
+        return False
+
     def attr(self) -> Attr:
         token = self.peek()
+        if self._begins_size():
+            return self.size()
         if token.text == "(":
             return tuple(self.items("(", ")", self.attr))
         if token.text == "graph" and token.kind == "word":

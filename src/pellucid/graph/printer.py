@@ -9,6 +9,8 @@ graph train_step(x: f32[64, 784], w: f32[784, 10]) {
   return a
 }
 ```
+A graph with sizes that are not known yet begins with their names and bounds:
+`graph f[batch=(0, None)](x: f32[batch, 784]) {`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.core.dtype import ALL, DType, as_dtype
+from pellucid.core.size import MOST, Size
 from pellucid.graph.ir import ArrayAttr, Attr, Graph, Node, TensorType, Value
+from pellucid.graph.sizes import graph_dims
 
 INLINE_ELEMENTS = 16
 """Constant arrays of up to this many elements print as numbers, larger ones as base64."""
@@ -101,7 +105,7 @@ class _Printer:
     def graph(self, graph: Graph) -> list[str]:
         names = _names(graph)
         params = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs)
-        lines = [f"graph {_graph_name(graph.name)}({params}) {{"]
+        lines = [f"graph {_graph_name(graph.name)}{_dims_text(graph)}({params}) {{"]
         for node in graph.nodes:
             body = self.node(node, names)
             if node.source:
@@ -129,6 +133,8 @@ class _Printer:
                 return value.short
             case complex():
                 return _element(np.complex128(value))
+            case Size():
+                return str(value)
             case _:
                 return repr(value)
 
@@ -141,6 +147,11 @@ class _Printer:
         if self.elide_arrays:
             return f"array({kind}, ...)"
         return f'array({kind}, "{base64.b64encode(value.array.tobytes()).decode()}")'
+
+
+def _dims_text(graph: Graph) -> str:
+    dims = [f"{d}=({d.min}, {d.max if d.max < MOST else None})" for d in graph_dims(graph)]
+    return f"[{', '.join(dims)}]" if dims else ""
 
 
 def _graph_name(name: str) -> str:

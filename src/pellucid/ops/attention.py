@@ -6,6 +6,7 @@ import math
 
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.core.shape import broadcast_shapes
+from pellucid.core.size import is_static
 from pellucid.graph.ir import Value
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
@@ -58,7 +59,8 @@ def _pays(query: Value, key: Value, value: Value) -> bool:
     if min(query.rank, key.rank) < 2 or any(v.type.size == 0 for v in (query, key, value)):
         return False
     floats = all(v.dtype.is_float and v.dtype.bits > 8 for v in (query, key, value))
-    return floats and query.shape[-2] >= FEWEST_QUERIES
+    known = is_static(query.shape, key.shape, value.shape)  # its loops are in blocks of known sizes
+    return floats and known and query.shape[-2] >= FEWEST_QUERIES
 
 
 def _flash(  # as the caller has them

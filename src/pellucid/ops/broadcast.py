@@ -43,7 +43,7 @@ from pellucid.ops.shared import (
 
 def _broadcast_infer(x: TensorType, *, shape: Shape) -> TensorType:
     tail = shape[len(shape) - x.rank :]
-    if x.rank > len(shape) or any(a not in (1, b) for a, b in zip(x.shape, tail, strict=True)):
+    if x.rank > len(shape) or any(a not in (b, 1) for a, b in zip(x.shape, tail, strict=True)):
         raise ShapeError(
             "broadcast_to", "sizes must be equal or 1", operands={"x": x.shape, "shape": shape}
         )

@@ -33,6 +33,7 @@ from pellucid.ops.parts import RECORDS as PARTS_RECORDS
 from pellucid.ops.random import RECORDS as RANDOM_RECORDS
 from pellucid.ops.reduction import RECORDS as REDUCTION_RECORDS
 from pellucid.ops.scan import RECORDS as SCAN_RECORDS
+from pellucid.ops.sizes import RECORDS as SIZE_RECORDS
 from pellucid.ops.sort import RECORDS as SORT_RECORDS
 from pellucid.ops.sort_values import RECORDS as SORT_VALUES_RECORDS
 from pellucid.ops.top_k import RECORDS as TOP_K_RECORDS
@@ -79,6 +80,7 @@ CATALOGUE: Mapping[str, Op] = collect(
         RANDOM_RECORDS,
         REDUCTION_RECORDS,
         SCAN_RECORDS,
+        SIZE_RECORDS,
         SORT_RECORDS,
         SORT_VALUES_RECORDS,
         TOP_K_RECORDS,

@@ -17,6 +17,8 @@ import numpy as np
 from pellucid.core.dtype import Scalar, int64
 from pellucid.core.errors import IndexRangeError, TraceError
 from pellucid.core.shape import Shape, broadcast_shapes, size_of
+from pellucid.core.size import Size
+from pellucid.core.span import Span, length, sliced, span
 from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, multiply
 from pellucid.ops.casting import astype
@@ -44,7 +46,7 @@ class Plan:
         known: no array is a Value, so every index has been checked.
     """
 
-    spans: tuple[range, ...]
+    spans: tuple[Span, ...]
     shape: Shape
     arrays: tuple[tuple[int, Value], ...]
     front: bool
@@ -85,6 +87,8 @@ def _checked(entry: Entry) -> Entry:
         return array.astype(np.int64) if array.size == 0 and array.dtype != np.bool_ else array
     if isinstance(entry, int | np.integer) and not isinstance(entry, bool):
         return int(entry)
+    if isinstance(entry, Size):
+        return entry
     if entry is None or entry is Ellipsis or isinstance(entry, slice | Value):
         return entry
     operands: dict[str, object] = {"it": repr(entry)}
@@ -97,11 +101,12 @@ def _axes_of(entry: Entry) -> int:
     return entry.ndim if isinstance(entry, np.ndarray) and entry.dtype == np.bool_ else 1
 
 
-def _int_span(index: int, n: int) -> range:
+def _int_span(index: int, n: int) -> Span:
     if not -n <= index < n:
         operands: dict[str, object] = {"index": index, "size": n}
         raise IndexRangeError("getitem", f"the index must be in [{-n}, {n})", operands=operands)
-    return range(index % n, index % n + 1)
+    first = index if index >= 0 else index + n
+    return span(first, first + 1)
 
 
 def _index_arrays(entry: Value | Array, sizes: Shape) -> list[Value]:
@@ -125,23 +130,23 @@ def make_plan(key: Key, shape: Shape) -> Plan:
         TraceError: a bool mask is a Value.
     """
     entries = _normalized(key, shape)
-    spans: list[range] = []
+    spans: list[Span] = []
     kept: list[int] = []
     arrays: list[tuple[int, Value]] = []
     for entry in entries:
         axis = len(spans)
         if entry is None:
             kept.append(1)
-        elif isinstance(entry, int):
+        elif isinstance(entry, int | Size):
             spans.append(_int_span(entry, shape[axis]))
         elif isinstance(entry, slice):
-            spans.append(range(*entry.indices(shape[axis])))
-            kept.append(len(spans[-1]))
+            spans.append(sliced(entry, shape[axis]))
+            kept.append(length(spans[-1]))
         elif isinstance(entry, Value | np.ndarray):
             sizes = shape[axis : axis + _axes_of(entry)]
             for n, indices in zip(sizes, _index_arrays(entry, sizes), strict=True):
                 arrays.append((len(kept), indices))
-                spans.append(range(n))
+                spans.append(span(0, n))
                 kept.append(n)
     known = not any(isinstance(e, Value) for e in entries)
     return Plan(tuple(spans), tuple(kept), tuple(arrays), _is_split(entries), known)
@@ -149,7 +154,7 @@ def make_plan(key: Key, shape: Shape) -> Plan:
 
 def _is_split(entries: Sequence[Entry]) -> bool:
     """Whether a slice, `...` or new axis stands between index arrays (ints count among them)."""
-    advanced = [i for i, e in enumerate(entries) if isinstance(e, int | Value | np.ndarray)]
+    advanced = [i for i, e in enumerate(entries) if isinstance(e, int | Size | Value | np.ndarray)]
     return bool(advanced) and advanced[-1] - advanced[0] >= len(advanced)
 
 
@@ -182,9 +187,9 @@ def _apply(x: Value, plan: Plan) -> Value:
     return y
 
 
-def _sliced(x: Value, spans: Sequence[range]) -> Value:
+def _sliced(x: Value, spans: Sequence[Span]) -> Value:
     # an empty range may start outside its axis; a slice may not
-    spans = [s if len(s) else range(0) for s in spans]
+    spans = [s if length(s) else range(0) for s in spans]
     return slice_(x, [s.start for s in spans], [s.stop for s in spans], [s.step for s in spans])
 
 
@@ -253,7 +258,7 @@ def index_add(x: Value, key: Key, value: Value | Scalar) -> Value:
 
 
 def _basic_shape(plan: Plan) -> Shape:
-    return tuple(len(s) for s in plan.spans)
+    return tuple(length(s) for s in plan.spans)
 
 
 def _fitted(x: Value, plan: Plan, value: Value | Scalar) -> Value:
@@ -265,10 +270,10 @@ def _fitted(x: Value, plan: Plan, value: Value | Scalar) -> Value:
 def _placed(part: Value, plan: Plan, shape: Shape) -> Value:
     """`part` where the spans read, zeros elsewhere."""
     part = flip(part, [a for a, s in enumerate(plan.spans) if s.step < 0])
-    low = [min(s[0], s[-1]) if len(s) else 0 for s in plan.spans]
-    ends = [max(s[0], s[-1]) + 1 if len(s) else 0 for s in plan.spans]
+    low = [min(s[0], s[-1]) if length(s) else 0 for s in plan.spans]
+    ends = [max(s[0], s[-1]) + 1 if length(s) else 0 for s in plan.spans]
     high = [n - end for n, end in zip(shape, ends, strict=True)]
-    holes = [abs(s.step) - 1 if len(s) > 1 else 0 for s in plan.spans]
+    holes = [abs(s.step) - 1 if length(s) > 1 else 0 for s in plan.spans]
     return pad(part, low, high, interior=holes)
 
 

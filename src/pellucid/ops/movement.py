@@ -15,6 +15,7 @@ from pellucid.core.dtype import Scalar, complex64, float32, int32, int64
 from pellucid.core.dtype import bool_ as bool_dtype
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.core.shape import normalize_axes, normalize_axis
+from pellucid.core.span import length, span
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Op, Sample, Site
 from pellucid.loop.compute import Index, Lowering, Pointwise, Readers
@@ -91,11 +92,11 @@ def _slice_infer(
         raise ShapeError("slice", "start, stop and step need one entry per axis", operands=given)
     if 0 in step:
         raise ShapeError("slice", "steps must not be zero", operands=given)
-    spans = [range(*bounds) for bounds in zip(start, stop, step, strict=True)]
-    for span, n in zip(spans, x.shape, strict=True):
-        if len(span) and not (0 <= span[0] < n and 0 <= span[-1] < n):
+    spans = [span(*bounds) for bounds in zip(start, stop, step, strict=True)]
+    for read, n in zip(spans, x.shape, strict=True):
+        if length(read) and not (0 <= read[0] < n and 0 <= read[-1] < n):
             raise ShapeError("slice", "every element must lie inside its axis", operands=given)
-    return TensorType(tuple(map(len, spans)), x.dtype)
+    return TensorType(tuple(map(length, spans)), x.dtype)
 
 
 def _slice_reference(
@@ -126,12 +127,12 @@ def _slice_vjp(site: Site, g: Value) -> list[Tangent]:
     """Zeros in `x`'s shape with `g` where the slice read: flip what ran backwards, then pad."""
     shape, steps = site.inputs[0].shape, ints(site.attrs, "step")
     spans = [
-        range(*b)
+        span(*b)
         for b in zip(ints(site.attrs, "start"), ints(site.attrs, "stop"), steps, strict=True)
     ]
     g = flip(g, tuple(a for a, s in enumerate(steps) if s < 0))
-    low = [min(r[0], r[-1]) if len(r) else 0 for r in spans]
-    ends = [max(r[0], r[-1]) + 1 if len(r) else 0 for r in spans]
+    low = [min(r[0], r[-1]) if length(r) else 0 for r in spans]
+    ends = [max(r[0], r[-1]) + 1 if length(r) else 0 for r in spans]
     high = [n - end for n, end in zip(shape, ends, strict=True)]
     return [pad(g, low, high, interior=[abs(s) - 1 for s in steps])]
 

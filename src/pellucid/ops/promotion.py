@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pellucid.core.dtype import DType, Scalar, default_dtype, float32, promote, scalar_dtype
 from pellucid.core.errors import ArgumentError, DTypeError
 from pellucid.core.shape import broadcast_shapes
+from pellucid.core.size import Size
 from pellucid.graph.ir import Value
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
 from pellucid.ops.create import scalar as scalar_constant
+from pellucid.ops.sizes import size_value
 
 Operand = Value | Scalar
 
@@ -27,10 +29,10 @@ def common_dtype(op: str, operands: Sequence[Operand]) -> DType:
     for operand in operands:
         if isinstance(operand, Value):
             result = operand.dtype if result is None else promote(result, operand.dtype, op)
-        elif not isinstance(operand, bool | int | float | complex):
+        elif not isinstance(operand, bool | int | float | complex | Size):
             rule = "takes graph values and Python scalars"
             raise ArgumentError(op, rule, operands={"it": type(operand).__name__})
-    scalars = [x for x in operands if not isinstance(x, Value)]
+    scalars = [1 if isinstance(x, Size) else x for x in operands if not isinstance(x, Value)]
     for scalar in scalars:
         result = default_dtype(scalar) if result is None else scalar_dtype(result, scalar)
     if result is None:
@@ -46,6 +48,8 @@ def as_value(op: str, operand: Operand, dtype: DType) -> Value:
     """
     if isinstance(operand, Value):
         return astype(operand, dtype)
+    if isinstance(operand, Size):
+        return size_value(operand, dtype)
     return scalar_constant(operand, dtype, op=op)
 
 

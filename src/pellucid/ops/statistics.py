@@ -8,9 +8,10 @@ import numpy as np
 
 from pellucid.core.dtype import bool_, int32, int64, uint8
 from pellucid.core.shape import normalize_axes, size_of
+from pellucid.core.size import Size
 from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, divide, multiply, square, subtract
-from pellucid.ops.binary import minimum
+from pellucid.ops.binary import maximum, minimum
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import equal, isnan, logical_or, where
 from pellucid.ops.create import iota
@@ -23,6 +24,7 @@ from pellucid.ops.parts import imag_part, real_part
 from pellucid.ops.promotion import Operand, refuse_complex, unify
 from pellucid.ops.reduction import Axis, max, min, nothing_to_choose, restore, sum
 from pellucid.ops.shared import accumulator
+from pellucid.ops.sizes import size_value
 from pellucid.ops.unary import sqrt
 
 _INT32_LIMIT = 1 << 31
@@ -142,7 +144,7 @@ def _long_position(extremum: Callable[..., Value], x: Value) -> Value:
 
 def _mean(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     count = size_of([x.shape[a] for a in axes])
-    return divide(sum(x, axes, keepdims), float(count))
+    return divide(sum(x, axes, keepdims), _divisor(x, count, 0.0))
 
 
 def _variance(x: Value, axes: tuple[int, ...], correction: float, keepdims: bool) -> Value:
@@ -150,6 +152,13 @@ def _variance(x: Value, axes: tuple[int, ...], correction: float, keepdims: bool
     squares = multiply(centered, centered)
     if x.dtype.is_complex:
         squares = add(square(real_part(centered)), square(imag_part(centered)))
-    count = size_of([x.shape[a] for a in axes]) - correction
-    # as PyTorch: too few elements give 0/0 or c/0, never a negative variance
-    return divide(sum(squares, axes, keepdims), float(np.maximum(count, 0)))
+    count = size_of([x.shape[a] for a in axes])
+    return divide(sum(squares, axes, keepdims), _divisor(squares, count, correction))
+
+
+def _divisor(x: Value, count: int, correction: float) -> Operand:
+    """`count - correction`; as PyTorch: too few elements give 0/0 or c/0, never less."""
+    if not isinstance(count, Size):
+        return float(np.maximum(count - correction, 0))
+    known = size_value(count, x.dtype)
+    return maximum(subtract(known, correction), 0) if correction else known

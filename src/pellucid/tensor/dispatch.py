@@ -16,6 +16,7 @@ import numpy as np
 from pellucid import ops
 from pellucid.core import dtype as dt
 from pellucid.core.errors import ArgumentError, DTypeError
+from pellucid.core.size import Size
 from pellucid.graph.ir import GraphBuilder, TensorType, Value, inline
 from pellucid.tensor.box import STATE, Array, Box, as_array, leaked
 from pellucid.tensor.direct import MOST_DIRECT, PLANNED_AT, Attempt, make_attempt
@@ -271,7 +272,7 @@ def _scalar_dtype(other: dt.DType, kind: type) -> dt.DType:
 
 def is_operand(value: Any) -> bool:
     """Whether arithmetic with a tensor can have a meaning."""
-    return isinstance(value, (Box, bool, int, float, complex, np.ndarray, np.generic, list, tuple))
+    return isinstance(value, (Box, *_SCALARS, np.ndarray, np.generic, list, tuple))
 
 
 def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
@@ -305,8 +306,7 @@ def _record_elementwise(fn: Callable[..., Any], args: Sequence[Any], first: Box)
     """
     strong = next((a for a in args if isinstance(a, Box) and not a.weak), None)
     operands = [
-        a if isinstance(a, (Box, bool, int, float, complex)) else as_operand(a, first, fn.__name__)
-        for a in args
+        a if isinstance(a, (Box, *_SCALARS)) else as_operand(a, first, fn.__name__) for a in args
     ]
     if strong is not None:
         operands = [_beside(a, strong) for a in operands]
@@ -315,6 +315,7 @@ def _record_elementwise(fn: Callable[..., Any], args: Sequence[Any], first: Box)
     return result
 
 
+_SCALARS = (bool, int, float, complex, Size)
 _NUMBERS = {dt.int64: 0, dt.float64: 0.0}  # what Python numbers are as data, and one of each
 _WRAP = "wrap one: pellucid.asarray(x)"
 

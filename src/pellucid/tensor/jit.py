@@ -9,82 +9,43 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from pellucid.compile import Compiled, compile_graph
 from pellucid.core.dtype import DType
-from pellucid.core.errors import ArgumentError, DTypeError
+from pellucid.core.errors import ArgumentError, CompileError, DTypeError
 from pellucid.core.log import get_logger
 from pellucid.core.meanwhile import NO_COLLECTION
+from pellucid.core.size import Decision, deciding, solve
+from pellucid.graph.ir import TensorType
+from pellucid.graph.sizes import graph_dims
 from pellucid.runtime.executable import Executable
-from pellucid.tensor.box import STATE, Array, Box, leaked
+from pellucid.tensor.box import STATE, Array, Box
 from pellucid.tensor.direct import DECLINED, MOST_DIRECT, PLANNED_AT, Direct, make_direct
 from pellucid.tensor.dispatch import settled
+from pellucid.tensor.dynamic import Dynamic, sizes_of, with_likely
 from pellucid.tensor.guards import EDITS, Guard, names_read, watching
 from pellucid.tensor.lowered import Lowered
+from pellucid.tensor.open_program import OpenProgram
 from pellucid.tensor.program import Program, program_for
+from pellucid.tensor.signature import Signature, describe_leaf, is_data, leaf_text, static_key
 from pellucid.tensor.tape import record
 from pellucid.tensor.tensor import Tensor
 from pellucid.tensor.trace import Traced, open_trace, read_grad
-from pellucid.tensor.tree import Told, TreeDef, flatten, leaf_names, unflatten
+from pellucid.tensor.tree import TreeDef, flatten, leaf_names, unflatten
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _MOST_FORMS = 16  # of one signature that are kept: those of state that changed lately
 _MANY = 32  # compilations of one function that are worth a warning
 _LOG = get_logger("tensor")
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What a compiled program was made for: the arguments' structure, and type or static value of
-    each leaf.
-    """
-
-    structure: TreeDef
-    leaves: tuple[Any, ...]
-    names: tuple[str, ...]
-    grad: bool
-
-    @property
-    def key(self) -> Any:
-        """What calls are looked up by."""
-        return (self.structure, self.leaves, self.grad)
-
-    def tensor_names(self) -> list[str]:
-        """Names of the leaves that are tensors, as identifiers."""
-        pairs = zip(self.names, self.leaves, strict=True)
-        return [re.sub(r"\W+", "_", n).strip("_") for n, leaf in pairs if leaf[0] != "static"]
-
-    def differences(self, other: Signature) -> list[str]:
-        """In words, what changed from `other` to this."""
-        if self.structure != other.structure:
-            return ["the arguments' structure (number, names or nesting)"]
-        changed = [
-            f"{name}: {_describe(b)} -> {_describe(a)}"
-            for name, a, b in zip(self.names, self.leaves, other.leaves, strict=True)
-            if a != b
-        ]
-        if self.grad != other.grad:
-            changed.append(f"gradient recording: {other.grad} -> {self.grad}")
-        return changed
-
-
-def _describe(leaf: Any) -> str:
-    if leaf[0] == "number":
-        return f"a Python {leaf[1].__name__}"
-    if leaf[0] == "tensor":
-        _, shape, dtype, wants = leaf
-        return f"{dtype}{list(shape)}" + (" requires_grad" if wants else "")
-    text = repr(leaf[2])
-    return f"static {text}" if "\n" not in text else f"static {type(leaf[2]).__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +60,7 @@ class Recorded:
         wants: tensors from outside, and whether they wanted a gradient.
         guards: Python names that are looked at before every run.
         narrow: tensor arguments that are Python ints and met integers of this narrower dtype.
+        decisions: what was decided of sizes that are open.
     """
 
     traced: Traced
@@ -108,6 +70,7 @@ class Recorded:
     wants: tuple[tuple[Box, bool], ...]
     guards: tuple[Guard, ...]
     narrow: tuple[tuple[int, DType], ...]
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(slots=True)
@@ -118,8 +81,9 @@ class Specialisation:
         signature: the arguments it is for.
         recorded: what it was made from.
         compiled: the program's forms.
-        executable: the native program.
+        runner: the native program; for open sizes, the programs.
         tape: the program that gradients follow, if they can reach it.
+        open_tape: gradients can reach it, through a program for the sizes of the call.
         edits: when the attributes in `recorded.traced.reads` were last found unchanged.
         runs: how often it was run after its arguments were read in Python.
     """
@@ -127,14 +91,35 @@ class Specialisation:
     signature: Signature
     recorded: Recorded
     compiled: Compiled
-    executable: Executable
+    runner: Executable | OpenProgram
     tape: Program | None
     edits: int
     runs: int = 0
+    open_tape: bool = False
 
     def leaves(self, results: Sequence[Box]) -> list[Any]:
         """The leaves of what the function returns."""
         return [results[v.index] if isinstance(v, _Result) else v for v in self.recorded.leaves]
+
+    @property
+    def executable(self) -> Executable:
+        """The native program of known sizes.
+
+        Raises:
+            CompileError: the sizes are open.
+        """
+        if isinstance(self.runner, OpenProgram):
+            raise CompileError(self.compiled.graph.name, "its sizes are open")
+        return self.runner
+
+    def holds(self, boxes: Sequence[Tensor]) -> bool:
+        """Whether what was decided of open sizes while recording holds for these arguments."""
+        decisions = self.recorded.decisions
+        if not decisions:
+            return True
+        shapes = [v.shape for v in self.recorded.traced.graph.inputs[: len(boxes)]]
+        sizes = solve(shapes, [b.shape for b in boxes])
+        return all(d.holds(sizes) for d in decisions)
 
     def check_numbers(self, boxes: Sequence[Tensor]) -> None:
         """Refuse Python ints that do not fit the integers they met, as the same line does eagerly.
@@ -200,7 +185,12 @@ class _Result:
 class JitFunction(Generic[P, R]):
     """A function that compiles itself on the first call with each signature. Made by `jit`."""
 
-    def __init__(self, fn: Callable[P, R], static_argnames: Sequence[str]) -> None:
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        static_argnames: Sequence[str],
+        dynamic: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         functools.update_wrapper(self, fn)
         self.__name__: str = getattr(fn, "__name__", "function")
         self._fn = fn
@@ -213,10 +203,15 @@ class JitFunction(Generic[P, R]):
                 "static_argnames must be parameters of the function",
                 operands={"static_argnames": sorted(unknown)},
             )
+        self._open = Dynamic("jit", dynamic) if dynamic else None
+        self._given = dict(dynamic)
+        if self._open is not None:
+            self._open.known_to(list(self._signature_of.parameters))
         self._lock = threading.RLock()
         self._compiled: dict[Any, list[Specialisation]] = {}
         self._direct: tuple[Direct, ...] = ()
         self._history: list[_Made] = []
+        self._leaf_names: dict[Any, tuple[str, ...]] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The function's result; compiles first where no program fits these arguments."""
@@ -234,7 +229,7 @@ class JitFunction(Generic[P, R]):
         with self._lock:
             chosen = None
             for candidate in self._compiled.get(key, ()):
-                if not candidate.mismatch():
+                if candidate.holds(boxes) and not candidate.mismatch():
                     chosen = candidate
                     break
             if chosen is None:
@@ -242,7 +237,7 @@ class JitFunction(Generic[P, R]):
                     chosen = self._compile(args, kwargs, boxes, key, parts)
             result, taped = self._run(chosen, boxes)
             chosen.runs += 1
-            if not (taped or self._static) and chosen.runs in PLANNED_AT:
+            if not (taped or self._static or self._open) and chosen.runs in PLANNED_AT:
                 self._plan(chosen, args, kwargs)
             return result
 
@@ -260,7 +255,14 @@ class JitFunction(Generic[P, R]):
         path = getattr(self, "__qualname__", "")
         for name in path.split("."):
             found = getattr(found, name, None)
-        return path if found is self else (JitFunction, (self._fn, tuple(sorted(self._static))))
+        return (
+            path
+            if found is self
+            else (
+                JitFunction,
+                (self._fn, tuple(sorted(self._static)), self._given),
+            )
+        )
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -271,7 +273,8 @@ class JitFunction(Generic[P, R]):
         """
         boxes, key, parts = self._read(args, kwargs)
         with self._lock:
-            fitting = [s for s in self._compiled.get(key, ()) if not s.mismatch()]
+            forms = self._compiled.get(key, ())
+            fitting = [s for s in forms if s.holds(boxes) and not s.mismatch()]
             with NO_COLLECTION:
                 chosen = fitting[0] if fitting else self._compile(args, kwargs, boxes, key, parts)
         compiled = chosen.compiled
@@ -295,10 +298,34 @@ class JitFunction(Generic[P, R]):
         data, statics = self._split(args, kwargs)
         leaves, structure = flatten(data)
         boxes: list[Tensor] = []
-        described = [_leaf(leaf, boxes) for leaf in leaves]
-        described += [("static", type(v), _static(k, v)) for k, v in statics.items()]
+        described = [describe_leaf(leaf, boxes) for leaf in leaves]
+        if self._open is not None:
+            described = self._opened(self._open, args, kwargs, structure, described, boxes)
+        described += [("static", type(v), static_key(k, v)) for k, v in statics.items()]
         parts = (structure, tuple(described), STATE.grad)
         return boxes, parts, parts
+
+    def _opened(
+        self, dynamic: Dynamic, args: Any, kwargs: Any, structure: TreeDef,
+        described: list[Any], boxes: Sequence[Tensor],
+    ) -> list[Any]:  # fmt: skip
+        """The leaves with their open sizes by name.
+
+        Raises:
+            ShapeError: one name stands for two sizes, or for one outside its bounds.
+        """
+        places = (structure, len(args), tuple(kwargs))
+        names = self._leaf_names.get(places)
+        if names is None:
+            names = self._leaf_names[places] = self._names(args, kwargs)
+        made = [
+            (leaf[0], dynamic.shape_of(name, leaf[1]), *leaf[2:]) if leaf[0] == "tensor" else leaf
+            for name, leaf in zip(names, described, strict=False)
+        ]
+        data = [(n, x) for n, x in zip(names, made, strict=False) if x[0] != "static"]
+        shapes = [leaf[1] if leaf[0] == "tensor" else () for _, leaf in data]
+        sizes_of("jit", [n for n, _ in data], shapes, [b.shape for b in boxes])
+        return made
 
     def _split(self, args: Any, kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """The arguments that are data, as one container, and the static ones by name."""
@@ -339,20 +366,19 @@ class JitFunction(Generic[P, R]):
     ) -> Specialisation:
         structure, described, grad = parts
         signature = Signature(structure, described, self._names(args, kwargs), grad)
-        reason = self._reason(signature, key)
+        reason = self._reason(signature, key, boxes)
         edits = EDITS.count
         recorded = self._trace(args, kwargs, boxes, signature)
         traced = recorded.traced
         donate = _donations(traced)
         compiled = compile_graph(traced.graph, donate=donate)
         changes_leaves = any(c.slot == "grad" or c.box.requires_grad for c in traced.writes)
-        tape = (
-            program_for(traced.graph)
-            if grad and not changes_leaves and not traced.cleared
-            else None
-        )
-        executable = Executable(compiled)
-        spec = Specialisation(signature, recorded, compiled, executable, tape, edits)
+        taped = grad and not changes_leaves and not traced.cleared
+        opened = bool(graph_dims(traced.graph))
+        tape = program_for(traced.graph) if taped and not opened else None
+        runner = OpenProgram(compiled) if opened else Executable(compiled)
+        spec = Specialisation(signature, recorded, compiled, runner, tape, edits)
+        spec.open_tape = taped and opened
         forms = self._compiled.setdefault(key, [])
         forms.append(spec)
         del forms[:-_MOST_FORMS]
@@ -364,22 +390,31 @@ class JitFunction(Generic[P, R]):
             )  # fmt: skip
         return spec
 
-    def _reason(self, signature: Signature, key: Any) -> str:
+    def _reason(self, signature: Signature, key: Any, boxes: Sequence[Tensor]) -> str:
         if not self._history:
             return "it was called for the first time"
         fitting = self._compiled.get(key)
-        if fitting:
+        if fitting and fitting[-1].mismatch():
             return f"state it read has changed: {fitting[-1].mismatch()}"
+        if fitting:
+            decisions = [d for s in fitting if not s.holds(boxes) for d in s.recorded.decisions]
+            broken = map(str, decisions)
+            return f"of its sizes this does not hold: {'; '.join(dict.fromkeys(broken))}"
         latest_first = self._history[::-1]
         nearest = min(latest_first, key=lambda s: len(signature.differences(s.signature)))
         return "arguments changed: " + "; ".join(signature.differences(nearest.signature))
 
     def _trace(self, args: Any, kwargs: Any, boxes: list[Tensor], signature: Signature) -> Recorded:
         name = self.__name__ if self.__name__.isidentifier() else "function"
-        with open_trace(name, "jit", Tensor.plain) as trace, watching():
+        types, sizes = _argument_types(signature, boxes)
+        with (
+            open_trace(name, "jit", Tensor.plain) as trace,
+            watching(),
+            deciding(sizes) as decisions,
+        ):
             symbols = []
-            for box, name in zip(boxes, signature.tensor_names(), strict=True):
-                symbol = trace.argument(box.type, name)
+            for box, type, name in zip(boxes, types, signature.tensor_names(), strict=True):
+                symbol = trace.argument(type, name)
                 symbol.weak = box.weak
                 if box.requires_grad:
                     symbol.requires_grad_()  # type: ignore[attr-defined]  # plain makes Tensors
@@ -395,14 +430,15 @@ class JitFunction(Generic[P, R]):
         guards = tuple(names_read(self._fn, trace.modules))
         places = {id(symbol): i for i, symbol in enumerate(symbols)}
         narrow = {(places[id(b)], d): None for b, d in trace.narrowed if id(b) in places}
-        return Recorded(traced, result, described, seen, wants, guards, tuple(narrow))
+        made = (traced, result, described, seen, wants, guards, tuple(narrow))
+        return Recorded(*made, tuple(decisions))
 
     def _substitute(self, args: Any, kwargs: Any, symbols: Sequence[Box]) -> tuple[Any, Any]:
         values = iter(symbols)
 
         def swap(tree: Any) -> Any:
             leaves, structure = flatten(tree)
-            return unflatten(structure, [next(values) if _is_data(v) else v for v in leaves])
+            return unflatten(structure, [next(values) if is_data(v) else v for v in leaves])
 
         if not self._static:
             return tuple(swap(a) for a in args), {k: swap(v) for k, v in kwargs.items()}
@@ -417,16 +453,31 @@ class JitFunction(Generic[P, R]):
         traced = spec.recorded.traced
         spec.check_numbers(boxes)
         inputs = _inputs(traced, boxes)
-        taped = spec.tape is not None and STATE.grad and any(b.requires_grad for b in inputs)
+        reaches = spec.tape is not None or spec.open_tape
+        taped = reaches and STATE.grad and any(b.requires_grad for b in inputs)
         # what the tape keeps must outlive the update of a cell in place
         arrays = [b.shared() for b in inputs] if taped else [b._array for b in inputs]
         keep = functools.partial(_store, traced)
-        outputs = spec.executable.run(arrays, keep=keep)  # type: ignore[arg-type]  # concrete: no trace is open
+        outputs = spec.runner.run(arrays, keep=keep)  # type: ignore[arg-type]  # concrete: no trace is open
         results = [Tensor.plain(a) for a in outputs[: traced.results]]
-        if taped and spec.tape is not None:
+        if taped:
+            tape = spec.tape
+            if isinstance(spec.runner, OpenProgram):
+                tape = spec.runner.tape(arrays)  # type: ignore[arg-type]  # concrete
             written = [Tensor.plain(c.box.shared()) for c in traced.writes]
-            record(spec.tape, inputs, arrays, [*results, *written])  # type: ignore[arg-type]  # concrete
+            record(tape, inputs, arrays, [*results, *written])  # type: ignore[arg-type]  # concrete
         return unflatten(spec.recorded.result, spec.leaves(results)), taped
+
+
+def _argument_types(
+    signature: Signature, boxes: Sequence[Tensor]
+) -> tuple[list[TensorType], Mapping[str, int]]:
+    """Types of the tensors among the arguments, open sizes by name, and what these are now."""
+    leaves = [leaf for leaf in signature.leaves if leaf[0] != "static"]
+    shapes = [leaf[1] if leaf[0] == "tensor" else () for leaf in leaves]
+    sizes = solve(shapes, [b.shape for b in boxes])
+    pairs = zip(boxes, shapes, strict=True)
+    return [TensorType(with_likely(shape, sizes), box.dtype) for box, shape in pairs], sizes
 
 
 def _inputs(traced: Traced, boxes: Sequence[Box]) -> list[Box]:
@@ -466,67 +517,37 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature:
         ) from None  # fmt: skip
 
 
-def _is_data(leaf: Any) -> bool:
-    return isinstance(leaf, (Tensor, np.ndarray, np.generic)) or type(leaf) in (int, float)
-
-
-def _leaf(leaf: Any, boxes: list[Tensor]) -> Any:
-    if not _is_data(leaf):
-        return ("static", type(leaf), _static("argument", leaf))
-    if type(leaf) in (int, float):
-        boxes.append(_number(leaf))
-        return ("number", type(leaf))
-    box = leaf if isinstance(leaf, Tensor) else Tensor(leaf)
-    if box._array is None:
-        raise leaked()
-    boxes.append(box)
-    return ("tensor", box.shape, box.dtype, box.requires_grad)
-
-
-def _number(value: float) -> Tensor:
-    """A Python number as data, with all its digits; operations round it to what it meets."""
-    try:
-        box = Tensor.plain(np.asarray(value, np.float64 if type(value) is float else np.int64))
-    except OverflowError:
-        raise DTypeError("jit", "an int argument must fit int64", operands={"it": value}) from None
-    box.weak = True
-    return box
-
-
-def _static(name: str, value: Any) -> Any:
-    """A hashable stand-in for a static argument, equal only for values that act alike."""
-    try:
-        hash(value)
-    except TypeError:
-        raise ArgumentError(
-            "jit",
-            "a static argument must be hashable",
-            operands={name: type(value).__name__},
-            fix="pass a tuple, or tensors",
-        ) from None
-    return Told(value) if isinstance(value, (float, tuple)) else value
-
-
 def _explain_one(spec: Specialisation) -> list[str]:
     pairs = zip(spec.signature.names, spec.signature.leaves, strict=True)
-    lines = [f"    argument {name}: {_describe(leaf)}" for name, leaf in pairs]
+    lines = [f"    argument {name}: {leaf_text(leaf)}" for name, leaf in pairs]
     for capture in spec.recorded.traced.captures:
         name = getattr(capture.box, "name", "") or "unnamed"
         written = " (written)" if capture in spec.recorded.traced.writes else ""
         lines.append(f"    state {capture.slot} of {name}: {capture.box.type}{written}")
     lines += [f"    constant {note}" for note in spec.recorded.traced.constants]
-    lines += [f"    shared {part}" for part in spec.executable.program.shared]
+    if isinstance(spec.runner, OpenProgram):
+        lines += spec.runner.lines()
+        lines += [f"    where {d}" for d in spec.recorded.decisions]
+    else:
+        lines += [f"    shared {part}" for part in spec.runner.program.shared]
     guards = [g for g in (*spec.recorded.guards, *spec.recorded.traced.reads) if g.is_plain]
     return lines + list(dict.fromkeys(f"    depends on {g}" for g in guards))
 
 
 @overload
-def jit(fn: Callable[P, R], *, static_argnames: Sequence[str] = ()) -> JitFunction[P, R]: ...
+def jit(
+    fn: Callable[P, R], *, static_argnames: Sequence[str] = (), dynamic: Mapping[str, Any] = ...
+) -> JitFunction[P, R]: ...
 @overload
 def jit(
-    fn: None = None, *, static_argnames: Sequence[str] = ()
+    fn: None = None, *, static_argnames: Sequence[str] = (), dynamic: Mapping[str, Any] = ...
 ) -> Callable[[Callable[P, R]], JitFunction[P, R]]: ...
-def jit(fn: Any = None, *, static_argnames: Sequence[str] = ()) -> Any:
+def jit(
+    fn: Any = None,
+    *,
+    static_argnames: Sequence[str] = (),
+    dynamic: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
     """Compile a function of tensors, whole, once per signature.
 
     State in cells (parameters, buffers, optimiser state, random generators) may be read and written
@@ -537,11 +558,14 @@ def jit(fn: Any = None, *, static_argnames: Sequence[str] = ()) -> Any:
         fn: any function whose control flow does not depend on tensor contents.
         static_argnames: arguments that are part of the signature instead of data; they must be
             hashable.
+        dynamic: sizes that are open, by argument and axis: `{"x": {0: "batch", 1: "seq"}}`. One
+            program serves all of them, as far as what the function asks of its sizes comes out the
+            same. A name is a string, or `pellucid.dim("batch", min=1, max=4096)`.
 
     Returns:
         A `JitFunction`: call it as `fn`; `.lower(...)` shows every layer, `.explain()` what was
         compiled and why.
     """
     if fn is None:
-        return lambda f: JitFunction(f, static_argnames)
-    return JitFunction(fn, static_argnames)
+        return lambda f: JitFunction(f, static_argnames, dynamic)
+    return JitFunction(fn, static_argnames, dynamic)

@@ -19,6 +19,7 @@ from pellucid.compile import compile_graph
 from pellucid.core.config import current_config
 from pellucid.core.errors import CompileError, LoweringError
 from pellucid.core.log import get_logger
+from pellucid.core.size import likely
 from pellucid.graph.ir import Graph
 from pellucid.graph.key import graph_key
 from pellucid.graph.stats import graph_cost
@@ -116,11 +117,12 @@ def _calls_worth_interpreting(graph: Graph) -> float:
     Views cost nothing and are never compiled; what moves very much is compiled at its first call.
     """
     cost = graph_cost(graph)
-    if not cost.flops and not cost.bytes:
+    flops, nbytes = likely(cost.flops), likely(cost.bytes)
+    if not flops and not nbytes:
         return math.inf
-    if cost.bytes >= current_config().eager_compile_bytes:
+    if nbytes >= current_config().eager_compile_bytes:
         return 0
-    call_ns = _NODE_NS * len(graph.nodes) + _BYTE_NS * cost.bytes + _FLOP_NS * cost.flops
+    call_ns = _NODE_NS * len(graph.nodes) + _BYTE_NS * nbytes + _FLOP_NS * flops
     return _COMPILE_NS // call_ns
 
 
