@@ -36,6 +36,7 @@ from pellucid.codegen.llvm_host import render_host
 from pellucid.core.config import Config, current_config
 from pellucid.core.errors import CompileError
 from pellucid.core.meanwhile import QUICK_TURNS
+from pellucid.core.size import estimating
 from pellucid.core.target import Target
 from pellucid.core.version import source_digest
 from pellucid.graph.foreign import foreign_digest
@@ -203,14 +204,14 @@ class Compiled:
     @cached_property
     def passes(self) -> PassResult:
         """The optimised graph, and what each pass did."""
-        with self._stage("passes"):
+        with self._stage("passes"), estimating():
             return optimize(self.graph, self.config, keep_dumps=self.keep_dumps)
 
     @cached_property
     def lowered(self) -> LoweredProgram:
         """Slots and kernel calls, with donations settled."""
         graph = self.passes.graph
-        with self._stage("lower"):
+        with self._stage("lower"), estimating():
             return donate_inputs(lower_graph(graph), self.donated)
 
     @cached_property

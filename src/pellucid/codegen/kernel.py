@@ -16,8 +16,11 @@ from typing import NamedTuple
 from pellucid.codegen.llvm import assembly, compile_ir, render_kernel
 from pellucid.codegen.llvm_kernel import kernel_scratch_bytes
 from pellucid.core.shape import Shape
+from pellucid.core.size import Dim, estimating
 from pellucid.core.target import Target
+from pellucid.loop.flatten import flatten_open
 from pellucid.loop.ir import Kernel
+from pellucid.loop.sizes import kernel_dims
 from pellucid.lower.inplace import inplace_params
 from pellucid.schedule.choice import RULES, Choice
 from pellucid.schedule.hoist import Hoisted, hoist
@@ -113,7 +116,8 @@ class CompiledKernel:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The schedule, step by step; the last step's kernel is what is compiled."""
-        return schedule_kernel(self.kernel, self.target, self.constants, self.choice)
+        with estimating():
+            return schedule_kernel(self.kernel, self.target, self.constants, self.choice)
 
     @cached_property
     def hoisted(self) -> Hoisted:
@@ -131,7 +135,13 @@ class CompiledKernel:
         params = self.kernel.params
         pairs = inplace_params(self.kernel, range(len(params)))
         overlapping = frozenset(params[i].name for pair in pairs for i in pair)
-        return render_kernel(self.scheduled, self.target, self.symbol, overlapping)
+        made = flatten_open(self.scheduled)
+        return render_kernel(made, self.target, self.symbol, overlapping, self.dims)
+
+    @cached_property
+    def dims(self) -> tuple[Dim, ...]:
+        """The open sizes that it takes."""
+        return kernel_dims(self.kernel)
 
     @property
     def scratch(self) -> Scratch:

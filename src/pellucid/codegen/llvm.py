@@ -8,6 +8,7 @@ vectorised, so a few LLVM passes are enough.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import llvmlite
@@ -18,6 +19,7 @@ from pellucid.codegen.llvm_entry import KernelArguments, render_entry
 from pellucid.codegen.llvm_kernel import kernel_scratch_bytes, write_kernel
 from pellucid.core.config import usable_cores
 from pellucid.core.errors import CompileError
+from pellucid.core.size import Dim
 from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
 
@@ -75,20 +77,25 @@ def host_target() -> Target:
 
 
 def render_kernel(
-    kernel: Kernel, target: Target, symbol: str, overlapping: frozenset[str] = frozenset()
+    kernel: Kernel,
+    target: Target,
+    symbol: str,
+    overlapping: frozenset[str] = frozenset(),
+    dims: Sequence[Dim] = (),
 ) -> str:
     """A module with one exported function `void symbol(ptr p0, ptr p1, ..., [ptr scratch])`.
 
     `scratch` is there when `kernel_scratch_bytes(kernel)` is not `(0, 0)`. Parallel loops call the
     external `void @pellucid_parallel_for(ptr fn, ptr context, i64 n)` with `fn(ptr context, i64
     begin, i64 end, i64 thread)`, `thread` below the pool's thread count. Params whose memory may be
-    shared, an output's with an input's that it replaces, are named in `overlapping`.
+    shared, an output's with an input's that it replaces, are named in `overlapping`. Open sizes, in
+    the order of `dims`, come between params and scratch.
 
     Raises:
         LoweringError: the kernel calls a function that has no code here.
     """
     module = Module()
-    write_kernel(module, kernel, target, symbol, overlapping)
+    write_kernel(module, kernel, target, symbol, overlapping, dims)
     return f"; kernel {kernel.name}\n{module.text()}"
 
 

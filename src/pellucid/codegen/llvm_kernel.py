@@ -37,8 +37,9 @@ from pellucid.codegen.llvm_vectorize import (
 )
 from pellucid.core.dtype import int32
 from pellucid.core.shape import size_of
+from pellucid.core.size import Dim
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, Const, For, If, Kernel, Prefetch, Stmt, Store, Var, iadd
+from pellucid.loop.ir import Alloc, Const, For, If, Kernel, Open, Prefetch, Stmt, Store, Var, iadd
 from pellucid.loop.rewrite import substitute
 
 _ALIGN = 64
@@ -487,8 +488,12 @@ def write_kernel(
     target: Target,
     symbol: str,
     overlapping: frozenset[str] = frozenset(),
+    dims: Sequence[Dim] = (),
 ) -> None:
-    """Adds `void symbol(ptr p0, ..., [ptr scratch])` to `module`.
+    """Adds `void symbol(ptr p0, ..., [open sizes], [ptr scratch])` to `module`.
+
+    Sizes come as pointers, since the entry's table holds nothing else: their addresses are the
+    sizes.
 
     Pointers need the alignment of one element. Memory of different params must not overlap, save
     that of `overlapping` ones, where an output is written at exactly the place an input was read
@@ -504,6 +509,7 @@ def write_kernel(
     scratch_bytes = kernel_scratch_bytes(kernel)
     params = [_pointer(i, b.name in overlapping) for i, b in enumerate(kernel.params)]
     scratch = "%scratch" if any(scratch_bytes) else ""
+    params += [f"ptr %size.{d.name}" for d in dims]
     params += ["ptr noalias %scratch"] if scratch else []
     function = Function(module, symbol, ", ".join(params), attributes)
     writer = Writer(function, target, attributes=attributes)
@@ -513,6 +519,10 @@ def write_kernel(
         b.name: Storage(f"%p{i}", b.dtype, row_major_strides(b.shape))
         for i, b in enumerate(kernel.params)
     }
+    for dim in dims:
+        size = function.pure(f"ptrtoint ptr %size.{dim.name} to i64")
+        writer.variables[Open.of(dim).name] = _name(size)
+        writer.ranges[size] = (dim.min, dim.max)
     writer.scratch = writer.scratch_base = scratch
     writer.scratch_bytes = scratch_bytes
     writer.write(kernel.body)

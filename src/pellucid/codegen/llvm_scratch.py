@@ -11,11 +11,10 @@ _STACK_BYTES = 65536
 
 def row_major_strides(shape: Shape) -> tuple[int, ...]:
     """Elements between neighbours along each axis."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(1, size)
-    return tuple(reversed(strides))
+    strides = [1] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * max(1, shape[axis + 1])
+    return tuple(strides)
 
 
 def padded_rows(shape: Shape, lanes: int) -> Shape:

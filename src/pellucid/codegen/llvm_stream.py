@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pellucid.codegen.llvm_index import Affine, range_of
 from pellucid.codegen.llvm_store import Stores
 from pellucid.codegen.llvm_vectorize import expressions, roots, statements
+from pellucid.core.size import likely
 from pellucid.core.target import Target
 from pellucid.loop.ir import Alloc, For, If, Kernel, Load, Prefetch, Stmt, Store
 from pellucid.schedule.recipes.shape import extent_of, stride, work
@@ -38,9 +39,9 @@ def far_outputs(kernel: Kernel, target: Target) -> frozenset[str]:
         if isinstance(e, Load)
     }
     outputs = kernel.params[len(kernel.params) - kernel.outputs :]
-    if sum(b.nbytes for b in kernel.params) <= 2 * target.l3_bytes:
+    if likely(sum(b.nbytes for b in kernel.params)) <= 2 * target.l3_bytes:
         return frozenset()
-    large = {b.name for b in outputs if 2 * b.nbytes > target.l3_bytes}
+    large = {b.name for b in outputs if 2 * likely(b.nbytes) > target.l3_bytes}
     return frozenset(large - read)
 
 

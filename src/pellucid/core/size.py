@@ -135,19 +135,21 @@ class Size(_Base):
 
     # --- arithmetic ------------------------------------------------------------------------------
 
+    # beside a float a size is a number, with all that `__float__` says of that
+
     def __add__(self, other: int) -> int:
         b = _terms(other)
-        return NotImplemented if b is None else _sum(dict(self.terms), b, 1)
+        return float(self) + other if b is None else _sum(dict(self.terms), b, 1)  # type: ignore[return-value]  # a float's sum
 
     __radd__ = __add__
 
     def __sub__(self, other: int) -> int:
         b = _terms(other)
-        return NotImplemented if b is None else _sum(dict(self.terms), b, -1)
+        return float(self) - other if b is None else _sum(dict(self.terms), b, -1)  # type: ignore[return-value]  # a float's
 
     def __rsub__(self, other: int) -> int:
         b = _terms(other)
-        return NotImplemented if b is None else _sum(b, dict(self.terms), -1)
+        return other - float(self) if b is None else _sum(b, dict(self.terms), -1)  # type: ignore[return-value]  # a float's
 
     def __neg__(self) -> int:
         return 0 - self
@@ -161,7 +163,7 @@ class Size(_Base):
     def __mul__(self, other: int) -> int:
         b = _terms(other)
         if b is None:
-            return NotImplemented
+            return float(self) * other  # type: ignore[return-value]  # a float's product
         made: dict[Monomial, int] = {}
         for m, c in self.terms:
             for n, d in b.items():
@@ -182,6 +184,12 @@ class Size(_Base):
 
     def __rmod__(self, other: int) -> int:
         return _divided(other, self)[1]
+
+    def __truediv__(self, other: float) -> float:
+        return float(self) / other
+
+    def __rtruediv__(self, other: float) -> float:
+        return other / float(self)
 
     def __divmod__(self, other: int) -> tuple[int, int]:
         return _divided(self, other)
@@ -233,6 +241,9 @@ class Size(_Base):
     __int__ = __index__
 
     def __float__(self) -> float:
+        scope = _SCOPE.get()
+        if scope is not None and scope.decisions is None:
+            return float(likely(self))
         return float(self.__index__())
 
 

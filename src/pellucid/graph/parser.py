@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import base64
 import binascii
+import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ import numpy as np
 
 from pellucid.core.dtype import ALL, Scalar
 from pellucid.core.errors import PellucidError, VerifyError, did_you_mean
-from pellucid.core.size import MOST, Dim
+from pellucid.core.size import MOST, Dim, prove
 from pellucid.core.size_input import parse_size
 from pellucid.graph.ir import ArrayAttr, Attr, Graph, GraphBuilder, TensorType, Value
 from pellucid.graph.op import Op
@@ -188,20 +189,18 @@ class _Parser:
 
     def size(self) -> int:
         """A size: an integer, or a polynomial of dimensions."""
-        words = [self.peek()]
-        if words[0].text.isdigit() and self.tokens[self.place + 1].text in (",", "]", ")"):
-            return int(self.take().text)
         words, depth = [], 0
         while depth or self.peek().text not in (",", "]", ")"):
             words.append(self.take())
             if words[-1].kind == "end":
                 break
             depth += {"(": 1, ")": -1}.get(words[-1].text, 0)
-        try:
-            return parse_size(" ".join(w.text for w in words), self.dims)
-        except PellucidError:
-            got = " ".join(w.text for w in words)
-            raise _error(self.peek().line, f"expected a size, got {got!r}") from None
+        text, made = " ".join(w.text for w in words), -1
+        with contextlib.suppress(PellucidError):
+            made = parse_size(text, self.dims)
+        if prove(made, "<", 0):
+            raise _error(words[0].line, f"expected a size, got {text!r}")
+        return made
 
     def node(self, builder: GraphBuilder, env: dict[str, Value]) -> None:
         made = [self.typed_name()]

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from pellucid.core.dtype import DType, Scalar
 from pellucid.core.errors import PellucidError, VerifyError
+from pellucid.core.size import Size
 from pellucid.graph.ir import ArrayAttr, Attr, Graph, Node, TensorType, Value
 from pellucid.graph.printer import print_node
 
@@ -82,7 +83,7 @@ def _check_attr(graph: Graph, node: Node, name: str, attr: Attr, checked: set[in
         if id(attr) not in checked:  # copies of a layer share their bodies
             _verify(attr, checked)
             checked.add(id(attr))
-    elif attr is not None and not isinstance(attr, Scalar | str | DType | ArrayAttr):
+    elif attr is not None and not isinstance(attr, Scalar | Size | str | DType | ArrayAttr):
         raise _broken(graph, node, f"attribute {name} is a {type(attr).__name__}")
 
 

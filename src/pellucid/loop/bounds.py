@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from pellucid.core.dtype import bool_, int64
 from pellucid.loop.affine import Affine, affine
-from pellucid.loop.ir import Call, Const, Expr, For, Var
+from pellucid.loop.ir import Call, Const, Expr, For, Open, Var
 from pellucid.loop.rewrite import walk_expr
 
 Bound = int | float
@@ -160,10 +160,15 @@ def _first_to_go(sum_: Affine, facts: Facts) -> Expr:
 def _rank(term: Expr, order: list[str]) -> tuple[int, int]:
     if not isinstance(term, Var):
         return (1, sum(1 for _ in walk_expr(term)))
+    if isinstance(term, Open):
+        return (0, -2)
     return (0, order.index(term.name) if term.name in order else -1)
 
 
 def _upper_var(var: Var, coefficient: int, rest: Affine, facts: Facts) -> Bound:
+    if isinstance(var, Open):
+        end = var.dim.max if coefficient > 0 else var.dim.min
+        return _upper(rest.plus(coefficient * end), facts)
     if var.name not in facts.extents:
         return math.inf
     if coefficient < 0:

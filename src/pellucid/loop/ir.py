@@ -21,6 +21,7 @@ from typing import Literal
 
 from pellucid.core.dtype import DType, Real, bool_, float32, int64
 from pellucid.core.shape import Shape, size_of
+from pellucid.core.size import Dim, Quotient, Size
 
 Scope = Literal["param", "temp", "local"]
 LoopKind = Literal["serial", "parallel", "vector", "unroll"]
@@ -66,6 +67,18 @@ class Var:
     def dtype(self) -> DType:
         """Always int64."""
         return int64
+
+
+@dataclass(frozen=True, slots=True)
+class Open(Var):
+    """A size that is known when the program runs; the same all through it."""
+
+    dim: Dim
+
+    @staticmethod
+    def of(dim: Dim) -> Open:
+        """The variable of a dimension; no loop's name begins like its."""
+        return Open(f"${dim.name}", dim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +194,32 @@ def _single(value: float) -> float:
 
 
 def as_expr(value: Expr | int) -> Expr:
-    """An int as an int64 literal; anything else unchanged."""
+    """An int as an int64 literal, a size as the polynomial it is; anything else unchanged."""
+    if isinstance(value, Size):
+        return _polynomial(value)
     return Const(value) if isinstance(value, int) else value
 
 
-_FOLDS: dict[str, Callable[[int, int], int]] = {
+def _polynomial(size: Size) -> Expr:
+    total: Expr = Const(0)
+    for monomial, count in sorted(size.terms, key=lambda term: term[1] < 0):
+        product: Expr = Const(1)
+        for atom in monomial:
+            product = imul(product, _atom(atom))
+        if count >= 0:
+            total = iadd(total, imul(product, count))
+        else:
+            total = isub(total, imul(product, -count))
+    return total
+
+
+def _atom(atom: Dim | Quotient) -> Expr:
+    if isinstance(atom, Dim):
+        return Open.of(atom)
+    return (ifloordiv if atom.kind == "//" else imod)(as_expr(atom.value), as_expr(atom.by))
+
+
+INDEX_FOLDS: dict[str, Callable[[int, int], int]] = {
     "add": operator.add,
     "sub": operator.sub,
     "mul": operator.mul,
@@ -201,7 +235,7 @@ _LEFT_NEUTRAL = {"add": 0, "mul": 1}
 def _fold(fn: str, a: Expr, b: Expr) -> Expr | None:
     if isinstance(a, Const) and isinstance(b, Const):
         known = fn not in ("floordiv", "mod") or b.value != 0
-        return Const(_FOLDS[fn](int(a.value), int(b.value))) if known else None
+        return Const(INDEX_FOLDS[fn](int(a.value), int(b.value))) if known else None
     if isinstance(b, Const) and _RIGHT_NEUTRAL.get(fn) == b.value:
         return a
     if isinstance(a, Const) and _LEFT_NEUTRAL.get(fn) == a.value:

@@ -18,6 +18,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Open,
     Prefetch,
     Stmt,
     Store,
@@ -43,6 +44,8 @@ class _Numbering:
             case Const():
                 return f"{expr.value!r}{expr.dtype}"
             case Var():
+                if isinstance(expr, Open):
+                    return f"{expr.name}:{expr.dim.min}..{expr.dim.max}"
                 return self._vars.get(expr.name, f"?{expr.name}")
             case Load():
                 return self.element(expr.buffer, expr.indices)

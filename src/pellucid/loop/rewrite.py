@@ -21,6 +21,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Open,
     Prefetch,
     Stmt,
     Store,
@@ -108,8 +109,8 @@ def allocated(block: Block) -> set[Buffer]:
 
 
 def free_vars(expr: Expr) -> set[str]:
-    """The loop variables an expression mentions."""
-    return {e.name for e in walk_expr(expr) if isinstance(e, Var)}
+    """The loop variables an expression mentions; open sizes are none."""
+    return {e.name for e in walk_expr(expr) if isinstance(e, Var) and not isinstance(e, Open)}
 
 
 def index_vars(access: Load | Store) -> set[str]:
@@ -119,7 +120,8 @@ def index_vars(access: Load | Store) -> set[str]:
 
 def block_vars(block: Block) -> set[str]:
     """The loop variables a block mentions or binds."""
-    used = {e.name for e in all_expressions(block) if isinstance(e, Var)}
+    every = all_expressions(block)
+    used = {e.name for e in every if isinstance(e, Var) and not isinstance(e, Open)}
     return used | {loop.var for loop in loops(block)}
 
 

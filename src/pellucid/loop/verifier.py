@@ -27,6 +27,7 @@ from pellucid.loop.ir import (
     If,
     Kernel,
     Load,
+    Open,
     Prefetch,
     Stmt,
     Store,
@@ -128,7 +129,7 @@ def _expression(expr: Expr, scope: _Scope) -> None:
             case Const():
                 _literal(part, scope)
             case Var():
-                if part.name not in scope.place.facts.extents:
+                if part.name not in scope.place.facts.extents and not isinstance(part, Open):
                     raise VerifyError(scope.kernel, f"variable {part.name!r} is not in scope")
             case Load():
                 _access(part, scope)

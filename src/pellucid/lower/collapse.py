@@ -25,7 +25,10 @@ from pellucid.loop.ir import (
     Stmt,
     Store,
     Var,
+    as_expr,
+    imul,
 )
+from pellucid.loop.sizes import is_fixed
 
 Pair = tuple[str, str]  # variables of a loop and of the only loop in it
 Place = tuple[Buffer, int]  # axes k and k + 1 of a buffer
@@ -82,7 +85,7 @@ def _component(pair: Pair, pairs: Mapping[Pair, frozenset[Place]]) -> frozenset[
 
 
 def _places(
-    pair: Pair, extent: int, accesses: Sequence[tuple[Buffer, Index]]
+    pair: Pair, extent: Expr, accesses: Sequence[tuple[Buffer, Index]]
 ) -> frozenset[Place] | None:
     """Where the pair indexes, or None where it does so in any other way than side by side."""
     found = set()
@@ -91,7 +94,7 @@ def _places(
         if not used:
             continue
         k = used[0]
-        if used != [k, k + 1] or _pair_at(idx, k) != pair or buffer.shape[k + 1] != extent:
+        if used != [k, k + 1] or _pair_at(idx, k) != pair or as_expr(buffer.shape[k + 1]) != extent:
             return None
         found.add((buffer, k))
     return frozenset(found)
@@ -155,7 +158,7 @@ class _Merge:
     def _loop(self, loop: For) -> For:
         inner = loop.body[0]
         if loop.var in self.outer and isinstance(inner, For) and inner.var == self.outer[loop.var]:
-            extent = Const(_count(loop) * _count(inner))
+            extent = imul(loop.extent, inner.extent)
             return replace(loop, extent=extent, body=self._body(inner.body))
         return replace(loop, extent=self._expr(loop.extent), body=self._body(loop.body))
 
@@ -167,22 +170,18 @@ class _Merge:
         return expr
 
 
-def _nested(stmts: Sequence[Stmt]) -> Iterator[tuple[Pair, int]]:
-    """Directly nested serial loops of constant extent, with the inner extent."""
+def _nested(stmts: Sequence[Stmt]) -> Iterator[tuple[Pair, Expr]]:
+    """Directly nested serial loops whose extents do not vary, with the inner extent."""
     for stmt in stmts:
         if isinstance(stmt, For) and len(stmt.body) == 1:
             inner = stmt.body[0]
             if isinstance(inner, For) and _countable(stmt) and _countable(inner):
-                yield (stmt.var, inner.var), _count(inner)
+                yield (stmt.var, inner.var), inner.extent
         yield from _nested(_children(stmt))
 
 
 def _countable(loop: For) -> bool:
-    return loop.kind == "serial" and isinstance(loop.extent, Const)
-
-
-def _count(loop: For) -> int:
-    return int(loop.extent.value) if isinstance(loop.extent, Const) else 0
+    return loop.kind == "serial" and is_fixed(loop.extent)
 
 
 def _children(stmt: Stmt) -> tuple[Stmt, ...]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pellucid.core.errors import ArgumentError
 from pellucid.graph.ir import TensorType
 from pellucid.graph.op import Cost
-from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var
+from pellucid.loop.ir import Buffer, For, Kernel, Load, Store, Var, as_expr
 from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram
 
 COPY = "copy"
@@ -53,7 +53,7 @@ def copy_call(source: int, target: int, type: TensorType) -> KernelCall:
     src, dst = (Buffer(name, (type.size,), type.dtype) for name in ("x0", "y0"))
     step = Store(dst, (Var("i0"),), Load(src, (Var("i0"),)))
     return KernelCall(
-        kernel=Kernel(COPY, (src, dst), 1, (For("i0", Const(type.size), (step,)),)),
+        kernel=Kernel(COPY, (src, dst), 1, (For("i0", as_expr(type.size), (step,)),)),
         args=(source, target),
         nodes=(),
         sources=(),

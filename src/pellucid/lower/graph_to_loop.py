@@ -17,7 +17,7 @@ from pellucid.graph.ir import ArrayAttr, Graph, Node, TensorType, Value
 from pellucid.graph.key import nodes_key
 from pellucid.graph.op import Cost
 from pellucid.loop.compute import HostCall, Loops
-from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, const
+from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, as_expr, const
 from pellucid.loop.simplify import simplify
 from pellucid.lower.collapse import collapse_axes
 from pellucid.lower.inplace import inplace_params
@@ -317,4 +317,4 @@ def _copy_kernel(type: TensorType) -> Kernel:
     source = Buffer("x0", (type.size * parts,), type.dtype.real)
     target = Buffer("y0", (type.size * parts,), type.dtype.real)
     step = Store(target, (Var("i0"),), Load(source, (Var("i0"),)))
-    return Kernel("copy", (source, target), 1, (For("i0", Const(source.size), (step,)),))
+    return Kernel("copy", (source, target), 1, (For("i0", as_expr(source.size), (step,)),))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pellucid.core.size import is_static
 from pellucid.loop.compute import Index
 from pellucid.loop.ir import Alloc, Buffer, Call, Expr, For, If, Kernel, Load, Prefetch, Stmt, Store
 
@@ -33,6 +34,8 @@ Event = tuple[str, Buffer, Index]
 
 
 def _fits(output: Buffer, source: Buffer, events: Sequence[Event]) -> bool:
+    if not is_static(output.shape):
+        return False  # a tile at the end of an open size may do elements again
     if output.shape != source.shape or output.dtype.itemsize != source.dtype.itemsize:
         return False
     stores = [(n, e[2]) for n, e in enumerate(events) if e[0] == "store" and e[1] == output]

@@ -36,6 +36,7 @@ from pellucid.loop.ir import (
     Stmt,
     Store,
     Var,
+    as_expr,
     const,
 )
 from pellucid.loop.rewrite import allocated, block_vars, map_exprs, map_stmt, substitute
@@ -369,7 +370,7 @@ def _values_to_keep(
 def loops(variables: Sequence[Var], shape: Shape, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
     """`body` in one serial loop per variable, the first outermost."""
     for variable, extent in zip(reversed(variables), reversed(shape), strict=True):
-        body = (For(variable.name, Const(extent), body),)
+        body = (For(variable.name, as_expr(extent), body),)
     return body
 
 

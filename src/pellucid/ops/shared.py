@@ -13,7 +13,7 @@ from pellucid.core.errors import DTypeError
 from pellucid.graph.ir import Attrs, TensorType
 from pellucid.graph.op import Cost
 from pellucid.loop.compute import Index
-from pellucid.loop.ir import Call, Const, Expr, For, Stmt, Var, iadd, imul
+from pellucid.loop.ir import Call, Const, Expr, For, Stmt, Var, as_expr, iadd, imul
 
 Array = NDArray[Any]
 Types = Sequence[TensorType]
@@ -123,5 +123,5 @@ def nest(
     names = [f"{prefix}{axis}" for axis in range(len(extents))]
     result = body(tuple(Var(name) for name in names))
     for name, extent in zip(reversed(names), reversed(extents), strict=True):
-        result = (For(name, Const(extent), result),)
+        result = (For(name, as_expr(extent), result),)
     return result

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid import ops
+from pellucid.core.size import is_static
 from pellucid.graph.ir import Graph, Node, Value
 from pellucid.passes.match import constant_array
 from pellucid.passes.rewrite import map_bodies, rewrite
@@ -28,6 +29,8 @@ KEPT = frozenset({"constant", "iota", "random_bits", "barrier", "broadcast_to"})
 
 
 def _small(node: Node, inputs: Sequence[Value]) -> bool:
+    if not is_static(tuple(v.shape for v in node.outputs)):
+        return False
     out = sum(v.type.nbytes for v in node.outputs)
     held = sum(v.type.nbytes for v in inputs if constant_array(v) is not None)
     return out <= LIMIT_BYTES and out <= max(GROWTH_BYTES, held)
@@ -38,7 +41,8 @@ def _known_array(value: Value) -> NDArray[Any] | None:
     array, node = constant_array(value), value.node
     if array is None and node is not None and node.op.name == "broadcast_to":
         source = constant_array(node.inputs[0])
-        return None if source is None else np.broadcast_to(source, value.shape)
+        known = source is not None and is_static(value.shape)
+        return None if source is None or not known else np.broadcast_to(source, value.shape)
     return array
 
 

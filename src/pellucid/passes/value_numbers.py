@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.core.dtype import DType
+from pellucid.core.size import likely
 from pellucid.graph.ir import ArrayAttr, Attr, Attrs, Graph, Node, TensorType, Value
 from pellucid.passes.eliminate_common_subexpressions import KEPT_APART
 
@@ -125,7 +126,7 @@ class _Numbering:
             self._value(value, len(self.values), PLAIN, -1)
         for node in self.graph.nodes:
             self._node(node)
-        sizes = np.array([nbytes for _, nbytes in self.sizes.values()], np.int64)
+        sizes = np.array([likely(nbytes) for _, nbytes in self.sizes.values()], np.int64)
         types = np.array(self.types, np.int64)
         return Numbered(
             graph=self.graph, number=self.number, values=self.values,

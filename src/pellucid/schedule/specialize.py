@@ -12,12 +12,16 @@ Other names: loop unswitching on the tile's kind; Halide: specialize with a Guar
 
 from __future__ import annotations
 
+import functools
+
+from pellucid.core.dtype import bool_
 from pellucid.core.errors import ScheduleError
 from pellucid.loop.affine import affine
 from pellucid.loop.bounds import Facts
 from pellucid.loop.ir import Call, Const, Expr, For, If, Kernel, Var, compare
 from pellucid.loop.rewrite import Block, constant, loops, substitute, walk_expr
 from pellucid.loop.simplify import simplify_block
+from pellucid.loop.sizes import is_fixed
 from pellucid.schedule.nest import rewrite_loops
 
 
@@ -28,12 +32,16 @@ def specialize(kernel: Kernel, var: str) -> Kernel:
     branch; where that is one iteration, `var` is a constant there. Loops without such extents are
     left alone.
 
+    An extent that is known when the program runs is told full from not by a condition.
+
     Raises:
-        ScheduleError: no such loop, or no constant extent.
+        ScheduleError: no such loop, or an extent that varies.
     """
 
     def change(loop: For, facts: Facts) -> Block:
         full, extent = full_iterations(loop), constant(loop.extent)
+        if extent is None and is_fixed(loop.extent):
+            return _open_tiles(loop, facts)
         if extent is None:
             raise ScheduleError(
                 "specialize",
@@ -50,6 +58,31 @@ def specialize(kernel: Kernel, var: str) -> Kernel:
         )
 
     return rewrite_loops(kernel, "specialize", var, change)
+
+
+def _open_tiles(loop: For, facts: Facts) -> Block:
+    """The loop with a branch for tiles that `is_full` says are full."""
+    full = is_full(loop)
+    if full is None:
+        return (loop,)
+    inside = facts.enter(loop)
+    then = simplify_block(loop.body, inside.assume(full))
+    other = simplify_block(loop.body, inside.assume(full, truth=False))
+    return (For(loop.var, loop.extent, (If(full, then, other),), loop.kind),)
+
+
+def is_full(loop: For) -> Expr | None:
+    """The condition under which every inner `min(constant, rest)` is its constant, if it has any."""
+    found: dict[Expr, None] = {}
+    for inner in loops(loop.body):
+        for expr in walk_expr(inner.extent):
+            if isinstance(expr, Call) and expr.fn == "min" and _is_linear(expr, loop.var):
+                sides = sorted(expr.args, key=lambda a: Var(loop.var) in affine(a).terms)
+                found[compare("le", *sides)] = None
+    conditions = list(found)
+    if not conditions:
+        return None
+    return functools.reduce(lambda a, b: Call("and", (a, b), bool_), conditions)
 
 
 def full_iterations(loop: For) -> int:

@@ -23,10 +23,11 @@ from functools import partial
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import Alloc, For, Load
-from pellucid.loop.rewrite import index_vars, stores
+from pellucid.loop.rewrite import constant, index_vars, stores
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
+from pellucid.schedule.overrun import overrun
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.blocked import PANELS, Blocks, Packing, block_shape, schedule_blocked
 from pellucid.schedule.recipes.dots import (
@@ -93,7 +94,9 @@ def schedule_contraction(
     fetch_epilogue(schedule, nest, tiling, found, target)
     fetch_panel(schedule, tiling, found, outer, target)
     for var in outer:
-        attempt(schedule, specialize, var)
+        rows = tiling.row is not None and var == f"{tiling.row.var}o"
+        if not (rows and _is_open(tiling.row) and attempt(schedule, overrun, var)):
+            attempt(schedule, specialize, var)
     fill_wide(schedule, tiling, found, target)
     _innermost(schedule, nest, tiling, found)
     attempt(schedule, simplify)
@@ -192,6 +195,11 @@ def _stream(
         columns=extent_of(lane), rows=rows, lanes=width, accumulator=name, wide=wide,
     )  # fmt: skip
     return attempt_all(schedule, lambda: schedule_stream(schedule, stream, target))
+
+
+def _is_open(loop: For | None) -> bool:
+    """Whether a loop's extent is known only when the program runs."""
+    return loop is not None and constant(loop.extent) is None
 
 
 def _small(schedule: Schedule, nest: Nest, found: Contraction) -> None:

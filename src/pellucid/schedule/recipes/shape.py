@@ -10,12 +10,12 @@ from pellucid.loop.ir import Alloc, Call, Expr, For, If, Kernel, Load, Prefetch,
 from pellucid.loop.rewrite import (
     Block,
     all_expressions,
-    constant,
     expressions,
     free_vars,
     loops,
     stores,
 )
+from pellucid.loop.sizes import likely_value
 
 DEAR_FUNCTIONS = frozenset({
     "exp", "exp_bounded", "exp2", "expm1", "log", "log1p", "log2", "log10", "pow", "erf",
@@ -66,8 +66,8 @@ def nests_within(block: Block, last: Callable[[Nest], bool]) -> Iterator[Nest]:
 
 
 def extent_of(loop: For) -> int:
-    """A loop's extent; 1 where it is not constant."""
-    return constant(loop.extent) or 1
+    """A loop's extent, probably; 1 where it varies."""
+    return likely_value(loop.extent) or 1
 
 
 def work(block: Block, times: int = 1) -> int:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import Call, Expr, For, Load, Store
-from pellucid.loop.rewrite import Block, index_vars, stores, walk_expr
+from pellucid.loop.rewrite import Block, constant, index_vars, stores, walk_expr
 from pellucid.schedule.dependence import update_of
 from pellucid.schedule.recipes.shape import Nest, extent_of, inner_loops, stride
 from pellucid.schedule.trace import Schedule
 
 GATHER = 1.3  # cycles to read one element that is not beside the one before it
+OPEN_HEIGHT = 8  # rows of a tile where nothing is known of their number: few are wasted
 BLOCK = 16  # steps along memory that make a block
 TURN = 0.3  # the same where what follows is wanted too: in blocks, in registers
 COPY = 0.2  # cycles to copy one element that is
@@ -116,9 +117,13 @@ def choose_tiling(
     if vectors == 1 and any(share_sets(narrow, x, found.reduced[-1]) for x in rows):
         most = min(most, WAYS)
     row, more = _rows(rows, most, narrow)
-    height, panels, width = 1, 1, min(extent_of(lane), vectors * per_vector)
+    height, panels, width = 1, 1, vectors * per_vector
+    if constant(lane.extent) is not None:
+        width = min(extent_of(lane), width)
     if row is not None:
         even = tile_height(extent_of(row), most)
+        if constant(row.extent) is None:
+            even = min(most, OPEN_HEIGHT)
         height = schedule.decide("height", even, range(1, min(extent_of(row), most) + 1))
     if row is not None and len(nest.loops) == 2:
         panels = _panels(found, lane, width, wide, narrow, target)
