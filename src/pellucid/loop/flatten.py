@@ -1,7 +1,7 @@
 """Buffers whose strides are known only when the program runs, as buffers of one axis.
 
-`x[i, j]` of `x: f32[64, seq]` -> `x[i * seq + j]` of `x: f32[64*seq]`: what generates code then needs
-no strides that are not numbers.
+`x[i, j]` of `x: f32[64, seq]` -> `x[i * seq + j]` of `x: f32[64*seq]`: what generates code then
+needs no strides that are not numbers.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def _open_tiles(loop: For, facts: Facts) -> Block:
 
 
 def is_full(loop: For) -> Expr | None:
-    """The condition under which every inner `min(constant, rest)` is its constant, if it has any."""
+    """The condition under which every inner `min(constant, rest)` is its constant, if any."""
     found: dict[Expr, None] = {}
     for inner in loops(loop.body):
         for expr in walk_expr(inner.extent):
