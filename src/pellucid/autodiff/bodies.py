@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pellucid.autodiff.batching import examples_differ
 from pellucid.autodiff.common import copy_node
 from pellucid.autodiff.reverse import active_values, dict_of_sums, pull_back
 from pellucid.core.errors import VerifyError
@@ -122,9 +123,9 @@ def batched_carries(
     body: Graph, carries: Sequence[int], outputs: Sequence[int], batched: set[int]
 ) -> set[int]:
     """As `active_carries`, for what has a batch axis."""
-    batched = set(batched)
+    batched, different = set(batched), examples_differ(body)
     while True:
-        reached = reachable(body.nodes, [body.inputs[i] for i in sorted(batched)])
+        reached = reachable(body.nodes, [*(body.inputs[i] for i in sorted(batched)), *different])
         pairs = zip(carries, outputs, strict=True)
         more = {i for i, k in pairs if body.outputs[k] in reached} - batched
         if not more:

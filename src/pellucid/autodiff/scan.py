@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.autodiff.batching import batch_graph
+from pellucid.autodiff.batching import batch_graph, examples_differ
 from pellucid.autodiff.bodies import (
     Split,
     active_carries,
@@ -408,7 +408,8 @@ def batch_body(
         carries: the inputs that are carries, by place.
     """
     flags = [i in spread for i in range(len(body.inputs))]
-    reached = reachable(body.nodes, [v for v, b in zip(body.inputs, flags, strict=True) if b])
+    moved = [v for v, b in zip(body.inputs, flags, strict=True) if b]
+    reached = reachable(body.nodes, [*moved, *examples_differ(body)])
     outputs = [v in reached for v in body.outputs]
     outputs[: len(carries)] = [i in spread for i in carries]
     return batch_graph(body, flags, size, outputs), outputs

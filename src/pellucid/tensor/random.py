@@ -20,6 +20,10 @@ from pellucid.tensor.dispatch import apply
 from pellucid.tensor.tensor import Buffer, Tensor, no_grad
 
 
+class GeneratorState(Buffer):
+    """A key and a counter: `u64[2]`."""
+
+
 class Generator:
     """A stream of random numbers.
 
@@ -28,7 +32,7 @@ class Generator:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.state = Buffer(_state(seed), name="generator_state")
+        self.state = GeneratorState(_state(seed), name="generator_state")
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from `seed`; returns the generator."""

@@ -7,6 +7,15 @@ other and with `jit`.
 
 from __future__ import annotations
 
+from pellucid.tensor.collectives import (
+    all_gather,
+    axis_index,
+    axis_size,
+    pmax,
+    pmean,
+    pmin,
+    psum,
+)
 from pellucid.tensor.custom import custom_jvp, custom_vjp
 from pellucid.tensor.derivatives import grad, jvp, value_and_grad, vjp
 from pellucid.tensor.jacobians import hessian, jacfwd, jacrev
@@ -15,7 +24,10 @@ from pellucid.tensor.rematerialise import checkpoint
 from pellucid.tensor.vectorise import vmap
 
 __all__ = [
+    "all_gather",
     "as_tensor",
+    "axis_index",
+    "axis_size",
     "checkpoint",
     "custom_jvp",
     "custom_vjp",
@@ -25,6 +37,10 @@ __all__ = [
     "jacfwd",
     "jacrev",
     "jvp",
+    "pmax",
+    "pmean",
+    "pmin",
+    "psum",
     "record_function",
     "value_and_grad",
     "vjp",
