@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid import data, nn, optim, tree
+from pellucid import data, fft, linalg, nn, optim, tree
 from pellucid.core.dtype import (
     DType,
     bfloat16,
@@ -116,6 +116,7 @@ __all__ = [
     "default_generator",
     "dim",
     "enable_grad",
+    "fft",
     "float8_e4m3fn",
     "float8_e5m2",
     "float16",
@@ -137,6 +138,7 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "linalg",
     "load",
     "manual_seed",
     "map",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from pellucid import ops
 from pellucid.core.dtype import as_dtype
 from pellucid.graph.ir import TensorType
 from pellucid.graph.op import Op
+from pellucid.ops import fft, linalg
 from pellucid.ops.catalogue import CATALOGUE
 from tests.docs.page import ROOT
 
@@ -37,6 +39,18 @@ What programs are written with: they broadcast, promote dtypes, take Python scal
 records. Those marked *pl* are also functions of tensors in `pellucid`; `Tensor` has most of them as
 methods.
 """
+_LINALG = """
+## `pellucid.linalg`
+
+The array API's linear algebra, and a few functions besides, on tensors. A matrix is the last two
+axes, the axes before them are a stack. [The page on `tensor`](layers/tensor.md#linear-algebra) has
+examples.
+"""
+_FFT = """
+## `pellucid.fft`
+
+The array API's Fourier transforms, on tensors.
+"""
 
 
 def operators_page() -> str:
@@ -51,6 +65,9 @@ def operators_page() -> str:
         parts.append("")
     parts += [_FUNCTIONS, "| function | | meaning |", "|---|---|---|"]
     parts += [_function_row(name) for name in sorted(_public())]
+    for module, head in ((linalg, _LINALG), (fft, _FFT)):
+        parts += [head, "| function | meaning |", "|---|---|"]
+        parts += [_named_row(getattr(module, name)) for name in module.__all__]
     return "\n".join(parts) + "\n"
 
 
@@ -89,13 +106,25 @@ def _public() -> list[str]:
 
 def _function_row(name: str) -> str:
     fn = getattr(ops, name)
-    first = (inspect.getdoc(fn) or "").split("\n\n")[0]
+    mark = "pl" if hasattr(pellucid, name) else ""
+    return f"| {_call(fn)} | {mark} | {_meaning(fn)} |"
+
+
+def _named_row(fn: Callable[..., Any]) -> str:
+    return f"| {_call(fn)} | {_meaning(fn)} |"
+
+
+def _meaning(fn: Callable[..., Any]) -> str:
+    return _cell((inspect.getdoc(fn) or "").split("\n\n")[0])
+
+
+def _call(fn: Callable[..., Any]) -> str:
+    """The function with the names of its parameters."""
     parameters = inspect.signature(fn).parameters.values()
     signature = ", ".join(
         f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name for p in parameters
     )
-    mark = "pl" if hasattr(pellucid, name) else ""
-    return f"| `{name}({signature})` | {mark} | {_cell(first)} |"
+    return f"`{fn.__name__}({signature})`"
 
 
 def _cell(text: str) -> str:

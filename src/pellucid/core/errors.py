@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 
 class PellucidError(Exception):
     """Base of every error Pellucid raises on purpose.
@@ -93,6 +95,10 @@ class VerifyError(PellucidError, ValueError):
 
 class ScheduleError(PellucidError, ValueError):
     """A schedule step that is not legal here."""
+
+
+class LinAlgError(PellucidError, np.linalg.LinAlgError):
+    """A matrix that has not what was asked of it: singular, not positive definite, not finite."""
 
 
 class LoweringError(PellucidError, RuntimeError):

@@ -15,6 +15,7 @@ from pellucid.ops.arithmetic import RECORDS as ARITHMETIC_RECORDS
 from pellucid.ops.binary import RECORDS as BINARY_RECORDS
 from pellucid.ops.broadcast import RECORDS as BROADCAST_RECORDS
 from pellucid.ops.casting import RECORDS as CASTING_RECORDS
+from pellucid.ops.cholesky import RECORDS as CHOLESKY_RECORDS
 from pellucid.ops.comparison import RECORDS as COMPARISON_RECORDS
 from pellucid.ops.contraction import RECORDS as CONTRACTION_RECORDS
 from pellucid.ops.conv import RECORDS as CONV_RECORDS
@@ -24,18 +25,27 @@ from pellucid.ops.conv_padded import RECORDS as CONV_PADDED_RECORDS
 from pellucid.ops.conv_spread import RECORDS as CONV_SPREAD_RECORDS
 from pellucid.ops.conv_winograd import RECORDS as CONV_WINOGRAD_RECORDS
 from pellucid.ops.create import RECORDS as CREATE_RECORDS
+from pellucid.ops.determinant import RECORDS as DETERMINANT_RECORDS
+from pellucid.ops.eig import RECORDS as EIG_RECORDS
+from pellucid.ops.eigh import RECORDS as EIGH_RECORDS
 from pellucid.ops.flash_attention import RECORDS as ATTENTION_RECORDS
+from pellucid.ops.fourier import RECORDS as FOURIER_RECORDS
 from pellucid.ops.identity import RECORDS as IDENTITY_RECORDS
 from pellucid.ops.index import RECORDS as INDEX_RECORDS
 from pellucid.ops.join import RECORDS as JOIN_RECORDS
 from pellucid.ops.movement import RECORDS as MOVEMENT_RECORDS
 from pellucid.ops.parts import RECORDS as PARTS_RECORDS
+from pellucid.ops.pseudoinverse import RECORDS as PSEUDOINVERSE_RECORDS
+from pellucid.ops.qr import RECORDS as QR_RECORDS
+from pellucid.ops.quotient import RECORDS as QUOTIENT_RECORDS
 from pellucid.ops.random import RECORDS as RANDOM_RECORDS
 from pellucid.ops.reduction import RECORDS as REDUCTION_RECORDS
 from pellucid.ops.scan import RECORDS as SCAN_RECORDS
 from pellucid.ops.sizes import RECORDS as SIZE_RECORDS
+from pellucid.ops.solve import RECORDS as SOLVE_RECORDS
 from pellucid.ops.sort import RECORDS as SORT_RECORDS
 from pellucid.ops.sort_values import RECORDS as SORT_VALUES_RECORDS
+from pellucid.ops.svd import RECORDS as SVD_RECORDS
 from pellucid.ops.top_k import RECORDS as TOP_K_RECORDS
 from pellucid.ops.unary import RECORDS as UNARY_RECORDS
 from pellucid.ops.window import RECORDS as WINDOW_RECORDS
@@ -63,26 +73,36 @@ CATALOGUE: Mapping[str, Op] = collect(
         BINARY_RECORDS,
         BROADCAST_RECORDS,
         CASTING_RECORDS,
+        CHOLESKY_RECORDS,
         COMPARISON_RECORDS,
         CONTRACTION_RECORDS,
-        CONV_RECORDS,
         CONV_LAST_RECORDS,
         CONV_PACKED_RECORDS,
         CONV_PADDED_RECORDS,
+        CONV_RECORDS,
         CONV_SPREAD_RECORDS,
         CONV_WINOGRAD_RECORDS,
         CREATE_RECORDS,
+        DETERMINANT_RECORDS,
+        EIGH_RECORDS,
+        EIG_RECORDS,
+        FOURIER_RECORDS,
         IDENTITY_RECORDS,
         INDEX_RECORDS,
         JOIN_RECORDS,
         MOVEMENT_RECORDS,
         PARTS_RECORDS,
+        PSEUDOINVERSE_RECORDS,
+        QR_RECORDS,
+        QUOTIENT_RECORDS,
         RANDOM_RECORDS,
         REDUCTION_RECORDS,
         SCAN_RECORDS,
         SIZE_RECORDS,
+        SOLVE_RECORDS,
         SORT_RECORDS,
         SORT_VALUES_RECORDS,
+        SVD_RECORDS,
         TOP_K_RECORDS,
         UNARY_RECORDS,
         WINDOW_RECORDS,

@@ -1,0 +1,58 @@
+"""Discrete Fourier transforms of tensors: the namespace `pellucid.fft`, after the array API.
+
+NumPy computes (pocketfft), in the precision of the operand: eagerly, and as a call to the host from
+compiled programs.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from pellucid.ops import fft as transforms
+from pellucid.tensor.linalg import Function, lift
+from pellucid.tensor.tensor import Tensor, check_device, create
+
+
+def _lift_creation(fn: Function) -> Function:
+    """`fn`, which takes no tensor."""
+
+    @functools.wraps(fn)
+    def call(*args: Any, device: str | None = None, **kwargs: Any) -> Tensor:
+        check_device(fn.__name__, device)
+        return create(fn, *args, **kwargs)
+
+    return call
+
+
+fft = lift(transforms.fft)
+fftfreq = _lift_creation(transforms.fftfreq)
+fftn = lift(transforms.fftn)
+fftshift = lift(transforms.fftshift)
+hfft = lift(transforms.hfft)
+ifft = lift(transforms.ifft)
+ifftn = lift(transforms.ifftn)
+ifftshift = lift(transforms.ifftshift)
+ihfft = lift(transforms.ihfft)
+irfft = lift(transforms.irfft)
+irfftn = lift(transforms.irfftn)
+rfft = lift(transforms.rfft)
+rfftfreq = _lift_creation(transforms.rfftfreq)
+rfftn = lift(transforms.rfftn)
+
+__all__ = [
+    "fft",
+    "fftfreq",
+    "fftn",
+    "fftshift",
+    "hfft",
+    "ifft",
+    "ifftn",
+    "ifftshift",
+    "ihfft",
+    "irfft",
+    "irfftn",
+    "rfft",
+    "rfftfreq",
+    "rfftn",
+]

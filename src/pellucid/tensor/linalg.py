@@ -1,0 +1,139 @@
+"""Linear algebra on tensors: the namespace `pellucid.linalg`.
+
+Names and results are the array API's, with `cofactors`, `eig`, `eigvals`, `lstsq` and
+`solve_triangular` besides. A matrix is the last two axes of a tensor, all axes before them are a
+stack. LAPACK computes, through NumPy: eagerly, and as a call to the host from compiled programs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pellucid.core.errors import LinAlgError
+from pellucid.ops import linalg
+from pellucid.tensor.dispatch import apply
+from pellucid.tensor.tensor import Tensor
+
+Function = Callable[..., Any]
+
+
+class EigResult(NamedTuple):
+    """Eigenvalues `[..., n]` in no order, and eigenvectors, the columns of `[..., n, n]`."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+class EighResult(NamedTuple):
+    """Ascending eigenvalues `[..., n]` and eigenvectors, the columns of `[..., n, n]`."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+class QRResult(NamedTuple):
+    """Orthonormal columns and an upper triangular matrix."""
+
+    Q: Tensor
+    R: Tensor
+
+
+class SlogdetResult(NamedTuple):
+    """The sign of each determinant, and the logarithm of its modulus."""
+
+    sign: Tensor
+    logabsdet: Tensor
+
+
+class SVDResult(NamedTuple):
+    """Left singular vectors, descending singular values, right singular vectors as rows."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+def lift(fn: Function, result: Callable[..., Any] | None = None) -> Function:
+    """`fn`, a function of graph values, on tensors; its parts named by `result`, if given."""
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        made = apply(fn, *map(_tensor, args), **{k: _tensor(v) for k, v in kwargs.items()})
+        return made if result is None else result(*made)
+
+    return call
+
+
+def _tensor(arg: Any) -> Any:
+    return Tensor(arg) if isinstance(arg, (np.ndarray, np.generic)) else arg
+
+
+cholesky = lift(linalg.cholesky)
+cofactors = lift(linalg.cofactors)
+cross = lift(linalg.cross)
+det = lift(linalg.det)
+diagonal = lift(linalg.diagonal)
+eig = lift(linalg.eig, EigResult)
+eigh = lift(linalg.eigh, EighResult)
+eigvals = lift(linalg.eigvals)
+eigvalsh = lift(linalg.eigvalsh)
+inv = lift(linalg.inv)
+lstsq = lift(linalg.lstsq)
+matmul = lift(linalg.matmul)
+matrix_norm = lift(linalg.matrix_norm)
+matrix_power = lift(linalg.matrix_power)
+matrix_rank = lift(linalg.matrix_rank)
+matrix_transpose = lift(linalg.matrix_transpose)
+outer = lift(linalg.outer)
+pinv = lift(linalg.pinv)
+qr = lift(linalg.qr, QRResult)
+slogdet = lift(linalg.slogdet, SlogdetResult)
+solve = lift(linalg.solve)
+solve_triangular = lift(linalg.solve_triangular)
+svd = lift(linalg.svd, SVDResult)
+svdvals = lift(linalg.svdvals)
+tensordot = lift(linalg.tensordot)
+trace = lift(linalg.trace)
+vecdot = lift(linalg.vecdot)
+vector_norm = lift(linalg.vector_norm)
+
+__all__ = [
+    "EigResult",
+    "EighResult",
+    "LinAlgError",
+    "QRResult",
+    "SVDResult",
+    "SlogdetResult",
+    "cholesky",
+    "cofactors",
+    "cross",
+    "det",
+    "diagonal",
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
+    "inv",
+    "lstsq",
+    "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_rank",
+    "matrix_transpose",
+    "outer",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "solve_triangular",
+    "svd",
+    "svdvals",
+    "tensordot",
+    "trace",
+    "vecdot",
+    "vector_norm",
+]
