@@ -37,6 +37,7 @@ from pellucid.nn.freeze import freeze
 from pellucid.runtime.pool import get_num_threads, set_num_threads
 from pellucid.tensor import functions, numpy_like
 from pellucid.tensor.control import cond, fori_loop, map, scan, switch, while_loop
+from pellucid.tensor.custom_op import CustomOp, custom_op
 from pellucid.tensor.frozen import FrozenFunction
 from pellucid.tensor.function_class import Function
 from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
@@ -91,6 +92,7 @@ from pellucid.tensor.tree_register import (
 
 __all__ = [
     "Buffer",
+    "CustomOp",
     "DType",
     "FrozenFunction",
     "Function",
@@ -111,6 +113,7 @@ __all__ = [
     "complex128",
     "cond",
     "custom_jvp",
+    "custom_op",
     "custom_vjp",
     "data",
     "default_generator",

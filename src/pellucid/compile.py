@@ -67,6 +67,7 @@ from pellucid.passes import (
 )
 from pellucid.passes.manager import Pass, PassResult, run_passes, select_passes
 from pellucid.schedule.choice import RULES, Choice
+from pellucid.schedule.recipes import schedule_kernel
 from pellucid.schedule.search.records import NONE, tuned_choices
 
 _INLINE = Pass("inline_calls", inline_calls.run, "Bodies of calls become part of the program.")
@@ -236,9 +237,17 @@ class Compiled:
         with self._stage("symbols"):
             for call, known in calls:
                 if (id(call.kernel), known) not in seen:
-                    digest = _kernel_digest(call.kernel, known) if call.host is None else "host"
-                    seen[id(call.kernel), known] = digest
+                    seen[id(call.kernel), known] = self._kernel_key(call, known)
             return tuple(seen[id(call.kernel), known] for call, known in calls)
+
+    def _kernel_key(self, call: KernelCall, known: frozenset[str]) -> str:
+        if call.host is not None:
+            return "host"
+        key = _kernel_digest(call.kernel, known)
+        if call.recipe is None:
+            return key
+        steps = schedule_kernel(call.kernel, self.target, known, RULES, call.recipe)
+        return _digest(key, kernel_key(steps[-1].kernel))
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
@@ -260,7 +269,7 @@ class Compiled:
         choices = [(symbol, self.choices.get(key, RULES)) for symbol, key in keys]
         calls = zip(choices, self.lowered.calls, self.constants, strict=True)
         return {
-            symbol: CompiledKernel(symbol, c.kernel, self.target, known, choice)
+            symbol: CompiledKernel(symbol, c.kernel, self.target, known, choice, c.recipe)
             for (symbol, choice), c, known in calls
             if c.host is None
         }

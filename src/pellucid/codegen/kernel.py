@@ -18,6 +18,7 @@ from pellucid.codegen.llvm_kernel import kernel_scratch_bytes
 from pellucid.core.shape import Shape
 from pellucid.core.size import Dim, estimating
 from pellucid.core.target import Target
+from pellucid.loop.compute import Recipe
 from pellucid.loop.flatten import flatten_open
 from pellucid.loop.ir import Kernel
 from pellucid.loop.sizes import kernel_dims
@@ -105,6 +106,7 @@ class CompiledKernel:
         target: the machine it is compiled for.
         constants: names of the parameters whose contents never change.
         choice: values for the schedule's decisions; the recipes' rules hold for all others.
+        recipe: schedules it instead of the package's own.
     """
 
     symbol: str
@@ -112,12 +114,14 @@ class CompiledKernel:
     target: Target
     constants: frozenset[str] = frozenset()
     choice: Choice = RULES
+    recipe: Recipe | None = None
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The schedule, step by step; the last step's kernel is what is compiled."""
+        target, choice = self.target, self.choice
         with estimating():
-            return schedule_kernel(self.kernel, self.target, self.constants, self.choice)
+            return schedule_kernel(self.kernel, target, self.constants, choice, self.recipe)
 
     @cached_property
     def hoisted(self) -> Hoisted:

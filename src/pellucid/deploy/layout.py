@@ -85,7 +85,9 @@ def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
     symbols = _symbols(compiled)
     kernels = {
         # weights stay as they are, below their names
-        symbols[s]: schedule_kernel(k.kernel, C99)[-1].kernel if schedule else k.kernel
+        symbols[s]: schedule_kernel(k.kernel, C99, recipe=k.recipe)[-1].kernel
+        if schedule
+        else k.kernel
         for s, k in compiled.kernels.items()
     }
     sizes = {symbol: c_scratch_bytes(kernel) for symbol, kernel in kernels.items()}

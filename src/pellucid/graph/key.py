@@ -1,19 +1,50 @@
 """The canonical key of a graph: equal for graphs of equal structure, whatever their names and
 source lines.
 
-Enters: a `Graph`. Leaves: a hexadecimal SHA-256. Records count by name, so a catalogue must not
-hold two of one name.
+Enters: a `Graph`. Leaves: a hexadecimal SHA-256. Records count by name; where several of one name
+live in this process (a user registered an operator again), all but one have a number beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import threading
 from collections.abc import Sequence
 from operator import itemgetter
+from weakref import WeakKeyDictionary, ref
 
 from pellucid.core.dtype import DType
 from pellucid.graph.ir import ArrayAttr, Attr, Attrs, Graph, Node, TensorType, Value
+from pellucid.graph.op import Op
 from pellucid.graph.sizes import graph_dims
+
+
+class _Ops:
+    """The records that were met, by name; weak, so that none is kept."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, ref[Op]] = {}
+        self._others: WeakKeyDictionary[Op, int] = WeakKeyDictionary()
+        self._count = itertools.count(2)
+        self._lock = threading.Lock()
+
+    def key(self, op: Op) -> str:
+        """The record's name, with a number where another record of that name is in use."""
+        known = self._first.get(op.name)
+        if known is not None and known() is op:
+            return op.name
+        with self._lock:
+            if op not in self._others:
+                known = self._first.get(op.name)
+                if known is None or known() is None:
+                    self._first[op.name] = ref(op)
+                    return op.name
+                self._others[op] = next(self._count)
+            return f"{op.name}#{self._others[op]}"
+
+
+_OPS = _Ops()
 
 
 def graph_key(graph: Graph) -> str:
@@ -42,7 +73,7 @@ def nodes_key(nodes: Sequence[Node], numbers: dict[Value, int], outputs: Sequenc
         operands = ",".join([str(numbers[v]) for v in node.inputs])
         attrs = attrs_key(node.attrs) if node.attrs else ""
         types = ",".join([_type_key(v.type, texts) for v in node.outputs])
-        parts.append(f"{node.op.name}({operands};{attrs})->{types}")
+        parts.append(f"{_OPS.key(node.op)}({operands};{attrs})->{types}")
         for value in node.outputs:
             numbers[value] = len(numbers)
     parts.append("out:" + ",".join([str(numbers[v]) for v in outputs]))

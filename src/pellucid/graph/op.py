@@ -53,7 +53,7 @@ class Site:
     wanted: tuple[bool, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, weakref_slot=True)
 class Op:
     """A primitive. Every field is required; what does not exist is spelt `None`.
 
@@ -90,3 +90,13 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Composite(Op):
+    """An op that every node spells out: its attribute `body` is a graph, put in the node's place
+    before lowering. Until then it is one node, with derivatives of its own where it has some.
+    """
+
+    def __repr__(self) -> str:
+        return f"<composite op {self.name}>"

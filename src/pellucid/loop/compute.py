@@ -21,6 +21,7 @@ Index = tuple[Expr, ...]
 Reader = Callable[[Index], Expr]
 Readers = tuple[Reader, ...]
 Combine = Literal["add", "mul", "max", "min", "or", "and"]
+Recipe = Callable[[Any, Any], object]  # on a `schedule.trace.Schedule` and a `Target`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,11 +62,13 @@ class Loops:
     inputs.
 
     `closed`: every element of the only output is stored once and never read, so that elementwise
-    consumers may take part where it is stored.
+    consumers may take part where it is stored. `recipe`: applies schedule steps of its own,
+    `recipe(schedule, target)`, instead of those that the package would choose.
     """
 
     build: Callable[[tuple[Buffer, ...], tuple[Buffer, ...]], tuple[Stmt, ...]]
     closed: bool = False
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

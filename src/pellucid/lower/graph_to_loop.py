@@ -16,7 +16,7 @@ from pellucid.core.errors import LoweringError
 from pellucid.graph.ir import ArrayAttr, Graph, Node, TensorType, Value
 from pellucid.graph.key import nodes_key
 from pellucid.graph.op import Cost
-from pellucid.loop.compute import HostCall, Loops
+from pellucid.loop.compute import HostCall, Loops, Recipe
 from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, as_expr, const
 from pellucid.loop.simplify import simplify
 from pellucid.lower.collapse import collapse_axes
@@ -31,12 +31,13 @@ _QUIET = frozenset({"constant", "reshape", "broadcast_to", "cast", "transpose", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Lowered:
-    """A node's kernel, which of the node's inputs its parameters are, its lines, its cost."""
+    """A node's kernel, which of the node's inputs its parameters are, its lines, cost, recipe."""
 
     kernel: Kernel
     inputs: tuple[int, ...]
     sources: tuple[str, ...]
     cost: Cost
+    recipe: Recipe | None = None
 
 
 def lower_graph(graph: Graph) -> LoweredProgram:
@@ -65,7 +66,7 @@ class _Program:
         self.splats = _splats(graph, self.literals)
         self.literals |= self.splats
         self.claimed = self._claim_outputs()
-        self.kernels: dict[str, tuple[Kernel, tuple[int, ...], int]] = {}  # by region
+        self.kernels: dict[str, _LoweredRegion] = {}  # by region
         self.shared: dict[Any, _Lowered] = {}  # by the identity of a body, and known inputs
         self.inplace: dict[Any, tuple[Kernel, tuple[tuple[int, int], ...]]] = {}
 
@@ -158,13 +159,14 @@ class _Program:
         key = _region_key(region)
         if key not in self.kernels:
             self.kernels[key] = _lower(region)
-        kernel, used, flops = self.kernels[key]
+        kernel, used, flops, recipe = self.kernels[key]
         places = [node.inputs.index(v) if body is None else k for k, v in enumerate(region.inputs)]
         made = _Lowered(
             kernel=kernel,
             inputs=tuple(places[k] for k in used),
             sources=tuple(dict.fromkeys(str(n.source) for n in region.nodes if n.source)),
             cost=Cost(flops, sum(p.nbytes for p in kernel.params)),
+            recipe=recipe,
         )
         if isinstance(body, Graph):
             self.shared[short] = made
@@ -180,6 +182,7 @@ class _Program:
                 sources=made.sources,
                 cost=made.cost,
                 inplace=inplace,
+                recipe=made.recipe,
             )
         )
 
@@ -288,15 +291,19 @@ def _region_key(region: Region) -> str:
     return ";".join([*inputs, *inner, nodes_key(region.nodes, numbers, region.outputs)])
 
 
-def _lower(region: Region) -> tuple[Kernel, tuple[int, ...], int]:
-    """The kernel, which of the region's inputs its parameters are, and its operations."""
+_LoweredRegion = tuple[Kernel, tuple[int, ...], int, Recipe | None]
+
+
+def _lower(region: Region) -> _LoweredRegion:
+    """The kernel, which of the region's inputs its parameters are, its operations, its recipe."""
     lowered = lower_region(region, kernel_name(region.nodes))
-    kernel = collapse_axes(lowered.kernel)
+    recipe = lowered.recipe  # which knows the loops by the names its author gave them
+    kernel = collapse_axes(lowered.kernel) if recipe is None else lowered.kernel
     if any(p.size == 0 for p in kernel.params):
         kernel = simplify(kernel)  # recipes count on loops that run
     places = {v: k for k, v in enumerate(region.inputs)}
     flops = sum(_node_flops(n) for n in region.nodes)
-    return kernel, tuple(places[v] for v in lowered.inputs), flops
+    return kernel, tuple(places[v] for v in lowered.inputs), flops, recipe
 
 
 def kernel_name(nodes: Sequence[Node]) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pellucid.graph.ir import TensorType
 from pellucid.graph.op import Cost
-from pellucid.loop.compute import HostCall
+from pellucid.loop.compute import HostCall, Recipe
 from pellucid.loop.ir import Kernel
 
 Role = Literal["input", "output", "constant", "temp"]
@@ -45,6 +45,7 @@ class KernelCall:
         cost: operations of its nodes, and bytes of its arguments each moved once.
         inplace: `(output position, input position)` pairs within `args` that may share memory: each
             output element is computed from, of that input, only the element it replaces.
+        recipe: schedules the nest; by default the package's own do.
         host: what runs instead of a nest. It may fail, and then ends the program.
     """
 
@@ -54,6 +55,7 @@ class KernelCall:
     sources: tuple[str, ...]
     cost: Cost
     inplace: tuple[tuple[int, int], ...] = ()
+    recipe: Recipe | None = None
     host: HostCall | None = None
 
 

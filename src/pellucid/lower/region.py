@@ -23,7 +23,7 @@ from pellucid.core.dtype import DType
 from pellucid.core.errors import LoweringError
 from pellucid.core.shape import Shape
 from pellucid.graph.ir import Node, Value
-from pellucid.loop.compute import Index, Loops, Pointwise, Reader, Readers, Reduction
+from pellucid.loop.compute import Index, Loops, Pointwise, Reader, Readers, Recipe, Reduction
 from pellucid.loop.ir import (
     Alloc,
     Buffer,
@@ -66,10 +66,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class LoweredRegion:
-    """The kernel and the region inputs its parameters are; behind them come all region outputs."""
+    """The kernel and the region inputs its parameters are; behind them come all region outputs.
+
+    `recipe` schedules it where one of its ops says how.
+    """
 
     kernel: Kernel
     inputs: tuple[Value, ...]
+    recipe: Recipe | None = None
 
 
 def lower_region(region: Region, name: str) -> LoweredRegion:
@@ -85,8 +89,15 @@ def lower_region(region: Region, name: str) -> LoweredRegion:
     if not all(map(is_closed, statements)):
         raise LoweringError(name, "an op made of statements cannot be fused")
     made = _Writer(region, templates, name).kernel()
+    recipe = next((r for r in map(_recipe, statements) if r is not None), None)
+    if recipe is not None:
+        return LoweredRegion(made.kernel, made.inputs, recipe)
     kernel, doubled = separate_operands(made.kernel)
     return LoweredRegion(kernel, (*made.inputs, *(made.inputs[k] for k in doubled)))
+
+
+def _recipe(made: Template) -> Recipe | None:
+    return made.lowering.recipe if isinstance(made.lowering, Loops) else None
 
 
 def _lower_statements(
@@ -105,7 +116,7 @@ def _lower_statements(
         body = map_exprs(body, lambda e: known.get(e.buffer, e) if isinstance(e, Load) else e)
     inputs = tuple(v for v in unique if v not in region.literals)
     kernel = Kernel(name, (*(buffers[v] for v in inputs), *outs), len(outs), body)
-    return LoweredRegion(kernel, inputs)
+    return LoweredRegion(kernel, inputs, lowering.recipe)
 
 
 class _Writer:

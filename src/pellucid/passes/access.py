@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pellucid.core.shape import Shape, size_of
 from pellucid.graph.ir import Graph, Node, Value
 from pellucid.loop.compute import (
+    HostCall,
     Index,
     Loops,
     Lowering,
@@ -216,6 +217,12 @@ def live_nodes(nodes: Sequence[Node], outputs: Sequence[Value]) -> tuple[Node, .
             needed.update(node.inputs)
             live.append(node)
     return tuple(reversed(live))
+
+
+def runs_on_host(node: Node) -> bool:
+    """True when compiled programs call a function of the host for the node."""
+    nested = any(isinstance(a, Graph) for a in node.attrs.values())
+    return not nested and isinstance(lowering_of(node), HostCall)
 
 
 def is_view(node: Node) -> bool:

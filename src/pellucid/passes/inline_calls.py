@@ -1,5 +1,5 @@
 """Put the bodies of nodes that hold them in their place, for later passes to see: of `call`,
-`checkpoint`, `custom_vjp` and `custom_jvp`.
+`checkpoint`, `custom_vjp`, `custom_jvp` and composite ops.
 
 `y = call(x, body=f)  ->  the nodes of f with x for its input`
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from pellucid.graph.ir import Graph, GraphBuilder, Node, Value
+from pellucid.graph.op import Composite
 from pellucid.graph.prune import prune
 from pellucid.passes.rewrite import copy_node, map_bodies
 
@@ -26,7 +27,11 @@ def _body(node: Node, read: Set[Value]) -> Graph | None:
         if read.isdisjoint(node.outputs[len(primal.outputs) :]):
             return primal
     body = node.attrs.get("body")
-    return body if node.op.name in INLINED and isinstance(body, Graph) else None
+    return body if _is_inlined(node) and isinstance(body, Graph) else None
+
+
+def _is_inlined(node: Node) -> bool:
+    return node.op.name in INLINED or isinstance(node.op, Composite)
 
 
 def _read(graph: Graph) -> set[Value]:
@@ -48,7 +53,7 @@ def _place(builder: GraphBuilder, graph: Graph, args: Sequence[Value]) -> tuple[
 def run(graph: Graph) -> Graph:
     """`graph` without such nodes; inlined nodes keep their own source lines."""
     graph = prune(map_bodies(graph, run))
-    if all(node.op.name not in INLINED for node in graph.nodes):
+    if not any(map(_is_inlined, graph.nodes)):
         return graph
     builder = GraphBuilder(graph.name)
     inputs = [builder.input(v.type, v.name) for v in graph.inputs]

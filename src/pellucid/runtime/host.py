@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pellucid.codegen.llvm_host import FAILED
 from pellucid.core.errors import ArgumentError, DTypeError, LoweringError, ShapeError
+from pellucid.graph.ir import TensorType
 from pellucid.loop.compute import CFunction, HostFunction
 from pellucid.loop.ir import Buffer
 from pellucid.lower.program import KernelCall
@@ -107,6 +108,29 @@ class _Record:
             self.words[0] = ctypes.cast(self._kept, ctypes.c_void_p).value or 0
 
 
+def call_c(
+    function: CFunction, inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]
+) -> None:
+    """Call a C function from Python, as compiled programs call it.
+
+    Args:
+        function: what to call.
+        inputs: one that is not C-contiguous is copied.
+        outputs: C-contiguous arrays that it writes.
+
+    Raises:
+        LoweringError: it returned another status than 0.
+    """
+    solid = [np.ascontiguousarray(a) for a in inputs]
+    kinds = [ctypes.c_int64 if isinstance(n, int) else ctypes.c_double for n in function.numbers]
+    result = ctypes.c_int if function.status else None
+    pointers = [a.ctypes.data for a in (*solid, *outputs)]
+    prototype = ctypes.CFUNCTYPE(result, *[ctypes.c_void_p] * len(pointers), *kinds)
+    status = prototype(function.address)(*pointers, *function.numbers)
+    if function.status and status:
+        raise LoweringError(function.name, "the function failed", operands={"status": status})
+
+
 def _callback(
     function: HostFunction, call: KernelCall, status: ctypes.c_int64, run: _Run
 ) -> Callable[[int], None]:
@@ -122,7 +146,7 @@ def _callback(
             arrays = [view(at, run.memory) for view, at in pairs]
             with np.errstate(all="ignore"):
                 results = function(arrays[:inputs])
-            _check_results(name, results, params[inputs:])
+            check_results(name, results, params[inputs:])
             for result, target in zip(results, arrays[inputs:], strict=True):
                 np.copyto(target, result)
             status.value = 0
@@ -149,7 +173,14 @@ def _viewer(buffer: Buffer, *, writeable: bool) -> Callable[[int, object], NDArr
     return view
 
 
-def _check_results(name: str, results: Sequence[Any], outputs: Sequence[Buffer]) -> None:
+def check_results(
+    name: str, results: Sequence[Any], outputs: Sequence[Buffer | TensorType]
+) -> None:
+    """Check what a function of the host returned against what it should.
+
+    Raises:
+        ShapeError, DTypeError, ArgumentError: another shape, dtype or number of arrays.
+    """
     if not isinstance(results, (tuple, list)) or len(results) != len(outputs):
         given = len(results) if isinstance(results, (tuple, list)) else type(results).__name__
         raise ArgumentError(

@@ -95,7 +95,7 @@ def find_jobs(programs: Sequence[Watched]) -> list[Job]:
             compiled.kernel_keys, compiled.lowered.calls, compiled.constants, seconds, strict=True
         )
         for key, call, constants, each in rows:
-            if call.host is not None:
+            if call.host is not None or call.recipe is not None:
                 continue
             count = watched.runs + (found[key].calls if key in found else 0)
             spent[key] = spent.get(key, 0.0) + each * watched.runs

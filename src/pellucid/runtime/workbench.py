@@ -56,7 +56,7 @@ class Workbench:
         for slot, array in zip(program.inputs, inputs, strict=True):
             self._arrays[slot] = np.ascontiguousarray(array)
         self.steps: tuple[tuple[Step, ...], ...] = tuple(
-            schedule_kernel(call.kernel, target) for call in program.calls
+            schedule_kernel(call.kernel, target, recipe=call.recipe) for call in program.calls
         )
         self._runs = [
             self.loaded(k, steps[-1].kernel) for k, steps in enumerate(self.steps)

@@ -23,6 +23,7 @@ from pellucid.core.size import likely
 from pellucid.graph.ir import Graph
 from pellucid.graph.key import graph_key
 from pellucid.graph.stats import graph_cost
+from pellucid.passes.access import runs_on_host
 from pellucid.runtime.executable import Executable
 from pellucid.tensor.box import Array
 
@@ -75,6 +76,9 @@ class Program:
         return self._compile_and_run(arrays)
 
     def _compile_and_run(self, arrays: Sequence[Array]) -> list[Array]:
+        if all(map(runs_on_host, self.graph.nodes)):  # compiled, it would do the same
+            self._calls_left = math.inf
+            return self._interpret(arrays)
         try:
             self.executable = Executable(compile_graph(self.graph))
         except (LoweringError, CompileError) as error:

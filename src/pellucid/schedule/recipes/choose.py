@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pellucid.core.target import Target
+from pellucid.loop.compute import Recipe
 from pellucid.loop.ir import Kernel
 from pellucid.loop.rewrite import loops
 from pellucid.schedule.choice import RULES, Choice
@@ -25,18 +26,31 @@ from pellucid.schedule.trace import Schedule, Step
 
 
 def schedule_kernel(
-    kernel: Kernel, target: Target, constants: Collection[str] = (), choice: Choice = RULES
+    kernel: Kernel,
+    target: Target,
+    constants: Collection[str] = (),
+    choice: Choice = RULES,
+    recipe: Recipe | None = None,
 ) -> tuple[Step, ...]:
     """The steps from the kernel as lowered to the kernel that is compiled, which is the last one's.
 
-    Never fails: a step that is not legal for this nest is left out, as is a chosen value.
+    Never fails: a step that is not legal for this nest is left out, as is a chosen value. Unless
+    there is a recipe of an operator's own, which may take steps that are refused.
 
     Args:
         kernel: as lowered.
         target: the machine.
         constants: names of the parameters whose contents never change.
         choice: values for decisions; the recipe's rules hold for all others.
+        recipe: an operator's own, to be used instead of the package's.
+
+    Raises:
+        ScheduleError: a step of `recipe` is not legal.
     """
+    if recipe is not None:
+        own = Schedule(kernel, constants, choice)
+        recipe(own, target)
+        return own.steps
     return run_recipe(kernel, target, constants, choice).steps
 
 

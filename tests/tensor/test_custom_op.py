@@ -1,0 +1,719 @@
+"""Operators of the user's own, in the three ways, in every mode."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import shutil
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import pellucid as pl
+from pellucid import extend
+from pellucid.core.errors import (
+    ArgumentError,
+    DeviceError,
+    DTypeError,
+    GradientError,
+    LoweringError,
+    ShapeError,
+    TraceError,
+)
+from pellucid.deploy import compile_c, export_c
+from pellucid.graph.op import Op
+from pellucid.ops import multiply
+
+Array = NDArray[Any]
+RNG = np.random.default_rng(0)
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+
+
+def rand(*shape: int) -> Array:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def close(got: Any, want: Any, tolerance: float = 1e-5) -> None:
+    np.testing.assert_allclose(got.numpy(), want, rtol=tolerance, atol=tolerance)
+
+
+# The first way: functions of Pellucid's own functions, and records.
+
+
+@extend.custom_op("test_swish")
+def swish(x: pl.Tensor, beta: float = 1.0) -> pl.Tensor:
+    return x * pl.sigmoid(beta * x)
+
+
+@extend.custom_op("test_round", vjp=lambda inputs, outputs, cotangents: cotangents)
+def round_through(x: pl.Tensor) -> pl.Tensor:
+    return pl.round(x)
+
+
+def swish_of(x: Array, beta: float = 1.0) -> Array:
+    return np.asarray(x / (1 + np.exp(-beta * x)))
+
+
+def test_a_body_is_one_node_and_fuses() -> None:
+    x = rand(6)
+    close(swish(x, beta=2.0), swish_of(x, 2.0))
+    jitted = pl.jit(lambda x: swish(x + 1.0) * 3.0)
+    close(jitted(pl.Tensor(x)), swish_of(x + 1) * 3)
+    lowered = jitted.lower(pl.Tensor(x))
+    assert [n.op.name for n in lowered.graph.nodes].count("test_swish") == 1
+    assert len(lowered.loops) == 1
+
+
+def test_a_body_has_its_own_derivatives() -> None:
+    x = pl.Tensor(rand(5))
+
+    def plain(x: pl.Tensor) -> pl.Tensor:
+        return x * pl.sigmoid(x)
+
+    for transform in (pl.jacrev, pl.jacfwd, pl.hessian):
+        got = transform(lambda x: swish(x).sum())(x)
+        close(got, transform(lambda x: plain(x).sum())(x).numpy())
+    batch = pl.Tensor(rand(3, 5))
+    grad = pl.vmap(pl.grad(lambda x: swish(x).sum()))(batch)
+    close(grad, pl.vmap(pl.grad(lambda x: plain(x).sum()))(batch).numpy())
+
+
+def test_a_vjp_of_its_own_holds_in_every_mode() -> None:
+    x = pl.Tensor([0.4, 1.6, -2.2], requires_grad=True)
+    (round_through(x) ** 2).sum().backward()
+    close(x.grad, [0.0, 4.0, -4.0])
+    fixed = x.detach()
+    close(pl.jit(pl.grad(lambda x: (round_through(x) ** 2).sum()))(fixed), [0.0, 4.0, -4.0])
+    close(pl.jvp(round_through, (fixed,), (pl.ones(3) * 3.0,))[1], [3.0, 3.0, 3.0])
+
+
+def test_a_vjp_of_its_own_holds_per_example() -> None:
+    x, w = pl.Tensor(rand(4, 3) * 3), pl.Tensor([1.5, -2.0, 3.0])
+
+    def loss(x: pl.Tensor, w: pl.Tensor) -> pl.Tensor:
+        return (round_through(x * w) ** 2).sum()
+
+    both = pl.vmap(pl.grad(loss, argnums=(0, 1)), in_axes=(0, None))(x, w)
+    rounded = np.rint(x.numpy() * w.numpy())
+    close(both[0], 2 * rounded * w.numpy())
+    close(both[1], 2 * rounded * x.numpy())
+    whole = pl.grad(lambda w: pl.vmap(loss, in_axes=(0, None))(x, w).sum())(w)
+    close(whole, (2 * rounded * x.numpy()).sum(0))
+
+
+def test_a_jvp_of_its_own_gives_the_vjp() -> None:
+    @extend.custom_op("test_jvp_only", jvp=lambda inputs, outputs, t: (t[0] * 2.0 + t[1] * 5.0,))
+    def strange(x: pl.Tensor, y: pl.Tensor) -> pl.Tensor:
+        return x + y
+
+    gx, gy = pl.grad(lambda x, y: strange(x, y).sum(), argnums=(0, 1))(pl.ones(2), pl.ones(2))
+    close(gx, [2.0, 2.0])
+    close(gy, [5.0, 5.0])
+    batched = pl.vmap(lambda x: pl.jvp(strange, (x, x), (x, x))[1])(pl.ones((3, 2)))
+    close(batched, np.full((3, 2), 7.0))
+
+
+def test_bodies_may_return_several_and_read_plain_data() -> None:
+    table = pl.Tensor([1.0, 2.0])
+
+    @extend.custom_op("test_several")
+    def several(x: pl.Tensor) -> tuple[pl.Tensor, pl.Tensor]:
+        return x * table, x.sum()
+
+    a, b = pl.jit(lambda x: several(x))(pl.Tensor([3.0, 4.0]))
+    close(a, [3.0, 8.0])
+    close(b, 7.0)
+
+
+def test_bodies_read_no_state() -> None:
+    weight = pl.Parameter([1.0, 2.0])
+
+    @extend.custom_op("test_state")
+    def scaled(x: pl.Tensor) -> pl.Tensor:
+        return x * weight
+
+    with pytest.raises(TraceError, match=r"test_state: a custom operator reads its operands only"):
+        scaled(pl.ones(2))
+
+    @extend.custom_op("test_number")
+    def number(x: pl.Tensor) -> Any:
+        return 1.0
+
+    with pytest.raises(TraceError, match="must return a tensor"):
+        number(pl.ones(2))
+
+
+def test_a_record_is_registered_as_it_is() -> None:
+    record: Op = extend.Op(
+        name="test_record",
+        doc="x * x",
+        infer=lambda x: x,
+        reference=np.square,
+        vjp=lambda site, g: [multiply(g, multiply(site.inputs[0], 2.0))],
+        jvp=None,
+        batch=lambda site, batched, size: [extend.emit(record, *site.inputs)],
+        lower=lambda inputs, outputs, attrs: extend.Pointwise(
+            body=lambda i, reads: extend.call("mul", reads[0](i), reads[0](i)), elementwise=True
+        ),
+        cost=lambda inputs, outputs, attrs: extend.Cost(1, 1),
+        samples=lambda: [],
+    )
+    square = extend.custom_op(record)
+    assert square.op is record
+    close(pl.vmap(pl.grad(lambda x: square(x).sum()))(pl.Tensor([[3.0], [4.0]])), [[6.0], [8.0]])
+    assert len(pl.jit(lambda x: square(x + 1.0)).lower(pl.ones(3)).loops) == 1
+
+
+# The second way: a nest of loops and a schedule for it.
+
+
+def smooth_nest(inputs: Any, outputs: Any) -> str:
+    (n,) = inputs[0].shape
+    return f"""
+kernel smooth(x: f32[{n}]) -> (y: f32[{n}]) {{
+  for i in 0..{n}:
+    y[i] = x[i] * 0.5 + x[min(i + 1, {n - 1})] * 0.5
+}}
+"""
+
+
+def smooth_schedule(schedule: extend.Schedule, target: Any) -> None:
+    schedule.apply(extend.split, "i", 8)
+
+
+def smooth_of(x: Array) -> Array:
+    return np.asarray((x + np.append(x[1:], x[-1:])) * np.float32(0.5))
+
+
+def smooth_op(schedule: Any = smooth_schedule, name: str = "test_smooth") -> extend.CustomOp:
+    return extend.custom_op(
+        name,
+        "(n) -> (n)",
+        {"float32": extend.loops(smooth_nest, schedule=schedule, closed=True)},
+        reference=smooth_of,
+        vjp=lambda inputs, outputs, cotangents: (cotangents[0] * 0.5,),
+    )
+
+
+def test_loops_with_a_schedule_of_their_own() -> None:
+    smooth, x = smooth_op(), rand(64)
+    jitted = pl.jit(lambda x: smooth(x) * 2.0)
+    close(smooth(x), smooth_of(x))
+    close(jitted(pl.Tensor(x)), smooth_of(x) * 2)
+    (steps,) = jitted.lower(pl.Tensor(x)).schedules
+    assert [s.name for s in steps] == ["lower", "split"]
+    assert "* 2.0" in str(steps[-1])  # what follows elementwise took part
+    close(pl.grad(lambda x: smooth(x).sum())(pl.Tensor(x)), np.full(64, 0.5))
+    close(pl.vmap(smooth)(pl.Tensor(rand(3, 8)) * 0.0 + pl.Tensor(x[:8])), [smooth_of(x[:8])] * 3)
+
+
+def test_another_schedule_is_another_program() -> None:
+    def unrolled(schedule: extend.Schedule, target: Any) -> None:
+        schedule.apply(extend.split, "i", 4).apply(extend.vectorize, "i_i")
+
+    texts = []
+    for recipe in (smooth_schedule, unrolled):
+        smooth = smooth_op(recipe, "test_two_schedules")
+        lowered = pl.jit(lambda x, f=smooth: f(x)).lower(pl.ones(64))
+        texts.append(lowered.schedules[0][-1].kernel)
+        assert lowered.executable.run([rand(64)])
+    assert texts[0] != texts[1]
+
+
+def test_a_step_that_is_not_legal_is_an_error() -> None:
+    def bad(schedule: extend.Schedule, target: Any) -> None:
+        schedule.apply(extend.split, "no_such_loop", 4)
+
+    smooth = smooth_op(bad, "test_bad_schedule")
+    with pytest.raises(pl.PellucidError, match="no_such_loop"):
+        pl.jit(lambda x: smooth(x))(pl.ones(64))
+
+
+def test_the_nest_must_fit_the_type_rule() -> None:
+    wrong = extend.custom_op(
+        "test_wrong_nest", "(n) -> (n)",
+        {"float32": extend.loops(lambda i, o: smooth_nest(i, o).replace("[64]", "[63]"))},
+        reference=smooth_of,
+    )  # fmt: skip
+    with pytest.raises(LoweringError, match=r"the nest must be a kernel \(f32\[64\]\)"):
+        pl.jit(lambda x: wrong(x))(pl.ones(64))
+
+
+def test_a_formula_fuses() -> None:
+    cube = extend.custom_op(
+        "test_cube", "(...) -> (...)",
+        {"*": extend.lowering(lambda inputs, outputs, attrs: extend.Pointwise(
+            body=lambda i, r: extend.call("mul", extend.call("mul", r[0](i), r[0](i)), r[0](i)),
+            elementwise=True,
+        ))},
+        reference=lambda x: x * x * x,
+    )  # fmt: skip
+    x = rand(5)
+    lowered = pl.jit(lambda x: cube(x + 1.0) - 1.0).lower(pl.Tensor(x))
+    assert len(lowered.loops) == 1
+    np.testing.assert_allclose(lowered.executable.run([x])[0], (x + 1) ** 3 - 1, rtol=1e-5)
+
+
+# The third way: functions of the host.
+
+
+def axpy_op(name: str = "test_axpy") -> extend.CustomOp:
+    def axpy(x: Array, y: Array, a: float) -> Array:
+        return np.asarray(x.dtype.type(a) * x + y)
+
+    return extend.custom_op(
+        name, "(...), (...) -> (...)", {"float32": axpy, "int32": axpy},
+        vjp=lambda inputs, outputs, cotangents, a: (cotangents[0] * a, cotangents[0]),
+    )  # fmt: skip
+
+
+def test_a_numpy_kernel_in_every_mode() -> None:
+    axpy, x, y = axpy_op(), rand(3, 4), rand(3, 4)
+    want = 2 * x + y
+    close(axpy(x, y, a=2.0), want)
+    close(pl.jit(lambda x, y: axpy(x, y, a=2.0))(pl.Tensor(x), pl.Tensor(y)), want)
+    whole = axpy(pl.Tensor([1, 2], dtype="int32"), pl.Tensor([3, 4], dtype="int32"), a=2)
+    assert whole.dtype.name == "int32"
+    assert whole.numpy().tolist() == [5, 8]
+    grads = pl.grad(lambda x, y: (axpy(x, y, a=2.0) ** 2).sum(), argnums=(0, 1))
+    for run in (grads, pl.jit(grads)):
+        gx, gy = run(pl.Tensor(x), pl.Tensor(y))
+        close(gx, 4 * want)
+        close(gy, 2 * want)
+    close(pl.vmap(lambda x: axpy(x, pl.Tensor(y[0]), a=2.0))(pl.Tensor(x)), 2 * x + y[0])
+    close(pl.hessian(lambda x: (axpy(x, x, a=2.0) ** 2).sum())(pl.ones(2)), 18 * np.eye(2))
+
+
+def test_wrong_dtypes_and_shapes_fail_when_the_program_is_built() -> None:
+    axpy = axpy_op("test_refusals")
+    text = (
+        "test_refusals: has no kernel for these dtypes that runs here; there are: float32 on cpu; "
+        r"int32 on cpu, got x0 f32\[3\] and x1 i32\[3\]"
+    )
+    for call in (axpy, pl.jit(axpy)):
+        with pytest.raises(DTypeError, match=text):
+            call(pl.ones(3), pl.ones(3, dtype="int32"), a=1.0)
+        with pytest.raises(ShapeError, match=r"x1 must have \(3,\) in front"):
+            call(pl.ones(3), pl.ones(4), a=1.0)
+    with pytest.raises(ArgumentError, match="keywords are static"):
+        axpy(pl.ones(3), pl.ones(3), a=pl.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("signature", "shapes", "text"),
+    [
+        ("(m, k), (k, n) -> (m, n)", [(2, 3), (4, 5)], "x1 must have k = 3"),
+        ("(m, k), (k, n) -> (m, n)", [(2, 3)], r"takes \(m, k\), \(k, n\) -> \(m, n\)"),
+        ("(3) -> ()", [(4,)], "x0 must have a size of 3"),
+        ("(n) -> ()", [(4, 5)], "x0 must have 1 axes"),
+    ],
+)
+def test_signatures(signature: str, shapes: list[tuple[int, ...]], text: str) -> None:
+    op = extend.custom_op("test_signature", signature, reference=lambda *x: x[0])
+    with pytest.raises(ShapeError, match=text):
+        op(*(pl.ones(s) for s in shapes))
+
+
+@pytest.mark.parametrize("text", ["(m, k) (k)", "(n) -> (m)", "(n) ->", "n -> n", "(a+b) -> ()"])
+def test_bad_signatures(text: str) -> None:
+    with pytest.raises(ArgumentError, match="type rule of test_bad_signature"):
+        extend.custom_op("test_bad_signature", text, reference=np.sin)
+
+
+def test_operators_without_rules_say_so() -> None:
+    op = extend.custom_op("test_ruleless", "(n) -> (n)", reference=np.sort)
+    with pytest.raises(GradientError, match="test_ruleless: has no derivative"):
+        pl.grad(lambda x: op(x).sum())(pl.ones(3))
+    batch = rand(4, 3)
+    close(pl.vmap(op)(pl.Tensor(batch)), np.sort(batch))  # a loop over the examples
+    close(pl.vmap(pl.vmap(op))(pl.Tensor(batch[None])), np.sort(batch)[None])
+
+
+def test_a_batching_rule_of_its_own() -> None:
+    sizes: list[int] = []
+
+    def batch(inputs: Any, batched: Any, size: int) -> Any:
+        sizes.append(size)
+        return pl.sort(inputs[0], axis=-1)
+
+    op = extend.custom_op("test_batching", "(n) -> (n)", reference=np.sort, batch=batch)
+    given = rand(4, 3)
+    close(pl.vmap(op)(pl.Tensor(given)), np.sort(given))
+    assert sizes == [4]
+
+
+def test_several_results_and_a_type_rule_of_types() -> None:
+    def infer(x: extend.TensorType, k: int) -> tuple[extend.TensorType, ...]:
+        if x.rank != 1 or not 0 < k <= x.shape[0]:
+            raise ShapeError("test_split", "k must lie in the array", operands={"x": x, "k": k})
+        return extend.TensorType((k,), x.dtype), extend.TensorType((x.shape[0] - k,), x.dtype)
+
+    split = extend.custom_op(
+        "test_split", infer, reference=lambda x, k: (x[:k].copy(), x[k:].copy()),
+        vjp=lambda inputs, outputs, cotangents, k: pl.concatenate(cotangents),
+    )  # fmt: skip
+    x = pl.Tensor([1.0, 2.0, 3.0])
+    a, b = pl.jit(lambda x: split(x, k=1))(x)
+    close(a, [1.0])
+    close(b, [2.0, 3.0])
+    close(pl.grad(lambda x: (split(x, k=1)[1] ** 2).sum())(x), [0.0, 4.0, 6.0])
+    with pytest.raises(ShapeError, match="k must lie in the array"):
+        split(x, k=5)
+
+
+def test_a_rule_of_the_wrong_type_is_named() -> None:
+    op = extend.custom_op(
+        "test_bad_rule", "(n) -> (n)", reference=np.sin, vjp=lambda i, o, c: c[0].sum()
+    )
+    with pytest.raises(ArgumentError, match=r"its vjp rule must return f32\[3\] at place 0"):
+        pl.grad(lambda x: op(x).sum())(pl.ones(3))
+    op = extend.custom_op("test_bad_result", "(n) -> (n)", reference=lambda x: x[:1])
+    for call in (op, pl.jit(op)):
+        with pytest.raises(ShapeError, match=r"test_bad_result: output 0 must have shape \(3,\)"):
+            call(pl.ones(3))
+
+
+# C functions.
+
+SOURCE = """
+#include <stdint.h>
+static const void *seen;
+const void *last_seen(void) { return seen; }
+void axpy_f32(const float *x, const float *y, float *out, int64_t n, double a) {
+  seen = x;
+  for (int64_t i = 0; i < n; i++) out[i] = (float)a * x[i] + y[i];
+}
+void axpy_i32(const int32_t *x, const int32_t *y, int32_t *out, int64_t n, double a) {
+  seen = x;
+  for (int64_t i = 0; i < n; i++) out[i] = (int32_t)a * x[i] + y[i];
+}
+int positive_f32(const float *x, float *out, int64_t n) {
+  for (int64_t i = 0; i < n; i++) { if (x[i] < 0) return 3; out[i] = x[i]; }
+  return 0;
+}
+"""
+
+
+def build(source: str, folder: Path, name: str) -> ctypes.CDLL:
+    file = folder / f"{name}.c"
+    file.write_text(source)
+    library = folder / f"{name}.so"
+    command = ["gcc", "-O1", "-shared", "-fPIC", str(file), "-o", str(library)]
+    subprocess.run(command, check=True)
+    return ctypes.CDLL(str(library))
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    made = build(SOURCE, tmp_path_factory.mktemp("c"), "mine")
+    made.last_seen.restype = ctypes.c_void_p
+    return made
+
+
+def c_axpy(library: ctypes.CDLL, name: str = "test_c_axpy") -> extend.CustomOp:
+    def numbers(inputs: Any, outputs: Any, a: float) -> tuple[float, ...]:
+        return inputs[0].size, float(a)
+
+    return extend.custom_op(
+        name,
+        "(...), (...) -> (...)",
+        {
+            "float32": extend.c_function(library.axpy_f32, numbers=numbers),
+            "int32": extend.c_function(library.axpy_i32, numbers=numbers),
+        },
+        vjp=lambda inputs, outputs, cotangents, a: (cotangents[0] * a, cotangents[0]),
+    )
+
+
+@needs_gcc
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_a_c_function_in_every_mode(library: ctypes.CDLL, dtype: str) -> None:
+    axpy = c_axpy(library)
+    x, y = np.arange(6).reshape(2, 3).astype(dtype), np.ones((2, 3), dtype)
+    close(axpy(x, y, a=2.0), 2 * x + y)
+    close(pl.jit(lambda x, y: axpy(x, y, a=2.0) + y)(pl.Tensor(x), pl.Tensor(y)), 2 * x + 2 * y)
+    close(pl.vmap(lambda x: axpy(x, pl.Tensor(y[0]), a=2.0))(pl.Tensor(x)), 2 * x + y)
+    if dtype == "float32":
+        close(pl.grad(lambda x: axpy(x, x, a=2.0).sum())(pl.Tensor(x)), np.full((2, 3), 3.0))
+
+
+@needs_gcc
+def test_a_c_function_gets_the_array_itself(library: ctypes.CDLL) -> None:
+    axpy, x = c_axpy(library), rand(1000)
+    lowered = pl.jit(lambda x: axpy(x, x, a=1.0)).lower(pl.Tensor(x))
+    lowered.executable.run([x])
+    assert library.last_seen() == x.ctypes.data
+    axpy(np.zeros(1000, np.float32), x, a=1.0)
+    tensor = pl.Tensor(x)
+    axpy(tensor, tensor, a=1.0)
+    assert library.last_seen() == tensor.numpy().ctypes.data
+
+
+@needs_gcc
+def test_the_status_of_a_c_function_is_an_error(library: ctypes.CDLL) -> None:
+    op = extend.custom_op(
+        "test_positive", "(n) -> (n)",
+        {"float32": extend.c_function(
+            library.positive_f32, numbers=lambda i, o: (i[0].size,), status=True
+        )},
+    )  # fmt: skip
+    for call in (op, pl.jit(op)):
+        close(call(pl.ones(3)), np.ones(3))
+        with pytest.raises(LoweringError, match="failed, got status 3"):
+            call(-pl.ones(3))
+
+
+@needs_gcc
+def test_exported_programs_call_the_c_function(library: ctypes.CDLL, tmp_path: Path) -> None:
+    axpy, x = c_axpy(library), rand(2, 3)
+    export = export_c(lambda x: axpy(x + 1.0, x, a=2.0) * 3.0, pl.Tensor(x), folder=tmp_path)
+    text = export.source.read_text()
+    assert "void axpy_f32(const float *, const float *, float *, int64_t, double);" in text
+    (tmp_path / "mine.c").write_text(SOURCE)
+    program = compile_c(export, flags=("-O1", str(tmp_path / "mine.c")))
+    np.testing.assert_allclose(program.run(x)[0], (2 * (x + 1) + x) * 3, rtol=1e-5)
+
+
+def test_exported_programs_cannot_call_python(tmp_path: Path) -> None:
+    axpy = axpy_op("test_not_exported")
+    with pytest.raises(LoweringError, match="test_not_exported: .*which C cannot call"):
+        export_c(lambda x: axpy(x, x, a=2.0), pl.ones(3), folder=tmp_path)
+
+
+@needs_gcc
+def test_exported_programs_have_bodies_and_loops(tmp_path: Path) -> None:
+    smooth, x = smooth_op(name="test_export_smooth"), rand(64)
+    export = export_c(lambda x: smooth(swish(x)), pl.Tensor(x), folder=tmp_path)
+    np.testing.assert_allclose(compile_c(export).run(x)[0], smooth_of(swish_of(x)), rtol=1e-5)
+
+
+def test_pointers_are_checked() -> None:
+    with pytest.raises(ArgumentError, match="takes a pointer to a function, got it int"):
+        extend.c_function(0)
+    with pytest.raises(ArgumentError, match="wrap a pointer"):
+        extend.custom_op("test_raw", "() -> ()", {"*": ctypes.pythonapi.Py_IncRef})
+
+
+# CUDA functions, on a stub of the runtime whose device is the host.
+
+STUB = """
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+static int live, failing;
+int stub_live(void) { return live; }
+void stub_fail(int code) { failing = code; }
+int cudaGetDeviceCount(int *n) { *n = 1; return 0; }
+int cudaMalloc(void **p, size_t n) { *p = malloc(n); live++; return 0; }
+int cudaFree(void *p) { free(p); live--; return 0; }
+int cudaMemcpy(void *to, const void *from, size_t n, int kind) { memcpy(to, from, n); return 0; }
+int cudaStreamCreate(void **s) { *s = 0; return 0; }
+int cudaStreamDestroy(void *s) { return 0; }
+int cudaStreamSynchronize(void *s) { return failing; }
+const char *cudaGetErrorString(int code) { return "out of luck"; }
+int launch_double(const float *x, float *y, int64_t n, void *stream) {
+  for (int64_t i = 0; i < n; i++) y[i] = 2 * x[i];
+  return n == 13 ? 7 : 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> tuple[ctypes.CDLL, str]:
+    folder = tmp_path_factory.mktemp("cuda")
+    return build(STUB, folder, "stub"), str(folder / "stub.so")
+
+
+def cuda_double(stub: tuple[ctypes.CDLL, str], name: str = "test_cuda") -> extend.CustomOp:
+    made = extend.cuda_function(
+        stub[0].launch_double, numbers=lambda i, o: (i[0].size,), runtime=stub[1]
+    )
+    return extend.custom_op(name, "(n) -> (n)", {"float32": made})
+
+
+@needs_gcc
+def test_a_cuda_function_runs_on_copies(stub: tuple[ctypes.CDLL, str]) -> None:
+    op, x = cuda_double(stub), rand(6)
+    for call in (op, pl.jit(op)):
+        close(call(pl.Tensor(x)), 2 * x)
+    assert stub[0].stub_live() == 0
+
+
+@needs_gcc
+def test_cuda_errors_surface_and_leak_nothing(stub: tuple[ctypes.CDLL, str]) -> None:
+    op = cuda_double(stub, "test_cuda_errors")
+    with pytest.raises(DeviceError, match="the launch failed, got status 7"):
+        pl.jit(op)(pl.ones(13))
+    stub[0].stub_fail(2)
+    with pytest.raises(DeviceError, match="cudaStreamSynchronize: out of luck, got status 2"):
+        op(pl.ones(3))
+    stub[0].stub_fail(0)
+    assert stub[0].stub_live() == 0
+
+
+@needs_gcc
+def test_without_a_device_the_cpu_kernel_runs(stub: tuple[ctypes.CDLL, str]) -> None:
+    away = extend.cuda_function(stub[0].launch_double, runtime="no_such_library.so")
+    both = {("cuda", "float32"): away, "float32": lambda x: x * np.float32(5)}
+    close(extend.custom_op("test_two_devices", "(n) -> (n)", both)(pl.ones(2)), [5.0, 5.0])
+    alone = extend.custom_op("test_no_device", "(n) -> (n)", {"float32": away})
+    with pytest.raises(DTypeError, match="there are: float32 on cuda"):
+        alone(pl.ones(2))
+
+
+# Registration.
+
+
+@pytest.mark.parametrize("name", ["add", "fused", "call", "dot_general"])
+def test_names_of_the_package_are_refused(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"{name} is an operator of the package"):
+        extend.custom_op(name, "() -> ()", reference=np.sin)
+
+
+@pytest.mark.parametrize("name", ["my op", "", "1st", "a-b"])
+def test_names_are_identifiers(name: str) -> None:
+    with pytest.raises(ArgumentError, match="must be an identifier"):
+        extend.custom_op(name, "() -> ()", reference=np.sin)
+
+
+def test_arguments_that_go_together() -> None:
+    with pytest.raises(ArgumentError, match="has no kernel"):
+        extend.custom_op("test_empty", "() -> ()")
+    with pytest.raises(ArgumentError, match="need a type rule"):
+        extend.custom_op("test_empty", None, {"*": np.sin})  # type: ignore[call-overload]
+    with pytest.raises(ArgumentError, match="no reference"):
+        extend.custom_op("test_empty", "(n) -> (n)", {"*": extend.loops(smooth_nest)})
+    with pytest.raises(ArgumentError, match="names no dtype"):
+        extend.custom_op("test_empty", "() -> ()", {"float33": np.sin})
+    with pytest.raises(ArgumentError, match="key that says nothing"):
+        extend.custom_op("test_empty", "() -> ()", {"float32, int32": np.sin})
+
+
+def test_a_name_can_be_registered_again() -> None:
+    def plus(k: float) -> extend.CustomOp:
+        return extend.custom_op("test_again", "(n) -> (n)", reference=lambda x: x + np.float32(k))
+
+    one = plus(1.0)
+    first = pl.jit(lambda x: one(x))
+    close(first(pl.zeros(2)), [1.0, 1.0])
+    two = plus(2.0)
+    close(two(pl.zeros(2)), [2.0, 2.0])
+    close(pl.jit(lambda x: two(x))(pl.zeros(2)), [2.0, 2.0])
+    close(first(pl.zeros(2)), [1.0, 1.0])
+    close(pl.jit(lambda x: one(x) + two(x) * 10.0)(pl.zeros(2)), [21.0, 21.0])
+    assert (one.registration, two.registration) == (1, 2)
+    assert extend.custom_ops()["test_again"] is two
+
+
+def test_loops_registered_again_are_compiled_again() -> None:
+    def scaled(k: float) -> extend.CustomOp:
+        def nest(inputs: Any, outputs: Any) -> str:
+            return f"kernel s(x: f32[4]) -> (y: f32[4]) {{\n  for i in 0..4:\n    y[i] = x[i] * {k}\n}}"
+
+        return extend.custom_op(
+            "test_scaled", "(n) -> (n)", {"float32": extend.loops(nest)},
+            reference=lambda x: x * np.float32(k),
+        )  # fmt: skip
+
+    for k in (2.0, 3.0):
+        close(pl.jit(lambda x, f=scaled(k): f(x))(pl.ones(4)), [k] * 4)
+        gc.collect()
+
+
+def test_the_disk_cache_tells_programs_of_other_numbers_apart(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, numpy as np, pellucid as pl\n"
+        "from pellucid import extend\n"
+        "k = float(sys.argv[1])\n"
+        "def make(k):\n"
+        "    def nest(i, o):\n"
+        "        return ('kernel s(x: f32[4]) -> (y: f32[4]) {\\n  for i in 0..4:\\n'\n"
+        "                f'    y[i] = x[i] * {k}\\n}')\n"
+        "    return extend.custom_op('scaled', '(n) -> (n)', {'*': extend.loops(nest)},\n"
+        "                            reference=lambda x: x * np.float32(k))\n"
+        "f = make(k)\n"
+        "print(pl.jit(lambda x: f(x))(pl.ones(4)).numpy()[0])\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, str(script), k], check=True, capture_output=True, text=True
+        ).stdout
+        for k in ("2.0", "3.0", "2.0")
+    ]
+    assert [float(s) for s in said] == [2.0, 3.0, 2.0]
+
+
+def test_calls_leave_no_references_behind() -> None:
+    axpy, x = axpy_op("test_leaks"), rand(64)
+    jitted = pl.jit(lambda x, y: axpy(x, y, a=2.0))
+    tensor = pl.Tensor(x)
+    array = tensor.numpy()
+    for call in (lambda t: axpy(t, t, a=2.0), lambda t: jitted(t, t)):
+        call(tensor)
+        before = sys.getrefcount(array), len(gc.get_objects())
+        for _ in range(50):
+            call(tensor)
+        gc.collect()
+        assert sys.getrefcount(array) == before[0]
+        assert len(gc.get_objects()) - before[1] < 40
+
+
+def test_an_operator_nobody_has_any_more_goes() -> None:
+    def body(x: pl.Tensor) -> pl.Tensor:
+        return x + 1.0
+
+    op = extend.custom_op("test_gone")(body)
+    gone = weakref.ref(op)
+    assert "test_gone" in extend.custom_ops()
+    del op
+    gc.collect()
+    assert gone() is None
+    assert "test_gone" not in extend.custom_ops()
+
+
+def test_registering_and_calling_from_threads() -> None:
+    failures: list[BaseException] = []
+
+    def work(k: int) -> None:
+        try:
+            for n in range(5):
+                op = extend.custom_op(
+                    "test_threads",
+                    "(n) -> (n)",
+                    reference=lambda x, k=k, n=n: x + x.dtype.type(k * 10 + n),
+                )
+                close(op(pl.zeros(2)), [k * 10 + n] * 2)
+                close(pl.jit(lambda x, op=op: op(x) * 2.0)(pl.zeros(2)), [2 * (k * 10 + n)] * 2)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failures
+
+
+def test_eager_calls_of_the_host_stay_interpreted() -> None:
+    calls = 0
+
+    def count(x: Array) -> Array:
+        nonlocal calls
+        calls += 1
+        return x
+
+    op = extend.custom_op("test_counted", "(n) -> (n)", reference=count)
+    x = pl.ones(3)
+    for _ in range(3):
+        op(x)
+    assert calls == 3
