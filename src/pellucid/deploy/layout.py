@@ -21,8 +21,9 @@ from pellucid.core.errors import LoweringError
 from pellucid.core.target import Target
 from pellucid.deploy.freeze import Frozen, contents
 from pellucid.graph.ir import ArrayAttr
+from pellucid.loop.compute import CFunction
 from pellucid.loop.ir import Kernel
-from pellucid.lower.program import LoweredProgram
+from pellucid.lower.program import KernelCall, LoweredProgram
 from pellucid.runtime.memory_plan import MemoryPlan
 from pellucid.runtime.program import plan_program
 from pellucid.schedule.recipes import schedule_kernel
@@ -73,12 +74,6 @@ def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
         LoweringError: a node has no loop form.
     """
     compiled = compile_graph(frozen.graph, C99)
-    for call in compiled.lowered.calls:
-        if call.host is not None:
-            raise LoweringError(
-                call.kernel.name, "runs as a Python function, which C cannot call",
-                operands={"it": ", ".join(call.nodes)}, source=", ".join(call.sources),
-            )  # fmt: skip
     # A kernel's parameters are `restrict`, so no output may share memory with an input.
     calls = tuple(replace(call, inplace=()) for call in compiled.lowered.calls)
     program = replace(compiled.lowered, calls=calls)
@@ -92,11 +87,13 @@ def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
     }
     sizes = {symbol: c_scratch_bytes(kernel) for symbol, kernel in kernels.items()}
     count = len(program.slots)
+    names = [
+        symbols[s] if c.host is None else c_function_of(c).name
+        for s, c in zip(compiled.symbols, calls, strict=True)
+    ]
     arguments = tuple(
-        KernelArguments(
-            symbol=symbols[s], slots=c.args, scratch=count + i if sizes[symbols[s]] else None
-        )
-        for i, (s, c) in enumerate(zip(compiled.symbols, calls, strict=True))
+        KernelArguments(symbol=s, slots=c.args, scratch=count + i if sizes.get(s) else None)
+        for i, (s, c) in enumerate(zip(names, calls, strict=True))
     )
     scratch = {a.scratch: Scratch(sizes[a.symbol], 0) for a in arguments if a.scratch is not None}
     return Layout(
@@ -106,6 +103,24 @@ def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
         weights=_weights(compiled, program, frozen.weights),
         plan=plan_program(program, arguments, scratch, threads=1),
     )
+
+
+def c_function_of(call: KernelCall) -> CFunction:
+    """The C function that a call of the host names.
+
+    Raises:
+        LoweringError: it is a Python function, or has no name.
+    """
+    run = None if call.host is None else call.host.run
+    if isinstance(run, CFunction) and identifier(run.name) == run.name != "":
+        return run
+    known = isinstance(run, CFunction)
+    rule = "runs as a function without a name" if known else "runs as a Python function"
+    raise LoweringError(
+        call.kernel.name, f"{rule}, which C cannot call",
+        operands={"it": ", ".join(call.nodes)}, source=", ".join(call.sources),
+        fix="name it: c_function(..., name='my_function')" if known else "",
+    )  # fmt: skip
 
 
 def _symbols(compiled: Compiled) -> dict[str, str]:

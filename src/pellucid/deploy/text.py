@@ -13,7 +13,7 @@ from pellucid.codegen.c99 import render_functions_c
 from pellucid.codegen.c99_helpers import c_type
 from pellucid.core.dtype import DType
 from pellucid.core.version import VERSION
-from pellucid.deploy.layout import Layout, identifier, unique
+from pellucid.deploy.layout import Layout, c_function_of, identifier, unique
 from pellucid.deploy.literals import array_text
 from pellucid.graph.ir import TensorType
 from pellucid.lower.program import KernelCall
@@ -138,6 +138,7 @@ def source_text(name: str, inputs: Sequence[Port], outputs: Sequence[Port], layo
         f'#include "{name}.h"\n\n#include <math.h>\n#include <string.h>',
         *(_weight_text(w.name, w.symbol, layout, slot) for slot, w in layout.weights.items()),
         *_arena_text(layout),
+        _declarations(layout),
         functions.rstrip("\n"),
         _run_text(name, inputs, outputs, layout),
     ]
@@ -186,8 +187,38 @@ def _run_text(name: str, inputs: Sequence[Port], outputs: Sequence[Port], layout
         if arguments.scratch is not None:
             given.append(f"arena.bytes + {offsets[arguments.scratch]}")
         lines.append(f"  {_call_comment(call)}")
-        lines.append(f"  {arguments.symbol}({', '.join(given)});")
+        lines.append(f"  {_call_text(call, arguments.symbol, given)}")
     return "\n".join([*lines, "  return 0;", "}"])
+
+
+def _call_text(call: KernelCall, symbol: str, given: Sequence[str]) -> str:
+    if call.host is None:
+        return f"{symbol}({', '.join(given)});"
+    function = c_function_of(call)
+    text = f"{symbol}({', '.join([*given, *map(_number, function.numbers)])})"
+    return f"if ({text} != 0) return 2;" if function.status else f"{text};"
+
+
+def _number(number: float) -> str:
+    return f"INT64_C({number})" if isinstance(number, int) else float(number).hex()
+
+
+def _declarations(layout: Layout) -> str:
+    """Functions of other files that the program calls, each once."""
+    calls = [c for c in layout.program.calls if c.host is not None]
+    lines = dict.fromkeys(_declaration(c) for c in calls)
+    title = "/* Functions of your own: compile or link the files that define them as well. */"
+    return "\n".join([title, *lines]) if lines else ""
+
+
+def _declaration(call: KernelCall) -> str:
+    function, params = c_function_of(call), call.kernel.params
+    inputs = len(params) - call.kernel.outputs
+    kinds = [f"const {c_type(b.dtype)} *" for b in params[:inputs]]
+    kinds += [f"{c_type(b.dtype)} *" for b in params[inputs:]]
+    kinds += ["int64_t" if isinstance(n, int) else "double" for n in function.numbers]
+    result = "int" if function.status else "void"
+    return f"{result} {function.name}({', '.join(kinds) or 'void'});"
 
 
 def _call_comment(call: KernelCall) -> str:

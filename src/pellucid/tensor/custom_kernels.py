@@ -7,6 +7,7 @@ an operator's kernels is taken depends on the dtypes, and on whether there is a 
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from pellucid.loop.compute import CFunction, HostCall, Loops, Lowering, Recipe
 from pellucid.loop.ir import Buffer, Kernel, Stmt
 from pellucid.loop.parser import parse_kernel
 from pellucid.loop.rewrite import replace_buffer
+from pellucid.loop.verifier import verify_kernel
 from pellucid.runtime.cuda import CudaRuntime, find_cuda
 from pellucid.runtime.host import call_c
 
@@ -75,11 +77,22 @@ class LoopKernel:
             raise LoweringError("loops", "an operator made of loops needs a reference in NumPy")
         return self.reference(*arrays, **attrs)
 
+    def kernel(self, types: tuple[Types, Types], attrs: Attrs) -> Kernel:
+        """The nest for these types.
+
+        Raises:
+            LoweringError: its parameters do not have them.
+            VerifyError: it reads or writes out of bounds, or breaks another rule of nests.
+        """
+        made = self.nest(*types, **attrs)
+        kernel = _parsed(made) if isinstance(made, str) else made
+        _check_nest(kernel, types)
+        _verified(kernel)
+        return kernel
+
     def lower(self, types: tuple[Types, Types], attrs: Attrs) -> Lowering:
         """The nest as statements on whatever buffers the program has."""
-        made = self.nest(*types, **attrs)
-        kernel = parse_kernel(made) if isinstance(made, str) else made
-        _check_nest(kernel, types)
+        kernel = self.kernel(types, attrs)
 
         def build(inputs: tuple[Buffer, ...], outputs: tuple[Buffer, ...]) -> tuple[Stmt, ...]:
             body = kernel.body
@@ -88,6 +101,10 @@ class LoopKernel:
             return body
 
         return Loops(build=build, closed=self.closed, recipe=self.recipe)
+
+
+_parsed = functools.lru_cache(256)(parse_kernel)
+_verified = functools.lru_cache(256)(verify_kernel)
 
 
 def _check_nest(kernel: Kernel, types: tuple[Types, Types]) -> None:
@@ -276,12 +293,12 @@ class Entry:
         return f"{', '.join(self.inputs)} -> {', '.join(self.outputs)} on {self.device}"
 
 
+@dataclass(frozen=True, slots=True)
 class Kernels:
-    """An operator's kernels, those for a CUDA device first."""
+    """An operator's kernels, in the order in which they are tried."""
 
-    def __init__(self, name: str, entries: Sequence[Entry]) -> None:
-        self.name = name
-        self.entries = tuple(sorted(entries, key=lambda e: e.device != "cuda"))
+    name: str
+    entries: tuple[Entry, ...]
 
     def find(self, types: Types) -> Entry:
         """The first kernel for operands of these types.
@@ -323,7 +340,7 @@ def read_kernels(
         if isinstance(kernel, CudaKernel):
             device = "cuda"
         entries.append(_entry(name, device, text, _as_kernel(name, kernel, reference)))
-    return Kernels(name, entries)
+    return Kernels(name, tuple(sorted(entries, key=lambda e: e.device != "cuda")))
 
 
 def _entry(name: str, device: str, text: str, kernel: OpKernel) -> Entry:

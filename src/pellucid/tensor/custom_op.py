@@ -60,7 +60,7 @@ class CustomOp:
             if isinstance(value, (Box, np.ndarray)):
                 raise ArgumentError(
                     self.name, "keywords are static", operands={key: type(value).__name__},
-                    fix="pass tensors by position",
+                    fix="pass tensors by position; under jit, list the keyword in static_argnames",
                 )  # fmt: skip
         if any(isinstance(x, Value) for x in operands):
             return self._emit(*operands, **attrs)

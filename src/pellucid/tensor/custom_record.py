@@ -19,7 +19,7 @@ from pellucid.graph.ir import Attrs, TensorType, Value, emit_all
 from pellucid.graph.op import Cost, Op, Site
 from pellucid.loop.compute import Lowering
 from pellucid.runtime.host import check_results
-from pellucid.tensor.custom_kernels import Kernels
+from pellucid.tensor.custom_kernels import Kernels, LoopKernel
 from pellucid.tensor.custom_rules import (
     Derivatives,
     batch_by_loop,
@@ -53,7 +53,8 @@ def kernel_record(
 ) -> Op:
     """The record; `custom_op` says what the arguments are."""
     derivable = derivatives.vjp is not None or derivatives.jvp is not None
-    types = _TypeRule(name, kernels, infer)
+    signature = parse_signature(name, infer) if isinstance(infer, str) else None
+    types = _TypeRule(name, kernels, signature, infer if callable(infer) else None)
     op = Op(
         name=name,
         doc=name,
@@ -75,26 +76,25 @@ class _TypeRule:
 
     name: str
     kernels: Kernels
-    given: Rule | str | None
-
-    @property
-    def signature(self) -> Signature | None:
-        """The signature, where the rule is one."""
-        return parse_signature(self.name, self.given) if isinstance(self.given, str) else None
+    signature: Signature | None
+    rule: Rule | None
 
     def infer(self, *types: TensorType, **attrs: Any) -> tuple[TensorType, ...]:
         """`Op.infer`."""
-        signature = self.signature
-        if signature is None:
-            made = self.given(*types, **attrs) if callable(self.given) else ()
+        if self.rule is not None:
+            made = self.rule(*types, **attrs)
             outputs = (made,) if isinstance(made, TensorType) else tuple(made)
             self._check(types, outputs)
-            return outputs
-        shapes = signature.shapes(self.name, types)
-        entry = self.kernels.find(types)
-        return tuple(
-            TensorType(shape, as_dtype(entry.output(k, types))) for k, shape in enumerate(shapes)
-        )
+        else:
+            shapes = () if self.signature is None else self.signature.shapes(self.name, types)
+            entry = self.kernels.find(types)
+            outputs = tuple(
+                TensorType(s, as_dtype(entry.output(k, types))) for k, s in enumerate(shapes)
+            )
+        kernel = self.kernels.find(types).kernel
+        if isinstance(kernel, LoopKernel):
+            kernel.kernel((types, outputs), attrs)  # a nest that does not fit is refused here
+        return outputs
 
     def _check(self, types: Types, outputs: Types) -> None:
         entry = self.kernels.find(types)
