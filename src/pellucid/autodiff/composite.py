@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pellucid.autodiff.batching import batch_graph
 from pellucid.autodiff.checkpoint import CALL
 from pellucid.autodiff.common import zeros_of
-from pellucid.autodiff.reverse import value_and_vjp_graph
-from pellucid.core.errors import LoweringError, VerifyError
+from pellucid.autodiff.linear import transpose_graph
+from pellucid.core.errors import GradientError, LoweringError, VerifyError
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, Value, emit_all, inline
 from pellucid.graph.op import Composite, Site
@@ -56,14 +56,17 @@ def transposed(graph: Graph, fixed: int) -> Graph:
 
     Returns:
         `(fixed inputs..., cotangents of outputs...) -> cotangents of the linear inputs`.
+
+    Raises:
+        GradientError: it is not linear in them.
     """
-    both = value_and_vjp_graph(graph, range(fixed, len(graph.inputs)))
-    with GraphBuilder(f"{graph.name}_transposed") as builder:
-        first = [builder.input(v.type, v.name) for v in graph.inputs[:fixed]]
-        given = [builder.input(v.type, f"d_{v.name}") for v in graph.outputs]
-        zeros = [zeros_of(v.type) for v in graph.inputs[fixed:]]  # the value makes no difference
-        made = inline(both, [*first, *zeros, *given])
-        return prune(builder.finish(made[len(graph.outputs) :]))
+    made = transpose_graph(graph, range(fixed, len(graph.inputs)))
+    if made is None:
+        raise GradientError(
+            graph.name, "the derivative rule is not linear in what it is given, so that the other"
+            " mode cannot be made of it", fix="give both vjp and jvp",
+        )  # fmt: skip
+    return made
 
 
 def _graph(attrs: Mapping[str, Any], name: str) -> Graph:
