@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid import data, fft, linalg, nn, optim, tree
+from pellucid import array_api, data, fft, linalg, nn, optim, tree
 from pellucid.core.dtype import (
     DType,
     bfloat16,
@@ -104,6 +104,7 @@ __all__ = [
     "Tensor",
     "__version__",
     "all_gather",
+    "array_api",
     "axis_index",
     "axis_size",
     "bfloat16",

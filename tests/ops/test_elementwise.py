@@ -46,6 +46,8 @@ def test_binary_is_numpys(name: str) -> None:
     x, y = (v.ravel() for v in np.meshgrid(SPECIAL, SPECIAL))
     with np.errstate(all="ignore"):
         expected = getattr(np, name)(x, y)
+        if name == "floor_divide":  # with an infinity the array API wants the quotient's floor
+            expected = np.where(np.isinf(x) | np.isinf(y), np.floor(x / y), expected)
     got = run1(getattr(ops, name), x, y)
     assert got.dtype == expected.dtype
     np.testing.assert_allclose(got, expected, rtol=1e-12)

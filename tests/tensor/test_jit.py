@@ -370,12 +370,28 @@ def test_a_static_nan_is_one_value() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
+)
+def test_any_int_can_be_compared(name: str) -> None:
+    fn = getattr(pl, name)
+    for dtype, numbers in (("uint8", (300, -1, 2)), ("int8", (200, -200)), ("uint64", (-1, 2**70))):
+        a = pl.Tensor([1, 2], dtype)
+        for number in numbers:
+            want = getattr(np, name)(np.array([1, 2], object), number).astype(bool)
+            np.testing.assert_array_equal(fn(a, number), want)
+            np.testing.assert_array_equal(pl.jit(lambda a, n=number: fn(a, n))(a), want)
+            np.testing.assert_array_equal(pl.jit(lambda a, n=number: fn(n, a))(a), fn(number, a))
+            if dtype != "uint64":
+                np.testing.assert_array_equal(pl.jit(fn)(a, number), want)
+
+
+@pytest.mark.parametrize(
     ("dtype", "number"), [("uint8", 300), ("uint8", -1), ("int8", 200), ("int32", 2**40)]
 )
 @pytest.mark.parametrize(
     "fn",
-    [lambda a, n: a + n, lambda a, n: a < n, lambda a, n: pl.clip(a, 0, n), pl.maximum],
-    ids=["add", "less", "clip", "maximum"],
+    [lambda a, n: a + n, lambda a, n: pl.clip(a, 0, n), pl.maximum],
+    ids=["add", "clip", "maximum"],
 )
 def test_an_int_that_does_not_fit_is_refused_as_eagerly(fn: Any, dtype: str, number: int) -> None:
     a = pl.Tensor([1, 2], dtype)

@@ -24,7 +24,16 @@ from pellucid.ops.activation import (
     softplus,
     softsign,
 )
-from pellucid.ops.arithmetic import add, divide, multiply, negative, reciprocal, square, subtract
+from pellucid.ops.arithmetic import (
+    add,
+    divide,
+    multiply,
+    negative,
+    positive,
+    reciprocal,
+    square,
+    subtract,
+)
 from pellucid.ops.attention import attention_weights, scaled_dot_product_attention
 from pellucid.ops.binary import (
     atan2,
@@ -143,6 +152,7 @@ from pellucid.ops.nans import (
     nansum,
     nanvar,
 )
+from pellucid.ops.neighbours import broadcast_arrays, diff, meshgrid, nextafter
 from pellucid.ops.normalization import (
     batch_moments,
     batch_norm,
@@ -182,6 +192,7 @@ from pellucid.ops.random import (
 from pellucid.ops.ranges import arange, eye, linspace
 from pellucid.ops.reduction import all, any, max, min, prod, sum
 from pellucid.ops.scan import cumprod, cumsum, cumulative_prod, cumulative_sum, linear_recurrence
+from pellucid.ops.search import isin, searchsorted
 from pellucid.ops.sort import argsort
 from pellucid.ops.sort_values import sort
 from pellucid.ops.special import (
@@ -299,6 +310,7 @@ __all__ = [
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "broadcast_arrays",
     "broadcast_to",
     "cbrt",
     "ceil",
@@ -329,6 +341,7 @@ __all__ = [
     "diag",
     "diagflat",
     "diagonal",
+    "diff",
     "digamma",
     "divide",
     "dot",
@@ -388,6 +401,7 @@ __all__ = [
     "iota",
     "isclose",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "isneginf",
@@ -425,6 +439,7 @@ __all__ = [
     "maximum",
     "mean",
     "median",
+    "meshgrid",
     "min",
     "minimum",
     "mish",
@@ -448,6 +463,7 @@ __all__ = [
     "nanvar",
     "ndtr",
     "negative",
+    "nextafter",
     "nll_loss",
     "normal",
     "not_equal",
@@ -461,6 +477,7 @@ __all__ = [
     "permute_dims",
     "philox",
     "polyval",
+    "positive",
     "pow",
     "prod",
     "ptp",
@@ -485,6 +502,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "scatter_add",
     "scatter_set",
+    "searchsorted",
     "select",
     "selu",
     "sigmoid",

@@ -33,6 +33,13 @@ def negative(x: Operand) -> Value:
     return apply_numeric(NEG, "negative", x)
 
 
+def positive(x: Operand) -> Value:
+    """`+x`: the numbers themselves."""
+    values = unify("positive", x)
+    refuse_bool("positive", values)
+    return values[0]
+
+
 def square(x: Operand) -> Value:
     """`x * x`."""
     return apply_numeric(MUL, "square", x, x)

@@ -37,7 +37,7 @@ from pellucid.ops.identity import stop_gradient
 from pellucid.ops.parts import real_part
 from pellucid.ops.pointwise import elementwise_op
 from pellucid.ops.promotion import Operand, as_value, refuse_bool, refuse_complex, unify
-from pellucid.ops.unary import abs, exp, log, log1p, rsqrt, sqrt
+from pellucid.ops.unary import abs, exp, floor, log, log1p, rsqrt, sqrt
 
 
 def _ordered(name: str, *operands: Operand, to_float: bool = False) -> tuple[Value, ...]:
@@ -54,8 +54,16 @@ def _real_numbers(name: str, *operands: Operand) -> tuple[Value, ...]:
 
 
 def floor_divide(x: Operand, y: Operand) -> Value:
-    """`floor(x / y)`; an integer divided by 0 gives 0. Gradient: none (0)."""
-    return emit(FLOORDIV, *_real_numbers("floor_divide", x, y))
+    """`floor(x / y)`; an integer divided by 0 gives 0. Gradient: none (0).
+
+    With an infinity the quotient's floor is taken: `inf // 2` is inf and `1 // -inf` is -0, as the
+    array API has it (NumPy: NaN and -1).
+    """
+    a, b = _real_numbers("floor_divide", x, y)
+    quotient = emit(FLOORDIV, a, b)
+    if not quotient.dtype.is_float:
+        return quotient
+    return where(logical_or(isinf(a), isinf(b)), floor(divide(a, b)), quotient)
 
 
 def remainder(x: Operand, y: Operand) -> Value:
@@ -91,22 +99,22 @@ def minimum(x: Operand, y: Operand) -> Value:
     return emit(MIN, *_ordered("minimum", x, y))
 
 
-def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Value:
-    """`x` held between `low` and `high`; the upper bound wins where they cross. NaN where `x` or a
+def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> Value:
+    """`x` held between `min` and `max`; the upper bound wins where they cross. NaN where `x` or a
     bound is.
 
-    Bounds are cast to the dtype of `x`.
+    Bounds are cast to the dtype of `x`, and broadcast with it.
 
-    Gradient: to `x` where `low <= x <= high` (bounds included, as PyTorch's), else to the bound.
+    Gradient: to `x` where `min <= x <= max` (bounds included, as PyTorch's), else to the bound.
     """
     (value,) = _real_numbers("clip", x)
     result = value
-    if low is not None:
-        bound = as_value("clip", low, value.dtype)
-        result = where(_or_nan(less(result, bound), low, bound), bound, result)
-    if high is not None:
-        bound = as_value("clip", high, value.dtype)
-        result = where(_or_nan(greater(result, bound), high, bound), bound, result)
+    if min is not None:
+        bound = as_value("clip", min, value.dtype)
+        result = where(_or_nan(less(result, bound), min, bound), bound, result)
+    if max is not None:
+        bound = as_value("clip", max, value.dtype)
+        result = where(_or_nan(greater(result, bound), max, bound), bound, result)
     return result
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,6 +26,28 @@ from pellucid.ops.promotion import (
 
 
 def _compare(op: Op, name: str, x: Operand, y: Operand) -> Value:
+    if isinstance(x, Value) and _side(x, y):
+        return full(x.shape, _ORDERS[op.name](0, _side(x, y)))
+    if isinstance(y, Value) and _side(y, x):
+        return full(y.shape, _ORDERS[op.name](_side(y, x), 0))
+    return emit(op, *unify(name, x, y))
+
+
+_ORDERS: dict[str, Callable[[int, int], bool]] = {
+    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt,
+    "le": operator.le, "gt": operator.gt, "ge": operator.ge,
+}  # fmt: skip
+
+
+def _side(x: Value, number: Operand) -> int:
+    """1 or -1 if a Python int is above or below all that the integers of `x` can be, else 0."""
+    if not x.dtype.is_integer or isinstance(number, Value) or type(number) is not int:
+        return 0
+    info = np.iinfo(x.dtype.name)
+    return (number > info.max) - (number < info.min)
+
+
+def _bitwise(op: Op, name: str, x: Operand, y: Operand) -> Value:
     return emit(op, *unify(name, x, y))
 
 
@@ -91,17 +114,17 @@ def logical_not(x: Operand) -> Value:
 
 def bitwise_and(x: Operand, y: Operand) -> Value:
     """Bits set in both; logical on bool."""
-    return _compare(AND, "bitwise_and", x, y)
+    return _bitwise(AND, "bitwise_and", x, y)
 
 
 def bitwise_or(x: Operand, y: Operand) -> Value:
     """Bits set in either; logical on bool."""
-    return _compare(OR, "bitwise_or", x, y)
+    return _bitwise(OR, "bitwise_or", x, y)
 
 
 def bitwise_xor(x: Operand, y: Operand) -> Value:
     """Bits set in exactly one; logical on bool."""
-    return _compare(XOR, "bitwise_xor", x, y)
+    return _bitwise(XOR, "bitwise_xor", x, y)
 
 
 def bitwise_invert(x: Operand) -> Value:
@@ -111,12 +134,12 @@ def bitwise_invert(x: Operand) -> Value:
 
 def bitwise_left_shift(x: Operand, y: Operand) -> Value:
     """`x << y`; 0 where `y` is the width or more (or negative)."""
-    return _compare(SHL, "bitwise_left_shift", x, y)
+    return _bitwise(SHL, "bitwise_left_shift", x, y)
 
 
 def bitwise_right_shift(x: Operand, y: Operand) -> Value:
     """`x >> y`, keeping the sign; where `y` is the width or more: 0, or -1 for negative `x`."""
-    return _compare(SHR, "bitwise_right_shift", x, y)
+    return _bitwise(SHR, "bitwise_right_shift", x, y)
 
 
 def isnan(x: Operand) -> Value:

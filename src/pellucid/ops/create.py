@@ -77,11 +77,11 @@ def iota(shape: Sequence[int], axis: int = 0, dtype: DTypeLike = int64) -> Value
     return emit(IOTA, shape=sizes, axis=normalize_axis("iota", axis, sizes), dtype=as_dtype(dtype))
 
 
-def full(shape: int | Sequence[int], value: Scalar, dtype: DTypeLike | None = None) -> Value:
+def full(shape: int | Sequence[int], fill_value: Scalar, dtype: DTypeLike | None = None) -> Value:
     """An array of one value, of `dtype` or what the scalar's type implies: bool, int64, float32."""
-    target = default_dtype(value) if dtype is None else as_dtype(dtype)
+    target = default_dtype(fill_value) if dtype is None else as_dtype(dtype)
     sizes = check_shape("full", shape)
-    literal = scalar(value, target, op="full")
+    literal = scalar(fill_value, target, op="full")
     return broadcast_to(literal, sizes)
 
 
@@ -95,9 +95,9 @@ def ones(shape: int | Sequence[int], dtype: DTypeLike = float32) -> Value:
     return full(shape, 1, dtype)
 
 
-def full_like(x: Value, value: Scalar, dtype: DTypeLike | None = None) -> Value:
+def full_like(x: Value, fill_value: Scalar, dtype: DTypeLike | None = None) -> Value:
     """`full` with the shape of `x`, and its dtype unless another is given."""
-    return full(x.shape, value, x.dtype if dtype is None else dtype)
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
 
 
 def zeros_like(x: Value, dtype: DTypeLike | None = None) -> Value:

@@ -23,7 +23,7 @@ from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, multiply
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import greater_equal, less, logical_and, where
-from pellucid.ops.create import full, iota
+from pellucid.ops.create import constant, full, iota
 from pellucid.ops.index import gather, scatter_add, scatter_set
 from pellucid.ops.movement import broadcast_to, flip, moveaxis, pad, reshape, slice_, transpose
 from pellucid.ops.promotion import as_value
@@ -85,7 +85,9 @@ def _checked(entry: Entry) -> Entry:
     if isinstance(entry, list | tuple | np.ndarray):
         array = np.asarray(entry)
         return array.astype(np.int64) if array.size == 0 and array.dtype != np.bool_ else array
-    if isinstance(entry, int | np.integer) and not isinstance(entry, bool):
+    if isinstance(entry, bool | np.bool_):
+        return np.asarray(entry)  # a mask over no axis
+    if isinstance(entry, int | np.integer):
         return int(entry)
     if isinstance(entry, Size):
         return entry
@@ -109,10 +111,16 @@ def _int_span(index: int, n: int) -> Span:
     return span(first, first + 1)
 
 
+def mask_fits(mask: Sequence[int], sizes: Sequence[int]) -> bool:
+    """Whether a mask has the axes' sizes; the array API lets one of size 0 stand for any."""
+    pairs = zip(mask, sizes, strict=False)
+    return len(mask) == len(sizes) and all(m in (n, 0) for m, n in pairs)
+
+
 def _index_arrays(entry: Value | Array, sizes: Shape) -> list[Value]:
     """One index array, or for a mask one per axis that it covers."""
     if isinstance(entry, np.ndarray) and entry.dtype == np.bool_:
-        if entry.shape != sizes:
+        if not mask_fits(entry.shape, sizes):
             operands: dict[str, object] = {"mask": entry.shape, "axes": sizes}
             rule = "a mask must have the shape of the axes it covers"
             raise IndexRangeError("getitem", rule, operands=operands)
@@ -142,6 +150,9 @@ def make_plan(key: Key, shape: Shape) -> Plan:
         elif isinstance(entry, slice):
             spans.append(sliced(entry, shape[axis]))
             kept.append(length(spans[-1]))
+        elif isinstance(entry, np.ndarray) and _axes_of(entry) == 0:
+            arrays.append((len(kept), constant(np.arange(int(entry)))))
+            kept.append(1)
         elif isinstance(entry, Value | np.ndarray):
             sizes = shape[axis : axis + _axes_of(entry)]
             for n, indices in zip(sizes, _index_arrays(entry, sizes), strict=True):
@@ -229,12 +240,16 @@ def index_set(x: Value, key: Key, value: Value | Scalar) -> Value:
     """A copy of `x` with `x[key]` replaced by `value`, broadcast to it and cast to `x`'s dtype.
 
     Of places named twice the last one stays; indices out of range that are known only later write
-    nothing.
+    nothing. A mask may be a Value where it is the whole key and `value` is one element.
 
     Raises:
         IndexRangeError, TraceError: as `getitem`.
         ShapeError: `value` does not broadcast to `x[key]`.
     """
+    mask = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    if isinstance(mask, Value) and mask.dtype.kind == "bool":
+        if not isinstance(value, Value) or value.rank == 0:
+            return _masked(x, mask, value)
     plan = make_plan(key, x.shape)
     if plan.arrays:
         return _scattered(x, plan, value, adding=False)
@@ -242,6 +257,17 @@ def index_set(x: Value, key: Key, value: Value | Scalar) -> Value:
     return where(
         _placed(written, plan, x.shape), _placed(_fitted(x, plan, value), plan, x.shape), x
     )
+
+
+def _masked(x: Value, mask: Value, value: Value | Scalar) -> Value:
+    if not mask_fits(mask.shape, x.shape[: mask.rank]):
+        operands: dict[str, object] = {"mask": mask.shape, "x": x.shape}
+        rule = "a mask must have the shape of the axes it covers"
+        raise IndexRangeError("index_set", rule, operands=operands)
+    if mask.type.size == 0:
+        return x
+    wide = reshape(mask, (*mask.shape, *(1,) * (x.rank - mask.rank)))
+    return where(wide, as_value("index_set", value, x.dtype), x)
 
 
 def index_add(x: Value, key: Key, value: Value | Scalar) -> Value:

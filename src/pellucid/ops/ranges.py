@@ -70,10 +70,13 @@ def linspace(
     return constant(cast_array(values, usual if dtype is None else as_dtype(dtype)))
 
 
-def eye(rows: int, columns: int | None = None, k: int = 0, dtype: DTypeLike = float32) -> Value:
-    """Ones on the `k`-th diagonal, zeros elsewhere; `[rows, columns]`, square by default."""
+def eye(rows: int, columns: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Value:
+    """Ones on the `k`-th diagonal, zeros elsewhere; `[rows, columns]`, square by default.
+
+    float32 by default.
+    """
     shape = check_shape("eye", (rows, rows if columns is None else columns))
     row, column = iota(shape, 0), iota(shape, 1)
     if k != 0:
         row = add(row, k)
-    return astype(equal(row, column), dtype)
+    return astype(equal(row, column), float32 if dtype is None else dtype)

@@ -46,7 +46,8 @@ from pellucid.loop.ir import (
 from pellucid.ops.arithmetic import add, multiply
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
-from pellucid.ops.create import zeros_like
+from pellucid.ops.create import full, zeros_like
+from pellucid.ops.join import concatenate
 from pellucid.ops.layout import reshape
 from pellucid.ops.movement import pad, slice_axis
 from pellucid.ops.parts import conj
@@ -55,20 +56,34 @@ from pellucid.ops.promotion import Operand, unify
 from pellucid.ops.shared import Array, Types, accumulator, cast_expr, integer, nest
 
 
-def cumulative_sum(x: Operand, axis: int | None = None, dtype: DTypeLike | None = None) -> Value:
+def cumulative_sum(
+    x: Operand,
+    axis: int | None = None,
+    dtype: DTypeLike | None = None,
+    include_initial: bool = False,
+) -> Value:
     """Running sums along `axis`; `None` needs rank 1 or flattens. Integers as int64 or uint64.
+
+    With `include_initial` the result is one longer and begins with 0.
 
     Gradient: running sums from the other end.
     """
-    return _running("cumulative_sum", "add", x, axis, dtype)
+    return _running("cumulative_sum", "add", x, axis, dtype, include_initial=include_initial)
 
 
-def cumulative_prod(x: Operand, axis: int | None = None, dtype: DTypeLike | None = None) -> Value:
+def cumulative_prod(
+    x: Operand,
+    axis: int | None = None,
+    dtype: DTypeLike | None = None,
+    include_initial: bool = False,
+) -> Value:
     """Running products along `axis`; `None` flattens. Integers as int64 or uint64.
+
+    With `include_initial` the result is one longer and begins with 1.
 
     Gradient: exact where factors are 0.
     """
-    return _running("cumulative_prod", "mul", x, axis, dtype)
+    return _running("cumulative_prod", "mul", x, axis, dtype, include_initial=include_initial)
 
 
 def cumsum(x: Operand, axis: int | None = None, dtype: DTypeLike | None = None) -> Value:
@@ -102,7 +117,13 @@ def products_of_others(x: Value, axis: int) -> Value:
 
 
 def _running(
-    name: str, combine: str, x: Operand, axis: int | None, dtype: DTypeLike | None
+    name: str,
+    combine: str,
+    x: Operand,
+    axis: int | None,
+    dtype: DTypeLike | None,
+    *,
+    include_initial: bool,
 ) -> Value:
     (value,) = unify(name, x)
     wide = {"bool": int64, "int": int64, "uint": uint64}.get(value.dtype.kind, value.dtype)
@@ -110,6 +131,9 @@ def _running(
     if axis is None:
         value, axis = reshape(value, (value.type.size,)), 0
     at = normalize_axis(name, axis, value.shape)
+    if include_initial:
+        one = (*value.shape[:at], 1, *value.shape[at + 1 :])
+        value = concatenate([full(one, 0 if combine == "add" else 1, value.dtype), value], at)
     return emit(CUMULATIVE, value, axis=at, combine=combine, reverse=False)
 
 

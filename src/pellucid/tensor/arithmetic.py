@@ -171,6 +171,6 @@ class Arithmetic(Box):
         """`max(x, 0)`; NaN stays NaN."""
         return apply(ops.relu, self)
 
-    def clip(self, low: Any = None, high: Any = None) -> Tensor:
-        """Elements limited to `[low, high]`."""
-        return apply(ops.clip, self, low, high)
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """Elements limited to `[min, max]`."""
+        return apply(ops.clip, self, min, max)

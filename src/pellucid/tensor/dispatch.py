@@ -292,7 +292,14 @@ def elementwise(fn: Callable[..., Any], *args: Any) -> Any:
         raise ArgumentError(fn.__name__, "needs at least one Tensor", fix=_WRAP)
     if STATE.trace is not None:
         return _record_elementwise(fn, args, other)
-    operands = tuple([a if isinstance(a, Box) else as_operand(a, other, fn.__name__) for a in args])
+    try:
+        operands = tuple(
+            [a if isinstance(a, Box) else as_operand(a, other, fn.__name__) for a in args]
+        )
+    except DTypeError:
+        if fn not in _COMPARISONS:
+            raise
+        return apply(fn, *args)  # every number can be compared, also one that the dtype cannot hold
     call, boxes = _find(fn, operands, _NO_NAMES)
     results, taped = _run(call.program, boxes)
     if not taped and all(isinstance(a, Box) or type(a) in (float, int) for a in args):
@@ -308,7 +315,7 @@ def _record_elementwise(fn: Callable[..., Any], args: Sequence[Any], first: Box)
     operands = [
         a if isinstance(a, (Box, *_SCALARS)) else as_operand(a, first, fn.__name__) for a in args
     ]
-    if strong is not None:
+    if strong is not None and not _compares_whole(fn, strong):
         operands = [_beside(a, strong) for a in operands]
     result = STATE.trace.record(fn, operands, {})  # type: ignore[union-attr]  # the caller looked
     result.weak = strong is None and result.dtype in _NUMBERS
@@ -316,6 +323,16 @@ def _record_elementwise(fn: Callable[..., Any], args: Sequence[Any], first: Box)
 
 
 _SCALARS = (bool, int, float, complex, Size)
+
+
+def _compares_whole(fn: Callable[..., Any], strong: Box) -> bool:
+    """Whether this compares integers, where a weak one may be more than the dtype can hold."""
+    return fn in _COMPARISONS and strong.dtype.is_integer and strong.dtype != dt.uint64
+
+
+_COMPARISONS = frozenset(
+    (ops.equal, ops.not_equal, ops.less, ops.less_equal, ops.greater, ops.greater_equal)
+)
 _NUMBERS = {dt.int64: 0, dt.float64: 0.0}  # what Python numbers are as data, and one of each
 _WRAP = "wrap one: pellucid.asarray(x)"
 

@@ -7,44 +7,39 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from pellucid import ops
-from pellucid.core.dtype import DTypeLike, float32
-from pellucid.tensor.box import as_array
+from pellucid.core.dtype import DTypeLike, as_dtype
+from pellucid.tensor.creation import (
+    asarray,
+    empty,
+    empty_like,
+    from_dlpack,
+    full_like,
+    ones,
+    ones_like,
+    zeros,
+    zeros_like,
+)
+from pellucid.tensor.data_types import can_cast, finfo, iinfo, isdtype, result_type
 from pellucid.tensor.dispatch import apply, elementwise
 from pellucid.tensor.indexing import check_indices
+from pellucid.tensor.selection import (
+    nonzero,
+    repeat,
+    unique_all,
+    unique_counts,
+    unique_inverse,
+    unique_values,
+)
 from pellucid.tensor.tensor import Tensor, check_device, create, full
 
 Function = Callable[..., Any]
-
-
-def asarray(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
-    """A tensor as it is, if it has this dtype; anything else as a new tensor.
-
-    Raises:
-        DTypeError: the data's type has no Pellucid twin.
-        DeviceError: `device` is not "cpu".
-    """
-    check_device("asarray", device)
-    if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)
-    return Tensor(data, dtype)
-
-
-def from_dlpack(x: Any) -> Tensor:
-    """A tensor that shares the memory of another library's CPU array, without a copy where that is
-    C-contiguous.
-
-    Raises:
-        TypeError: `x` is no DLPack array, or is not in CPU memory.
-    """
-    if not hasattr(x, "__dlpack__"):
-        raise TypeError(f"from_dlpack: takes an array that speaks DLPack, got {type(x).__name__}")
-    return Tensor.plain(as_array(np.from_dlpack(x), None))
 
 
 def _tensor(arg: Any) -> Any:
@@ -95,17 +90,41 @@ def lift_creation(fn: Function) -> Function:
         check_device(fn.__name__, device)
         return create(fn, *args, **kwargs)
 
+    own = inspect.signature(fn)
+    device = inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, default=None)
+    call.__signature__ = own.replace(parameters=[*own.parameters.values(), device])  # type: ignore[attr-defined]  # help() shows it
     return call
 
 
-def zeros(shape: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
-    """Zeros of `shape`, float32 by default."""
-    return full(shape, 0, dtype or float32, device)
+def astype(x: Any, dtype: DTypeLike, copy: bool = True, device: str | None = None) -> Tensor:
+    """`x` converted to a dtype; floats to integers truncate and saturate, NaN becomes 0.
+
+    Args:
+        x: any tensor.
+        dtype: the dtype wanted.
+        copy: False gives `x` itself where it has that dtype.
+        device: "cpu", or left out.
+
+    Raises:
+        DeviceError: `device` is not "cpu".
+    """
+    check_device("astype", device)
+    x = _tensor(x)
+    return x if not copy and x.dtype == as_dtype(dtype) else x.astype(dtype)
 
 
-def ones(shape: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
-    """Ones of `shape`, float32 by default."""
-    return full(shape, 1, dtype or float32, device)
+def reshape(x: Any, shape: int | Sequence[int], copy: bool | None = None) -> Tensor:
+    """The same elements in row-major order under another shape; one size may be -1.
+
+    Args:
+        x: any tensor.
+        shape: the new sizes.
+        copy: nothing to choose: tensors never see each other's changes, so none is made.
+
+    Raises:
+        ShapeError: the sizes do not hold as many elements.
+    """
+    return apply(ops.reshape, _tensor(x), shape)
 
 
 abs = lift(ops.abs)
@@ -113,15 +132,14 @@ acos = lift(ops.acos)
 acosh = lift(ops.acosh)
 add = lift_elementwise(ops.add)
 all = lift(ops.all)
-any = lift(ops.any)
 angle = lift(ops.angle)
+any = lift(ops.any)
 arange = lift_creation(ops.arange)
 argmax = lift(ops.argmax)
 argmin = lift(ops.argmin)
 argsort = lift(ops.argsort)
 asin = lift(ops.asin)
 asinh = lift(ops.asinh)
-astype = lift(ops.astype)
 atan = lift(ops.atan)
 atan2 = lift_elementwise(ops.atan2)
 atanh = lift(ops.atanh)
@@ -132,12 +150,12 @@ bitwise_left_shift = lift_elementwise(ops.bitwise_left_shift)
 bitwise_or = lift_elementwise(ops.bitwise_or)
 bitwise_right_shift = lift_elementwise(ops.bitwise_right_shift)
 bitwise_xor = lift_elementwise(ops.bitwise_xor)
+broadcast_arrays = lift(ops.broadcast_arrays)
 broadcast_to = lift(ops.broadcast_to)
 ceil = lift(ops.ceil)
 clip = lift(ops.clip)
 complex = lift_elementwise(ops.complex)
-concatenate = lift(ops.concatenate)
-concat = concatenate
+concat = concatenate = lift(ops.concatenate)
 conj = lift(ops.conj)
 copysign = lift_elementwise(ops.copysign)
 cos = lift(ops.cos)
@@ -148,6 +166,7 @@ cumsum = lift(ops.cumsum)
 cumulative_prod = lift(ops.cumulative_prod)
 cumulative_sum = lift(ops.cumulative_sum)
 diagonal = lift(ops.diagonal)
+diff = lift(ops.diff)
 divide = lift_elementwise(ops.divide)
 einsum = lift(ops.einsum)
 equal = lift_elementwise(ops.equal)
@@ -160,13 +179,13 @@ eye = lift_creation(ops.eye)
 flip = lift(ops.flip)
 floor = lift(ops.floor)
 floor_divide = lift_elementwise(ops.floor_divide)
-full_like = lift(ops.full_like)
 gather = lift(ops.gather)
 greater = lift_elementwise(ops.greater)
 greater_equal = lift_elementwise(ops.greater_equal)
 hypot = lift_elementwise(ops.hypot)
 imag = lift(ops.imag)
 isfinite = lift(ops.isfinite)
+isin = lift(ops.isin)
 isinf = lift(ops.isinf)
 isnan = lift(ops.isnan)
 less = lift_elementwise(ops.less)
@@ -188,30 +207,31 @@ matrix_transpose = lift(ops.matrix_transpose)
 max = lift(ops.max)
 maximum = lift_elementwise(ops.maximum)
 mean = lift(ops.mean)
+meshgrid = lift(ops.meshgrid)
 min = lift(ops.min)
 minimum = lift_elementwise(ops.minimum)
 moveaxis = lift(ops.moveaxis)
 multiply = lift_elementwise(ops.multiply)
 negative = lift(ops.negative)
+nextafter = lift_elementwise(ops.nextafter)
 not_equal = lift_elementwise(ops.not_equal)
 one_hot = lift(ops.one_hot)
-ones_like = lift(ops.ones_like)
 outer = lift(ops.outer)
 pad = lift(ops.pad)
 permute_dims = lift(ops.permute_dims)
+positive = lift(ops.positive)
 pow = lift(ops.pow)
 prod = lift(ops.prod)
 real = lift(ops.real)
 reciprocal = lift(ops.reciprocal)
 relu = lift(ops.relu)
 remainder = lift_elementwise(ops.remainder)
-repeat = lift(ops.repeat)
-reshape = lift(ops.reshape)
 roll = lift(ops.roll)
 round = lift(ops.round)
 rsqrt = lift(ops.rsqrt)
 scatter_add = lift(ops.scatter_add)
 scatter_set = lift(ops.scatter_set)
+searchsorted = lift(ops.searchsorted)
 sigmoid = lift(ops.sigmoid)
 sign = lift(ops.sign)
 signbit = lift(ops.signbit)
@@ -246,7 +266,6 @@ var = lift(ops.var)
 vecdot = lift(ops.vecdot)
 where = lift(ops.where)
 xlogy = lift_elementwise(ops.xlogy)
-zeros_like = lift(ops.zeros_like)
 
 __all__ = [
     "abs",
@@ -274,7 +293,9 @@ __all__ = [
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "broadcast_arrays",
     "broadcast_to",
+    "can_cast",
     "ceil",
     "clip",
     "complex",
@@ -290,8 +311,11 @@ __all__ = [
     "cumulative_prod",
     "cumulative_sum",
     "diagonal",
+    "diff",
     "divide",
     "einsum",
+    "empty",
+    "empty_like",
     "equal",
     "erf",
     "exp",
@@ -299,6 +323,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "finfo",
     "flip",
     "floor",
     "floor_divide",
@@ -309,8 +334,11 @@ __all__ = [
     "greater",
     "greater_equal",
     "hypot",
+    "iinfo",
     "imag",
+    "isdtype",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "less",
@@ -332,11 +360,14 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "meshgrid",
     "min",
     "minimum",
     "moveaxis",
     "multiply",
     "negative",
+    "nextafter",
+    "nonzero",
     "not_equal",
     "one_hot",
     "ones",
@@ -344,6 +375,7 @@ __all__ = [
     "outer",
     "pad",
     "permute_dims",
+    "positive",
     "pow",
     "prod",
     "real",
@@ -352,11 +384,13 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "result_type",
     "roll",
     "round",
     "rsqrt",
     "scatter_add",
     "scatter_set",
+    "searchsorted",
     "sigmoid",
     "sign",
     "signbit",
@@ -386,6 +420,10 @@ __all__ = [
     "tril",
     "triu",
     "trunc",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
     "unstack",
     "var",
     "vecdot",

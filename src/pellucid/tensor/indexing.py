@@ -7,6 +7,7 @@ from call to call. While recording, tensors have no contents yet and are left to
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from types import EllipsisType
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from pellucid.core.errors import IndexRangeError
 from pellucid.core.shape import Shape, normalize_axis, size_of
+from pellucid.ops.getitem import mask_fits
 from pellucid.tensor.box import STATE, Array, Box
 
 
@@ -52,8 +54,14 @@ def known_key(key: Any, shape: Shape, tensor: Callable[[Array], Box]) -> Any:
 def _array_of(entry: Any) -> Any:
     """Lists, arrays and (not while recording) tensors of indices as arrays; the rest as it is."""
     if isinstance(entry, Box):
-        known = STATE.trace is None and entry.dtype.kind != "float" and len(entry.shape) > 0
-        return entry._array if known else entry
+        if STATE.trace is not None or entry.dtype.kind == "float":
+            return entry
+        if entry.shape:
+            return entry._array
+        return bool(entry._array) if entry.dtype.kind == "bool" else entry
+    if isinstance(entry, slice):
+        parts = (entry.start, entry.stop, entry.step)
+        return slice(*map(_known, parts)) if any(isinstance(p, Box) for p in parts) else entry
     if isinstance(entry, list) and not any(isinstance(e, Box) for e in entry):
         array = np.asarray(entry)
         entry = array.astype(np.int64) if array.size == 0 else array
@@ -61,17 +69,37 @@ def _array_of(entry: Any) -> Any:
     return entry if fits or not isinstance(entry, np.ndarray) else entry.tolist()
 
 
+def _known(part: Any) -> Any:
+    """Part of a slice: a tensor's number, and anything else as it is."""
+    return operator.index(part) if isinstance(part, Box) else part  # type: ignore[arg-type]  # boxes made here are tensors
+
+
+def sole_mask(key: Any, tensor: Callable[[Array], Box]) -> Box | None:
+    """The mask that a key consists of, if it is nothing else.
+
+    Args:
+        key: as written.
+        tensor: makes a tensor that holds an array.
+    """
+    if isinstance(key, tuple) and len(key) == 1:
+        key = key[0]
+    if isinstance(key, Box):
+        return key if key.dtype.kind == "bool" else None
+    is_array = isinstance(key, np.ndarray) and key.dtype == np.bool_
+    return tensor(key) if is_array else None
+
+
 def _axes_taken(entry: Any) -> int:
-    if entry is None or isinstance(entry, EllipsisType):
+    if entry is None or isinstance(entry, (EllipsisType, bool)):
         return 0
-    is_mask = isinstance(entry, np.ndarray) and entry.dtype == np.bool_
-    return entry.ndim if is_mask else 1
+    masks = isinstance(entry, np.ndarray) and entry.dtype == np.bool_
+    return entry.ndim if masks else 1
 
 
 def _positions(array: Array, sizes: Sequence[int]) -> tuple[Array, ...]:
     """The index arrays that an array stands for, one per axis it takes."""
     if array.dtype == np.bool_:
-        if array.shape != tuple(sizes):
+        if not mask_fits(array.shape, sizes):
             operands = {"mask": array.shape, "axes": tuple(sizes)}
             rule = "a mask must have the sizes of the axes it selects from"
             raise IndexRangeError("getitem", rule, operands=operands)

@@ -16,17 +16,17 @@ from pellucid.core.errors import (
     DTypeError,
     GradientError,
     ShapeError,
-    TraceError,
 )
 from pellucid.core.shape import check_shape
-from pellucid.core.source import user_line
 from pellucid.graph.ir import GraphBuilder
 from pellucid.ops.create import scalar_array
 from pellucid.tensor.arithmetic import Arithmetic
 from pellucid.tensor.box import STATE, Array, Box, as_array
-from pellucid.tensor.dispatch import apply, as_operand, elementwise, run_program
+from pellucid.tensor.dispatch import apply, as_operand, run_program
+from pellucid.tensor.exchange import Exchange
 from pellucid.tensor.hints import missing_method
-from pellucid.tensor.indexing import known_key
+from pellucid.tensor.indexing import known_key, sole_mask
+from pellucid.tensor.inplace import InPlace
 from pellucid.tensor.program import Program
 from pellucid.tensor.refuse import RAW, refusal
 from pellucid.tensor.shaping import Shaping
@@ -37,7 +37,7 @@ from pellucid.tensor.tree import tree_map
 _new = object.__new__
 
 
-class Tensor(Arithmetic, Shaping):
+class Tensor(Arithmetic, InPlace, Shaping, Exchange):
     """An n-dimensional array with gradients.
 
     Args:
@@ -185,21 +185,6 @@ class Tensor(Arithmetic, Shaping):
 
     # out of the tensor world
 
-    def _concrete(self, what: str) -> Array:
-        """The array, where there is one: not while tracing."""
-        trace = STATE.trace
-        if self._array is None or (trace is not None and (self in trace.current)):
-            raise TraceError(
-                what,
-                "a traced tensor has no value yet; only running the function gives it one",
-                operands={"tensor": self.type},
-                fix=_INSTEAD.get(
-                    what, "compute with it, and look at it after the function has returned"
-                ),
-                source=user_line(),
-            )
-        return self._array
-
     def numpy(self) -> Array:
         """The elements as a read-only NumPy array that shares this tensor's memory.
 
@@ -283,13 +268,6 @@ class Tensor(Arithmetic, Shaping):
         wants = self.requires_grad and self._edge is None
         return _restored, (type(self), array, wants, self._grad, getattr(self, "name", None))
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        array = self._concrete("dlpack")
-        return (array.copy() if self.is_cell else array).__dlpack__(**kwargs)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)  # kDLCPU, device 0
-
     def __repr__(self) -> str:
         if self._array is None or (STATE.trace is not None and self in STATE.trace.current):
             return f"Tensor({self.type}, traced)"
@@ -314,8 +292,10 @@ class Tensor(Arithmetic, Shaping):
     # in place
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        key = known_key(key, self.shape, self.plain)
-        self._overwrite(apply(ops.index_set, self, key, self._operand(value, "setitem")))
+        source = self._operand(value, "setitem")
+        mask = None if source.shape else sole_mask(key, self.plain)
+        where = known_key(key, self.shape, self.plain) if mask is None else mask
+        self._overwrite(apply(ops.index_set, self, where, source))
 
     def assign_(self, value: Any) -> None:
         """Only cells can be given a value in place; see `Buffer.assign_`.
@@ -331,33 +311,10 @@ class Tensor(Arithmetic, Shaping):
             "write the cell itself, not an argument",
         )
 
-    def __iadd__(self, other: Any) -> Tensor:
-        return self._update(elementwise(ops.add, self, other))
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._update(elementwise(ops.subtract, self, other))
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._update(elementwise(ops.multiply, self, other))
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._update(elementwise(ops.divide, self, other))
-
     def _operand(self, value: Any, op: str) -> Any:
         if isinstance(value, Box):
             return value if value.dtype == self.dtype else value.astype(self.dtype)  # type: ignore[attr-defined]
         return as_operand(value, self, op).astype(self.dtype)  # type: ignore[attr-defined]
-
-    def _update(self, result: Tensor) -> Tensor:
-        if result.type != self.type:
-            raise ShapeError(
-                "in-place operator",
-                "the result does not fit the tensor",
-                operands={"tensor": self.type, "result": result.type},
-                fix="write x = x + y",
-            )
-        self._overwrite(result)
-        return self
 
     def _overwrite(self, result: Tensor) -> None:
         """Make this object hold `result`; results of earlier operations keep the old data."""
@@ -387,15 +344,6 @@ def _restored(
     if name is not None:
         tensor.name = name  # type: ignore[attr-defined]  # only cells have names
     return tensor
-
-
-_INSTEAD = {
-    "copy": "use x.clone()",
-    "bool": "use pellucid.where(condition, a, b), or make the argument static with static_argnames",
-    "index": "use pellucid.take, or make the argument static with static_argnames",
-    "int": "keep it a tensor, or make the argument static with static_argnames",
-    "float": "keep it a tensor, or make the argument static with static_argnames",
-}
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -504,7 +452,7 @@ def _graph_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
 
 def full(
     shape: int | Sequence[int],
-    value: Scalar | np.generic,
+    fill_value: Scalar | np.generic,
     dtype: DTypeLike | None = None,
     device: str | None = None,
 ) -> Tensor:
@@ -516,12 +464,13 @@ def full(
         DeviceError: `device` is not "cpu".
     """
     check_device("full", device)
-    if isinstance(value, np.generic):
-        return full(shape, value.item(), value.dtype if dtype is None else dtype)
+    if isinstance(fill_value, np.generic):
+        own = fill_value.dtype if dtype is None else dtype
+        return full(shape, fill_value.item(), own)
     if STATE.trace is not None:
-        return create(ops.full, shape, value, dtype=dtype)
-    own = default_dtype(value) if dtype is None else as_dtype(dtype)
-    filled: Array = np.full(check_shape("full", shape), scalar_array(value, own, "full"))
+        return create(ops.full, shape, fill_value, dtype=dtype)
+    own = default_dtype(fill_value) if dtype is None else as_dtype(dtype)
+    filled: Array = np.full(check_shape("full", shape), scalar_array(fill_value, own, "full"))
     return Tensor.plain(filled)
 
 
