@@ -37,6 +37,7 @@ from pellucid.nn.freeze import freeze
 from pellucid.runtime.pool import get_num_threads, set_num_threads
 from pellucid.tensor import functions, numpy_like
 from pellucid.tensor.control import cond, fori_loop, map, scan, switch, while_loop
+from pellucid.tensor.convert.function import ConvertedFunction, convert
 from pellucid.tensor.custom_op import CustomOp, custom_op
 from pellucid.tensor.frozen import FrozenFunction
 from pellucid.tensor.function_class import Function
@@ -92,6 +93,7 @@ from pellucid.tensor.tree_register import (
 
 __all__ = [
     "Buffer",
+    "ConvertedFunction",
     "CustomOp",
     "DType",
     "FrozenFunction",
@@ -113,6 +115,7 @@ __all__ = [
     "complex64",
     "complex128",
     "cond",
+    "convert",
     "custom_jvp",
     "custom_op",
     "custom_vjp",

@@ -49,6 +49,8 @@ class Module:
         """`forward`."""
         if STATE.trace is not None:
             note_call(type(self))
+            if STATE.convert is not None:
+                return STATE.convert(self.forward)(*args, **kwargs)
         return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:

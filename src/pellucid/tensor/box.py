@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -113,10 +113,13 @@ def leaked() -> TraceError:
 
 
 class _State(threading.local):
-    """Per thread: the innermost open trace, and whether operations are recorded for gradients."""
+    """Per thread: the innermost open trace, whether operations are recorded for gradients, and what
+    makes converted functions of users' own while one runs.
+    """
 
     trace: Trace | None = None
     grad: bool = True
+    convert: Callable[[Any], Any] | None = None
 
 
 STATE = _State()

@@ -188,7 +188,7 @@ def names_read(fn: Callable[..., Any], modules: Iterable[type] = ()) -> list[Gua
     seen: set[CodeType] = set()
     while todo:
         function = todo.pop()
-        if function is None or function.__code__ in seen or _from_library(function):
+        if function is None or function.__code__ in seen or from_library(function):
             continue
         seen.add(function.__code__)
         for key, guard in _loaded(function):
@@ -205,7 +205,7 @@ def _methods(cls: type) -> Iterator[FunctionType]:
         name = todo.pop()
         for base in cls.__mro__:
             function = _plain_function(vars(base).get(name))
-            if function is not None and not _from_library(function):
+            if function is not None and not from_library(function):
                 yield function
                 mentioned = set(_mentioned(function.__code__)) - seen
                 seen |= mentioned
@@ -235,7 +235,8 @@ def _plain_function(value: Any) -> FunctionType | None:
     return value if isinstance(value, FunctionType) else None
 
 
-def _from_library(function: FunctionType) -> bool:
+def from_library(function: FunctionType) -> bool:
+    """Whether a function is ours or an installed library's, not the user's."""
     path = function.__code__.co_filename
     return is_ours(path) or path.startswith(_LIBRARIES)
 

@@ -58,6 +58,8 @@ class InPlace(Box):
         return self._update(elementwise(ops.bitwise_right_shift, self, other))
 
     def _update(self, result: Tensor) -> Tensor:
+        if self.weak:  # a Python number, which nothing changes in place
+            return result
         if result.type != self.type:
             raise ShapeError(
                 "in-place operator",

@@ -28,6 +28,8 @@ from pellucid.graph.ir import TensorType
 from pellucid.graph.sizes import graph_dims
 from pellucid.runtime.executable import Executable
 from pellucid.tensor.box import STATE, Array, Box
+from pellucid.tensor.convert.checks import Checked
+from pellucid.tensor.convert.function import convert as converted
 from pellucid.tensor.direct import DECLINED, MOST_DIRECT, PLANNED_AT, Direct, make_direct
 from pellucid.tensor.dispatch import settled
 from pellucid.tensor.dynamic import Dynamic, sizes_of, with_likely
@@ -193,7 +195,7 @@ class JitFunction(Generic[P, R]):
     ) -> None:
         functools.update_wrapper(self, fn)
         self.__name__: str = getattr(fn, "__name__", "function")
-        self._fn = fn
+        self._fn = self.__convertible__ = fn  # the latter: for converted code that calls this
         self._static = frozenset(static_argnames)
         self._signature_of = _signature(fn)
         unknown = self._static - set(self._signature_of.parameters)
@@ -469,6 +471,10 @@ class JitFunction(Generic[P, R]):
         return unflatten(spec.recorded.result, spec.leaves(results)), taped
 
 
+class _ConvertedJit(Checked, JitFunction[P, R]):
+    """A jitted function whose control flow may depend on tensors."""
+
+
 def _argument_types(
     signature: Signature, boxes: Sequence[Tensor]
 ) -> tuple[list[TensorType], Mapping[str, int]]:
@@ -536,17 +542,20 @@ def _explain_one(spec: Specialisation) -> list[str]:
 
 @overload
 def jit(
-    fn: Callable[P, R], *, static_argnames: Sequence[str] = (), dynamic: Mapping[str, Any] = ...
-) -> JitFunction[P, R]: ...
+    fn: Callable[P, R], *, static_argnames: Sequence[str] = (), dynamic: Mapping[str, Any] = ...,
+    convert: bool = False,
+) -> JitFunction[P, R]: ...  # fmt: skip
 @overload
 def jit(
-    fn: None = None, *, static_argnames: Sequence[str] = (), dynamic: Mapping[str, Any] = ...
-) -> Callable[[Callable[P, R]], JitFunction[P, R]]: ...
+    fn: None = None, *, static_argnames: Sequence[str] = (), dynamic: Mapping[str, Any] = ...,
+    convert: bool = False,
+) -> Callable[[Callable[P, R]], JitFunction[P, R]]: ...  # fmt: skip
 def jit(
     fn: Any = None,
     *,
     static_argnames: Sequence[str] = (),
     dynamic: Mapping[str, Any] = MappingProxyType({}),
+    convert: bool = False,
 ) -> Any:
     """Compile a function of tensors, whole, once per signature.
 
@@ -555,17 +564,24 @@ def jit(
     `@jit(static_argnames=...)` or `jit(fn)`.
 
     Args:
-        fn: any function whose control flow does not depend on tensor contents.
+        fn: any function whose control flow does not depend on tensor contents; with `convert`, on
+            which it may depend.
         static_argnames: arguments that are part of the signature instead of data; they must be
             hashable.
         dynamic: sizes that are open, by argument and axis: `{"x": {0: "batch", 1: "seq"}}`. One
             program serves all of them, as far as what the function asks of its sizes comes out the
             same. A name is a string, or `pellucid.dim("batch", min=1, max=4096)`.
+        convert: rewrite the function's `if`, `while`, `for` and the like, and those of the user's
+            functions it calls, so that tensors may decide; see `pellucid.convert`.
 
     Returns:
         A `JitFunction`: call it as `fn`; `.lower(...)` shows every layer, `.explain()` what was
         compiled and why.
     """
-    if fn is None:
-        return lambda f: JitFunction(f, static_argnames, dynamic)
-    return JitFunction(fn, static_argnames, dynamic)
+
+    def made(f: Any) -> Any:
+        if convert:
+            return _ConvertedJit(converted(f), static_argnames, dynamic)
+        return JitFunction(f, static_argnames, dynamic)
+
+    return made if fn is None else made(fn)
