@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pellucid.codegen.kernel import CompiledKernel, KernelObject, PackObject, Scratch
 from pellucid.codegen.llvm import (
@@ -46,6 +46,7 @@ from pellucid.loop.ir import Kernel
 from pellucid.loop.key import kernel_key
 from pellucid.loop.printer import print_kernel
 from pellucid.lower.donation import donate_inputs
+from pellucid.lower.flow import numbered
 from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.lower.program import KernelCall, LoweredProgram
 from pellucid.passes import (
@@ -289,6 +290,11 @@ class Compiled:
         }
 
     @property
+    def flow(self) -> tuple[Any, ...]:
+        """The calls' numbers in their branches and loops."""
+        return numbered(self.lowered.steps)
+
+    @property
     def entry(self) -> str:
         """The symbol of the function that makes all calls, with a table of pointers by slot."""
         return f"program_{self.key[:32]}"
@@ -341,7 +347,7 @@ class Compiled:
     def entry_object(self, calls: Sequence[KernelArguments]) -> bytes:
         """The object file of the entry, which makes these calls."""
         with self._stage("entry"):
-            return compile_ir(render_entry(calls, self.entry), self.target)
+            return compile_ir(render_entry(calls, self.entry, steps=self.flow), self.target)
 
     @property
     def ir(self) -> str:

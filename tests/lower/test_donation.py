@@ -42,7 +42,7 @@ def program(roles: str, calls: list[KernelCall], outputs: tuple[int, ...]) -> Lo
     names: Mapping[str, Role] = {"i": "input", "o": "output", "t": "temp"}
     slots = tuple(BufferSlot(id=k, type=T, role=names[r]) for k, r in enumerate(roles))
     inputs = tuple(k for k, r in enumerate(roles) if r == "i")
-    return LoweredProgram(name="p", slots=slots, calls=tuple(calls), inputs=inputs, outputs=outputs)
+    return LoweredProgram(name="p", slots=slots, steps=tuple(calls), inputs=inputs, outputs=outputs)
 
 
 def run(lowered: LoweredProgram, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -141,7 +141,7 @@ def test_types_must_agree() -> None:
     wrong = LoweredProgram(
         name="p",
         slots=(other, *lowered.slots[1:]),
-        calls=lowered.calls,
+        steps=lowered.steps,
         inputs=lowered.inputs,
         outputs=lowered.outputs,
     )

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from pellucid.autodiff.batching import examples_differ
 from pellucid.autodiff.common import copy_node
 from pellucid.autodiff.reverse import active_values, dict_of_sums, pull_back
-from pellucid.core.errors import VerifyError
-from pellucid.graph.ir import Graph, GraphBuilder, Node, TensorType, Value, inline
+from pellucid.core.errors import LoweringError, VerifyError
+from pellucid.graph.ir import Attrs, Graph, GraphBuilder, Node, TensorType, Value, inline
 from pellucid.graph.prune import prune, reachable
+from pellucid.loop.compute import Loops, Lowering
+from pellucid.loop.ir import Buffer
 
 CHEAP = frozenset({
     "add", "sub", "mul", "div", "neg", "abs", "sign", "max", "min", "where", "eq", "ne", "lt", "le",
@@ -44,6 +47,19 @@ def check_operands(op: str, body: Graph, types: Sequence[TensorType]) -> None:
             "the body": f"({', '.join(map(str, expected))})",
         }
         raise VerifyError(op, f"{body.name} does not take these operands", operands=operands)
+
+
+def no_lowering(
+    inputs: Sequence[TensorType], outputs: Sequence[TensorType], attrs: Attrs
+) -> Lowering:
+    """The lowering rule of control flow: its steps are the program's (`lower/control.py`), so that
+    there are statements nobody can have.
+    """
+    return Loops(build=_refuse)
+
+
+def _refuse(inputs: tuple[Buffer, ...], outputs: tuple[Buffer, ...]) -> NoReturn:
+    raise LoweringError("control flow", "a branch or loop around calls is no kernel")
 
 
 def reordered(graph: Graph, inputs: Sequence[int], outputs: Sequence[int], name: str = "") -> Graph:

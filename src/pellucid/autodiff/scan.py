@@ -27,6 +27,7 @@ from pellucid.autodiff.bodies import (
     batched_carries,
     check_operands,
     is_zero,
+    no_lowering,
     reordered,
     split_gradient,
     types_of,
@@ -40,7 +41,6 @@ from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, Value, emi
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.graph.prune import reachable
 from pellucid.graph.stats import graph_cost
-from pellucid.loop.compute import host_lowering
 from pellucid.ops import add, broadcast_to, less, moveaxis, multiply, sin, where
 from pellucid.ops import max as reduce_max
 from pellucid.ops.create import iota
@@ -470,7 +470,7 @@ SCAN: Op = Op(
     vjp=_vjp,
     jvp=_jvp,
     batch=_batch,
-    lower=host_lowering(_reference),
+    lower=no_lowering,
     cost=_cost,
     samples=_samples,
 )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.autodiff.batching import batch_graph
-from pellucid.autodiff.bodies import check_operands, types_of
+from pellucid.autodiff.bodies import check_operands, no_lowering, types_of
 from pellucid.autodiff.forward import tangent_graph
 from pellucid.autodiff.reverse import vjp_graph
 from pellucid.core.dtype import float32, int32
@@ -27,7 +27,6 @@ from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, Value, emit_all, inline
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.graph.stats import graph_cost
-from pellucid.loop.compute import host_lowering
 from pellucid.ops import broadcast_to, clip, equal, multiply, reshape, sin, where
 
 PREFIX = "branch"
@@ -144,7 +143,7 @@ SWITCH: Op = Op(
     vjp=_vjp,
     jvp=_jvp,
     batch=_batch,
-    lower=host_lowering(_reference),
+    lower=no_lowering,
     cost=_cost,
     samples=_samples,
 )

@@ -30,6 +30,7 @@ from pellucid.autodiff.bodies import (
     batched_carries,
     check_operands,
     is_zero,
+    no_lowering,
     split_gradient,
     types_of,
 )
@@ -50,7 +51,6 @@ from pellucid.graph.ir import Attrs, Graph, GraphBuilder, TensorType, Value, emi
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.graph.prune import reachable
 from pellucid.graph.stats import graph_cost
-from pellucid.loop.compute import host_lowering
 from pellucid.ops import add, astype, broadcast_to, less, moveaxis, multiply, reshape, where
 from pellucid.ops import any as any_of
 from pellucid.ops import sum as sum_of
@@ -306,7 +306,7 @@ WHILE_LOOP: Op = Op(
     vjp=_vjp,
     jvp=_jvp,
     batch=_batch,
-    lower=host_lowering(_reference),
+    lower=no_lowering,
     cost=_cost,
     samples=_samples,
 )

@@ -213,6 +213,28 @@ class Function:
         outer.lines.append(f"join{tag}:")
         outer.label = f"join{tag}"
 
+    def repeat(self, condition: Callable[[], str], body: Callable[[], None]) -> None:
+        """Runs `body` again and again as long as the i1 that `condition` writes holds."""
+        tag = self.fresh("")
+        head, inner = Region(f"head{tag}"), Region(f"turn{tag}", certain=False)
+        self._regions.append(head)
+        holds = condition()
+        self._regions.append(inner)
+        body()
+        del self._regions[-2:]
+        outer = self._regions[-1]
+        outer.lines += [
+            f"  br label %head{tag}",
+            f"head{tag}:",
+            *head.lines,
+            f"  br i1 {holds}, label %turn{tag}, label %done{tag}",
+            f"turn{tag}:",
+            *inner.lines,
+            f"  br label %head{tag}",
+            f"done{tag}:",
+        ]
+        outer.label = f"done{tag}"
+
     def leave(self, condition: str) -> None:
         """Ends the function (one that returns nothing) where the i1 `condition` holds."""
         tag = self.fresh("")

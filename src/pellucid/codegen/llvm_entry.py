@@ -8,11 +8,13 @@ kernel, which slots), and its code grows with the number of distinct kernels onl
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from pellucid.codegen.llvm_emitter import Function, Module
+from pellucid.codegen.llvm_flow import FlowWriter
 
 LONG_PROGRAM = 64  # calls; reading a call from the list costs a few nanoseconds
 REPEATS = 2  # calls per distinct kernel from which the list is worth it
@@ -43,11 +45,23 @@ class KernelArguments:
         return "void" if self.host is None else "i32"
 
 
-def render_entry(calls: Sequence[KernelArguments], symbol: str, profiled: bool = False) -> str:
+def render_entry(
+    calls: Sequence[KernelArguments],
+    symbol: str,
+    profiled: bool = False,
+    steps: Sequence[Any] = (),
+) -> str:
     """`void symbol(ptr table)` that runs `calls` in order with the pointers `table[slot]`.
 
     With `profiled`, `void symbol(ptr table, ptr times)` also writes each call's start and end in
-    nanoseconds of the monotonic clock to `times[2 * i]` and `times[2 * i + 1]` (int64).
+    nanoseconds of the monotonic clock to `times[2 * i]` and `times[2 * i + 1]` (int64). A call that
+    runs again and again gets its first start, and that plus all its time as its end.
+
+    Args:
+        calls: all calls.
+        symbol: the entry's name.
+        profiled: whether times are taken.
+        steps: the calls' numbers in branches and loops; by default one after another.
     """
     module = Module()
     params = "ptr %table, ptr %times" if profiled else "ptr %table"
@@ -55,7 +69,9 @@ def render_entry(calls: Sequence[KernelArguments], symbol: str, profiled: bool =
     clock = _Clock(entry) if profiled else None
     for call in calls:
         module.declare(f"{call.result} @{call.symbol}({', '.join('ptr' for _ in call.pointers)})")
-    if len(calls) > max(LONG_PROGRAM, REPEATS * len({c.symbol for c in calls})):
+    if any(not isinstance(step, int) for step in steps):
+        _write_flow(entry, calls, steps, clock)
+    elif len(calls) > max(LONG_PROGRAM, REPEATS * len({c.symbol for c in calls})):
         _write_list(entry, calls, clock)
     else:
         _write_calls(entry, calls, clock)
@@ -72,6 +88,27 @@ def _write_calls(entry: Function, calls: Sequence[KernelArguments], clock: _Cloc
         _call(entry, call, pointers)
         if clock:
             clock.store(str(2 * position + 1))
+
+
+def _write_flow(
+    entry: Function, calls: Sequence[KernelArguments], steps: Sequence[Any], clock: _Clock | None
+) -> None:
+    """The calls in their branches and loops."""
+
+    def write(number: int, pointer: Callable[[int], str], again: bool) -> None:
+        pointers = [pointer(slot) for slot in calls[number].pointers]
+        if clock is None:
+            _call(entry, calls[number], pointers)
+        elif again:
+            begun = clock.now()
+            _call(entry, calls[number], pointers)
+            clock.add(number, begun)
+        else:
+            clock.store(str(2 * number))
+            _call(entry, calls[number], pointers)
+            clock.store(str(2 * number + 1))
+
+    FlowWriter(entry, steps, write).write(steps)
 
 
 def _write_list(entry: Function, calls: Sequence[KernelArguments], clock: _Clock | None) -> None:
@@ -141,6 +178,26 @@ class _Clock:
 
     def store(self, position: str) -> None:
         """Write the time now to `times[position]`, an i64."""
+        entry, total = self.entry, self.now()
+        place = entry.pure(f"getelementptr i64, ptr %times, i64 {position}")
+        entry.effect(f"store i64 {total}, ptr {place}")
+
+    def add(self, number: int, begun: str) -> None:
+        """Add the time since `begun` to what call `number` has taken so far."""
+        entry, now = self.entry, self.now()
+        took = entry.emit(f"sub i64 {now}, {begun}")
+        first, last = (
+            entry.pure(f"getelementptr i64, ptr %times, i64 {2 * number + k}") for k in (0, 1)
+        )
+        start, end = entry.emit(f"load i64, ptr {first}"), entry.emit(f"load i64, ptr {last}")
+        new = entry.emit(f"icmp eq i64 {start}, 0")
+        start = entry.emit(f"select i1 {new}, i64 {begun}, i64 {start}")
+        end = entry.emit(f"select i1 {new}, i64 {begun}, i64 {end}")
+        entry.effect(f"store i64 {start}, ptr {first}")
+        entry.effect(f"store i64 {entry.emit(f'add i64 {end}, {took}')}, ptr {last}")
+
+    def now(self) -> str:
+        """The time, an i64."""
         entry = self.entry
         entry.emit(f"call i32 @clock_gettime(i32 {self._MONOTONIC}, ptr {self.time})")
         seconds = entry.emit(f"load i64, ptr {self.time}")
@@ -148,6 +205,4 @@ class _Clock:
             f"load i64, ptr {entry.pure(f'getelementptr i64, ptr {self.time}, i64 1')}"
         )
         scaled = entry.emit(f"mul i64 {seconds}, 1000000000")
-        total = entry.emit(f"add i64 {scaled}, {rest}")
-        place = entry.pure(f"getelementptr i64, ptr %times, i64 {position}")
-        entry.effect(f"store i64 {total}, ptr {place}")
+        return entry.emit(f"add i64 {scaled}, {rest}")

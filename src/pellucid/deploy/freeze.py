@@ -117,7 +117,7 @@ def _check_dtype(value: Value, what: str, source: str) -> None:
 
 def _nodes(graph: Graph) -> Iterator[Node]:
     for node in graph.nodes:
-        body = node.attrs.get("body")
-        if isinstance(body, Graph):
-            yield from _nodes(body)
+        for body in node.attrs.values():
+            if isinstance(body, Graph):
+                yield from _nodes(body)
         yield node

@@ -23,6 +23,7 @@ from pellucid.deploy.freeze import Frozen, contents
 from pellucid.graph.ir import ArrayAttr
 from pellucid.loop.compute import CFunction
 from pellucid.loop.ir import Kernel
+from pellucid.lower.flow import map_steps, own_slots
 from pellucid.lower.program import KernelCall, LoweredProgram
 from pellucid.runtime.memory_plan import MemoryPlan
 from pellucid.runtime.program import plan_program
@@ -75,8 +76,9 @@ def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
     """
     compiled = compile_graph(frozen.graph, C99)
     # A kernel's parameters are `restrict`, so no output may share memory with an input.
-    calls = tuple(replace(call, inplace=()) for call in compiled.lowered.calls)
-    program = replace(compiled.lowered, calls=calls)
+    steps = map_steps(compiled.lowered.steps, lambda call: replace(call, inplace=()))
+    program = replace(compiled.lowered, steps=steps)
+    calls = program.calls
     symbols = _symbols(compiled)
     kernels = {
         # weights stay as they are, below their names
@@ -140,7 +142,7 @@ def _weights(
     compiled: Compiled, program: LoweredProgram, known: Mapping[str, str]
 ) -> dict[int, Weight]:
     made = _constant_names(compiled)
-    used = {slot for call in program.calls for slot in call.args}
+    used = {slot for call in program.calls for slot in call.args} | {*own_slots(program.steps)}
     found: dict[int, Weight] = {}
     taken: set[str] = set()
     for slot in program.slots:

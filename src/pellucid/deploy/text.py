@@ -13,9 +13,11 @@ from pellucid.codegen.c99 import render_functions_c
 from pellucid.codegen.c99_helpers import c_type
 from pellucid.core.dtype import DType
 from pellucid.core.version import VERSION
+from pellucid.deploy.flow import FlowText
 from pellucid.deploy.layout import Layout, c_function_of, identifier, unique
 from pellucid.deploy.literals import array_text
 from pellucid.graph.ir import TensorType
+from pellucid.lower.flow import numbered
 from pellucid.lower.program import KernelCall
 
 C_WORDS = frozenset(
@@ -182,12 +184,18 @@ def _run_text(name: str, inputs: Sequence[Port], outputs: Sequence[Port], layout
             places[slot.id] = f"arena.{slot.type.dtype.short}" + (f" + {at}" if at else "")
     null = " || ".join(f"{p.parameter} == 0" for p in (*inputs, *outputs))
     lines = [f"{_prototype(name, inputs, outputs)} {{", f"  if ({null}) return 1;"]
-    for call, arguments in zip(program.calls, layout.calls, strict=True):
-        given = [places[s] for s in arguments.slots]
+    flow = FlowText(program, places)
+    lines += [f"  {line}" for line in flow.declarations()]
+
+    def call_lines(number: int) -> list[str]:
+        arguments = layout.calls[number]
+        given = [flow.places[s] for s in arguments.slots]
         if arguments.scratch is not None:
             given.append(f"arena.bytes + {offsets[arguments.scratch]}")
-        lines.append(f"  {_call_comment(call)}")
-        lines.append(f"  {_call_text(call, arguments.symbol, given)}")
+        call = program.calls[number]
+        return [_call_comment(call), _call_text(call, arguments.symbol, given)]
+
+    lines += [f"  {line}" for line in flow.lines(numbered(program.steps), call_lines)]
     return "\n".join([*lines, "  return 0;", "}"])
 
 

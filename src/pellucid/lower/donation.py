@@ -18,6 +18,7 @@ from pellucid.core.errors import ArgumentError
 from pellucid.graph.ir import TensorType
 from pellucid.graph.op import Cost
 from pellucid.loop.ir import Buffer, For, Kernel, Load, Store, Var, as_expr
+from pellucid.lower.flow import Branch, Step, leaves, nested, renamed
 from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram
 
 COPY = "copy"
@@ -30,7 +31,7 @@ def donate_inputs(program: LoweredProgram, pairs: Mapping[int, int]) -> LoweredP
         ArgumentError: a position is out of range, an input is given twice, or the types differ.
     """
     _check_pairs(program, pairs)
-    calls, slots, outputs = _Calls(program.calls), list(program.slots), list(program.outputs)
+    calls, slots, outputs = _Calls(program.steps), list(program.slots), list(program.outputs)
     late: list[KernelCall] = []
     for position, given in pairs.items():
         out, taken = outputs[position], program.inputs[given]
@@ -42,7 +43,7 @@ def donate_inputs(program: LoweredProgram, pairs: Mapping[int, int]) -> LoweredP
     return LoweredProgram(
         name=program.name,
         slots=_drop_unused(slots, made, (*program.inputs, *outputs)),
-        calls=made,
+        steps=made,
         inputs=program.inputs,
         outputs=tuple(outputs),
     )
@@ -62,14 +63,27 @@ def copy_call(source: int, target: int, type: TensorType) -> KernelCall:
     )
 
 
-def written(call: KernelCall) -> tuple[int, ...]:
-    """The slots a call writes."""
-    return call.args[len(call.args) - call.kernel.outputs :]
+def touched(step: Step) -> tuple[int, ...]:
+    """The slots a step reads or writes, its own ones included."""
+    if isinstance(step, KernelCall):
+        return step.args
+    own = [step.index] if isinstance(step, Branch) else step.own_slots
+    return (*own, *(s for steps in nested(step) for inner in steps for s in touched(inner)))
 
 
-def read(call: KernelCall) -> tuple[int, ...]:
-    """The slots a call reads."""
-    return call.args[: len(call.args) - call.kernel.outputs]
+def written(step: Step) -> tuple[int, ...]:
+    """The slots a step writes."""
+    if isinstance(step, KernelCall):
+        return step.args[len(step.args) - step.kernel.outputs :]
+    own = [] if isinstance(step, Branch) else step.own_written
+    return (*own, *(s for steps in nested(step) for inner in steps for s in written(inner)))
+
+
+def read(step: Step) -> tuple[int, ...]:
+    """The slots a step reads; of a branch or a loop all that it touches."""
+    if isinstance(step, KernelCall):
+        return step.args[: len(step.args) - step.kernel.outputs]
+    return touched(step)
 
 
 def _check_pairs(program: LoweredProgram, pairs: Mapping[int, int]) -> None:
@@ -92,22 +106,21 @@ def _check_pairs(program: LoweredProgram, pairs: Mapping[int, int]) -> None:
 
 
 class _Calls:
-    """Calls in an order that may change, found by the slots they touch: programs are long."""
+    """Steps in an order that may change, found by the slots they touch: programs are long."""
 
-    def __init__(self, calls: Sequence[KernelCall]) -> None:
+    def __init__(self, calls: Sequence[Step]) -> None:
         self.calls = dict(enumerate(calls))
         self.order = list(self.calls)
         self.place = {k: k for k in self.order}
-        self.hosts = [k for k, call in self.calls.items() if call.host is not None]
+        self.hosts = [k for k, step in self.calls.items() if _calls_host(step)]
         self.touching: dict[int, set[int]] = {}
         for k, call in self.calls.items():
-            for slot in call.args:
+            for slot in touched(call):
                 self.touching.setdefault(slot, set()).add(k)
 
-    def in_order(self) -> Iterator[KernelCall]:
-        """The calls as they are to run; copies of a slot to itself left out."""
-        calls = (self.calls[k] for k in self.order)
-        return (c for c in calls if not (c.kernel.name == COPY and c.args[0] == c.args[1]))
+    def in_order(self) -> Iterator[Step]:
+        """The steps as they are to run; copies of a slot to itself left out."""
+        return (self.calls[k] for k in self.order if not _is_idle(self.calls[k]))
 
     def take_over(self, out: int, taken: int) -> bool:
         """Make `out` in `taken`, its writer behind all readers; False if that is impossible."""
@@ -138,8 +151,19 @@ class _Calls:
         return True
 
 
-def _overwrites(call: KernelCall, out: int, taken: int) -> bool:
-    """True when the call may write `out` over each place where it reads `taken`."""
+def _calls_host(step: Step) -> bool:
+    return any(call.host is not None for call in leaves([step]))
+
+
+def _is_idle(step: Step) -> bool:
+    copies = isinstance(step, KernelCall) and step.kernel.name == COPY
+    return copies and step.args[0] == step.args[1]
+
+
+def _overwrites(call: Step, out: int, taken: int) -> bool:
+    """True when the step may write `out` over each place where it reads `taken`."""
+    if not isinstance(call, KernelCall):
+        return False
     at = call.args.index(out)
     return all(
         (at, k) in call.inplace
@@ -148,23 +172,27 @@ def _overwrites(call: KernelCall, out: int, taken: int) -> bool:
     )
 
 
-def _may_move(calls: Sequence[KernelCall]) -> bool:
+def _may_move(calls: Sequence[Step]) -> bool:
     """True when the first of these calls can run last: no other needs or changes its data."""
     makes, needs = set(written(calls[0])), set(read(calls[0]))
-    return all(not makes & set(c.args) and not needs & set(written(c)) for c in calls[1:])
+    return all(not makes & set(touched(c)) and not needs & set(written(c)) for c in calls[1:])
 
 
-def _rename(call: KernelCall, old: int, new: int) -> KernelCall:
-    if old not in call.args:
-        return call
-    return replace(call, args=tuple(new if slot == old else slot for slot in call.args))
+def _rename(step: Step, old: int, new: int) -> Step:
+    def call(leaf: KernelCall) -> KernelCall:
+        if old not in leaf.args:
+            return leaf
+        return replace(leaf, args=tuple(new if slot == old else slot for slot in leaf.args))
+
+    renamed_step: Step = renamed(step, old, new, call)
+    return renamed_step
 
 
 def _drop_unused(
-    slots: Sequence[BufferSlot], calls: Sequence[KernelCall], kept: Sequence[int]
+    slots: Sequence[BufferSlot], steps: Sequence[Step], kept: Sequence[int]
 ) -> tuple[BufferSlot, ...]:
     """Slots that nothing names any more become empty temporaries; ids stay positions."""
-    used = {slot for call in calls for slot in call.args} | set(kept)
+    used = {slot for step in steps for slot in touched(step)} | set(kept)
     return tuple(
         s
         if s.id in used

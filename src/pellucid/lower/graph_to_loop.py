@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from pellucid.loop.compute import HostCall, Loops, Recipe
 from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, as_expr, const
 from pellucid.loop.simplify import simplify
 from pellucid.lower.collapse import collapse_axes
+from pellucid.lower.control import CONTROL
+from pellucid.lower.flow import Step
 from pellucid.lower.inplace import inplace_params
 from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram, Role
 from pellucid.lower.region import Region, lower_region
@@ -49,43 +52,85 @@ def lower_graph(graph: Graph) -> LoweredProgram:
     Raises:
         LoweringError: a node has no loop form.
     """
-    return _Program(graph).finish()
+    made = _Program(graph, _Shared())
+    for value in graph.inputs:
+        made.slot_of[value] = made.slot(value.type, "input")
+    inputs = tuple(made.slot_of[v] for v in graph.inputs)
+    outputs = made.finish()
+    return LoweredProgram(
+        name=graph.name,
+        slots=tuple(made.shared.slots),
+        steps=tuple(made.steps),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+class _Shared:
+    """What a program and the graphs inside it have in common."""
+
+    def __init__(self) -> None:
+        self.slots: list[BufferSlot] = []
+        self.kernels: dict[str, _LoweredRegion] = {}  # by region
+        self.lowered: dict[Any, _Lowered] = {}  # by the identity of a body, and known inputs
+        self.inplace: dict[Any, tuple[Kernel, tuple[tuple[int, int], ...]]] = {}
 
 
 class _Program:
-    """Slots and calls of one graph under construction."""
+    """Slots and steps of one graph under construction.
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.slots: list[BufferSlot] = []
-        self.calls: list[KernelCall] = []
+    Args:
+        graph: what is lowered.
+        shared: slots and kernels so far.
+        outputs: where its outputs go; new slots by default.
+        known: inputs that are literals.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        shared: _Shared,
+        outputs: Sequence[int] = (),
+        known: Mapping[Value, Const] = MappingProxyType({}),
+    ) -> None:
+        self.graph, self.shared, self.targets = graph, shared, outputs
+        self.steps: list[Step] = []
         self.slot_of: dict[Value, int] = {}
         self.arrays = _constants(graph.nodes)
         self.roots = _roots(graph.nodes)
-        self.literals = _literals(self.arrays)
+        self.literals = _literals(self.arrays) | dict(known)
         self.splats = _splats(graph, self.literals)
         self.literals |= self.splats
         self.claimed = self._claim_outputs()
-        self.kernels: dict[str, _LoweredRegion] = {}  # by region
-        self.shared: dict[Any, _Lowered] = {}  # by the identity of a body, and known inputs
-        self.inplace: dict[Any, tuple[Kernel, tuple[tuple[int, int], ...]]] = {}
 
-    def finish(self) -> LoweredProgram:
-        """Lower every node, then what is left of the outputs."""
-        for value in self.graph.inputs:
-            self.slot_of[value] = self._slot(value.type, "input")
+    def finish(self) -> tuple[int, ...]:
+        """Lower every node, then what is left of the outputs, whose slots are returned."""
         for node in self.graph.nodes:
             if node.op.name != "constant" and self._is_computed(node.outputs[0]):
                 self._call(node)
-        inputs = tuple(self.slot_of[v] for v in self.graph.inputs)
-        outputs = tuple(self._output(k) for k in range(len(self.graph.outputs)))
-        return LoweredProgram(
-            name=self.graph.name,
-            slots=tuple(self.slots),
-            calls=tuple(self.calls),
-            inputs=inputs,
-            outputs=outputs,
-        )
+        return tuple(self._output(k) for k in range(len(self.graph.outputs)))
+
+    def inner(
+        self,
+        graph: Graph,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        known: Mapping[Value, Const] = MappingProxyType({}),
+    ) -> tuple[Step, ...]:
+        """The steps of a graph inside this one, from these slots to those."""
+        made = _Program(graph, self.shared, outputs, known)
+        made.slot_of.update(zip(graph.inputs, inputs, strict=True))
+        made.finish()
+        return tuple(made.steps)
+
+    def copy(self, source: Value, target: int) -> None:
+        """Add a call that copies a value to a slot of its type."""
+        if not source.type.size:
+            return
+        kernel = _copy_kernel(source.type)
+        cost = Cost(0, sum(p.nbytes for p in kernel.params))
+        made = _Lowered(kernel=kernel, inputs=(0,), sources=(), cost=cost)
+        self._add(made, (self.read_slot(source), target), (source.name,))
 
     def _is_computed(self, value: Value) -> bool:
         return value not in self.roots and value not in self.splats
@@ -102,26 +147,40 @@ class _Program:
     def _root(self, value: Value) -> Value:
         return self.roots.get(value, value)
 
-    def _slot(self, type: TensorType, role: Role, value: NDArray[Any] | None = None) -> int:
-        self.slots.append(BufferSlot(id=len(self.slots), type=type, role=role, value=value))
-        return len(self.slots) - 1
+    def slot(self, type: TensorType, role: Role, value: NDArray[Any] | None = None) -> int:
+        """A new slot."""
+        slots = self.shared.slots
+        slots.append(BufferSlot(id=len(slots), type=type, role=role, value=value))
+        return len(slots) - 1
 
-    def _read_slot(self, value: Value) -> int:
+    def read_slot(self, value: Value) -> int:
+        """Where a value is."""
         root = self._root(value)
         if root not in self.slot_of and root in self.arrays:
-            self.slot_of[root] = self._slot(root.type, "constant", self.arrays[root])
+            self.slot_of[root] = self.slot(root.type, "constant", self.arrays[root])
         return self.slot_of[root]
 
-    def _written_slot(self, value: Value) -> int:
+    def written_slot(self, value: Value) -> int:
+        """Where a value is going to be."""
         position = self.claimed.get(value)
         if position is None:
-            self.slot_of[value] = self._slot(value.type, "temp")
+            self.slot_of[value] = self.slot(value.type, "temp")
         else:
-            self.slot_of[value] = self._slot(self.graph.outputs[position].type, "output")
+            self.slot_of[value] = self._target(position)
         return self.slot_of[value]
 
+    def _target(self, position: int) -> int:
+        """The slot of an output: given, or a new one."""
+        if self.targets:
+            return self.targets[position]
+        return self.slot(self.graph.outputs[position].type, "output")
+
     def _call(self, node: Node) -> None:
-        written = tuple(self._written_slot(v) for v in node.outputs)
+        if node.op.name in CONTROL:
+            step = CONTROL[node.op.name](self, node)
+            self.steps.extend(step)
+            return
+        written = tuple(self.written_slot(v) for v in node.outputs)
         if all(v.type.size == 0 for v in node.outputs):
             return
         host = _host_call(node)
@@ -129,7 +188,7 @@ class _Program:
             self._call_host(node, host, written)
             return
         made = self._lowered(node)
-        args = (*(self._read_slot(node.inputs[k]) for k in made.inputs), *written)
+        args = (*(self.read_slot(node.inputs[k]) for k in made.inputs), *written)
         self._add(made, args, tuple(v.name for v in node.outputs))
 
     def _call_host(self, node: Node, host: HostCall, written: tuple[int, ...]) -> None:
@@ -137,10 +196,10 @@ class _Program:
         names = [f"x{k}" for k in range(len(node.inputs))]
         names += [f"y{k}" for k in range(len(node.outputs))]
         params = [Buffer(n, v.shape, v.dtype) for n, v in zip(names, values, strict=True)]
-        self.calls.append(
+        self.steps.append(
             KernelCall(
                 kernel=Kernel(node.op.name, tuple(params), len(written), ()),
-                args=(*map(self._read_slot, node.inputs), *written),
+                args=(*map(self.read_slot, node.inputs), *written),
                 nodes=tuple(v.name for v in node.outputs),
                 sources=(node.source,) if node.source else (),
                 cost=Cost(_node_flops(node), sum(p.nbytes for p in params)),
@@ -153,13 +212,14 @@ class _Program:
         body = node.attrs.get("body")
         known = tuple(self.literals.get(self._root(v)) for v in node.inputs)
         short = (id(body), known)
-        if short in self.shared:
-            return self.shared[short]
+        if short in self.shared.lowered:
+            return self.shared.lowered[short]
         region = _region_of(node, known)
         key = _region_key(region)
-        if key not in self.kernels:
-            self.kernels[key] = _lower(region)
-        kernel, used, flops, recipe = self.kernels[key]
+        kernels = self.shared.kernels
+        if key not in kernels:
+            kernels[key] = _lower(region)
+        kernel, used, flops, recipe = kernels[key]
         places = [node.inputs.index(v) if body is None else k for k, v in enumerate(region.inputs)]
         made = _Lowered(
             kernel=kernel,
@@ -169,12 +229,12 @@ class _Program:
             recipe=recipe,
         )
         if isinstance(body, Graph):
-            self.shared[short] = made
+            self.shared.lowered[short] = made
         return made
 
     def _add(self, made: _Lowered, args: tuple[int, ...], names: tuple[str, ...]) -> None:
         inplace = self._inplace(made.kernel, args)
-        self.calls.append(
+        self.steps.append(
             KernelCall(
                 kernel=made.kernel,
                 args=args,
@@ -190,9 +250,10 @@ class _Program:
         """`inplace_params`, which sees nothing of the arguments but which of them are the same."""
         pattern = tuple(args.index(slot) for slot in args)
         key = id(kernel), pattern
-        if key not in self.inplace:
-            self.inplace[key] = kernel, inplace_params(kernel, pattern)
-        return self.inplace[key][1]
+        known = self.shared.inplace
+        if key not in known:
+            known[key] = kernel, inplace_params(kernel, pattern)
+        return known[key][1]
 
     def _output(self, position: int) -> int:
         """The slot of a graph output, copied into where its memory is someone else's."""
@@ -200,12 +261,8 @@ class _Program:
         root = self._root(output)
         if self.claimed.get(root) == position:
             return self.slot_of[root]
-        target = self._slot(output.type, "output")
-        if output.type.size:
-            kernel = _copy_kernel(output.type)
-            cost = Cost(0, sum(p.nbytes for p in kernel.params))
-            made = _Lowered(kernel=kernel, inputs=(0,), sources=(), cost=cost)
-            self._add(made, (self._read_slot(root), target), (output.name,))
+        target = self._target(position)
+        self.copy(output, target)
         return target
 
 
@@ -251,7 +308,7 @@ def _is_statement(node: Node) -> bool:
 
 def _host_call(node: Node) -> HostCall | None:
     """What the node's record asks of the host, where it has no loops."""
-    if node.op.name == "fused":
+    if any(isinstance(a, Graph) for a in node.attrs.values()):
         return None
     lowering = lowering_of(node)
     return lowering if isinstance(lowering, HostCall) else None

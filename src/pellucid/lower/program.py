@@ -15,8 +15,9 @@ from pellucid.graph.ir import TensorType
 from pellucid.graph.op import Cost
 from pellucid.loop.compute import HostCall, Recipe
 from pellucid.loop.ir import Kernel
+from pellucid.lower.flow import Step, leaves
 
-Role = Literal["input", "output", "constant", "temp"]
+Role = Literal["input", "output", "constant", "temp", "view"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,6 +25,7 @@ class BufferSlot:
     """One piece of memory. Values that are the same bytes under another shape share a slot.
 
     `type` is the graph input's or output's own for those roles; `value` is set for constants only.
+    A `view` has no memory of its own: loops point it at other slots' (`flow.py`).
     """
 
     id: int
@@ -61,10 +63,17 @@ class KernelCall:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoweredProgram:
-    """Slots, the calls in order, and which slots are the program's inputs and outputs, in order."""
+    """Slots, the calls in the order of their steps, and which slots are the program's inputs and
+    outputs, in order.
+    """
 
     name: str
     slots: tuple[BufferSlot, ...]
-    calls: tuple[KernelCall, ...]
+    steps: tuple[Step, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    @property
+    def calls(self) -> tuple[KernelCall, ...]:
+        """All calls, also those in branches and loops."""
+        return tuple(leaves(self.steps))

@@ -23,7 +23,7 @@ from pellucid.graph.stats import node_cost
 from pellucid.loop.compute import Lowering
 from pellucid.passes.fusion_plan import Group, Planner
 from pellucid.passes.fusion_remake import remake_cheap_values
-from pellucid.passes.rewrite import copy_node
+from pellucid.passes.rewrite import copy_node, map_bodies
 
 _NAME_PARTS = 3
 
@@ -75,6 +75,7 @@ def run(graph: Graph) -> Graph:
     Each group's intermediates cost no memory traffic any more: the bytes of the graph fall by what
     they were written and read.
     """
+    graph = map_bodies(graph, run)
     planner = Planner(prune(graph))
     planner.grow()
     remake_cheap_values(planner)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pellucid.codegen.llvm import compile_ir, host_target
 from pellucid.codegen.llvm_call import CALL, Fields, Head, Kind, Record, Source, Stored, call_ir
 from pellucid.core.errors import CompileError
+from pellucid.lower.flow import is_endless
 from pellucid.runtime.buffer import data_pointer
 from pellucid.runtime.cache import open_cache
 from pellucid.runtime.executable import Executable
@@ -179,7 +180,10 @@ class DirectPlan:
     @property
     def is_brief(self) -> bool:
         """Whether the program ends before another thread would miss the interpreter's lock."""
-        calls = self.executable.program.calls
+        program = self.executable.program
+        if is_endless(program.flow):
+            return False
+        calls = program.calls
         flops, nbytes = sum(c.flops for c in calls), sum(c.nbytes for c in calls)
         return flops / _FLOPS_PER_SECOND + nbytes / _BYTES_PER_SECOND < BRIEF_SECONDS
 

@@ -218,7 +218,10 @@ class Executable:
     def _link_profiled(self) -> Callable[..., None]:
         calls = [call.arguments for call in self.program.calls]
         symbol = f"{self.program.entry}_profiled"
-        code = compile_ir(render_entry(calls, symbol, profiled=True), self.compiled.target)
+        code = compile_ir(
+            render_entry(calls, symbol, profiled=True, steps=self.program.flow),
+            self.compiled.target,
+        )
         kernels = {call.symbol: self.library.addresses[call.symbol] for call in self.program.calls}
         return link([code], [symbol], kernels).function(symbol, ctypes.c_void_p, ctypes.c_void_p)
 

@@ -20,6 +20,7 @@ from pellucid.compile import Compiled, ObjectStore
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import CompileError
 from pellucid.core.shape import Shape
+from pellucid.lower.flow import from_rows, own_slots, spans, to_rows, turns
 from pellucid.lower.program import KernelCall, LoweredProgram
 from pellucid.runtime.constants import pack_constants
 from pellucid.runtime.memory_plan import Lifetime, MemoryPlan, Rectangle, plan_memory
@@ -41,7 +42,8 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class ProgramCall:
-    """One call: what runs, on which slots, for which values and lines, at what cost.
+    """One call: what runs, on which slots, for which values and lines, at what cost in all turns of
+    the loops it is in.
 
     `host` is the slot of the record of a function of the host.
     """
@@ -79,6 +81,7 @@ class Program:
         plan: offsets of temporaries and scratch memory in the arena.
         constants: arrays by slot.
         objects: object files by symbol, the entry's among them.
+        flow: the calls' numbers in their branches and loops.
         shared: in words, equal parts that were optimised once.
     """
 
@@ -92,6 +95,7 @@ class Program:
     plan: MemoryPlan
     constants: Mapping[int, NDArray[Any]]
     objects: Mapping[str, bytes]
+    flow: tuple[Any, ...]
     shared: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
@@ -111,6 +115,7 @@ class Program:
                 [slot, a.shape, as_dtype(a.dtype).name, a.nbytes] for slot, a in arrays.items()
             ],
             "shared": self.shared,
+            "flow": to_rows(self.flow),
             "objects": [[symbol, len(data)] for symbol, data in self.objects.items()],
         }
         text = json.dumps(head, separators=(",", ":")).encode()
@@ -138,6 +143,7 @@ class Program:
             plan=MemoryPlan(tuple(Rectangle(*row) for row in head["rectangles"]), *head["plan"]),
             constants=constants,
             objects={symbol: next(blobs) for symbol, _ in head["objects"]},
+            flow=from_rows(head["flow"]),
             shared=tuple(head["shared"]),
         )
 
@@ -158,23 +164,25 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
     return Program(
         name=lowered.name,
         entry=compiled.entry,
-        calls=tuple(_call(c, a) for c, a in zip(lowered.calls, arguments, strict=True)),
+        calls=tuple(map(_call, lowered.calls, arguments, turns(lowered.steps))),
         inputs=_ports(lowered.inputs, [v.type for v in graph.inputs]),
         outputs=_ports(lowered.outputs, [v.type for v in graph.outputs]),
         donated=dict(compiled.donated),
         slots=len(lowered.slots) + len(scratch) + len(packs) + hosts,
         plan=plan_program(lowered, arguments, scratch, threads),
-        constants=_used(pack_constants(_constants(lowered), packs), arguments),
+        constants=_used(pack_constants(_constants(lowered), packs), arguments, compiled.flow),
         objects={**code, compiled.entry: compiled.entry_object(arguments)},
+        flow=compiled.flow,
         shared=tuple(map(str, compiled.passes.shared)),
     )
 
 
 def _used(
-    constants: Mapping[int, NDArray[Any]], calls: Sequence[KernelArguments]
+    constants: Mapping[int, NDArray[Any]], calls: Sequence[KernelArguments], steps: Sequence[Any]
 ) -> dict[int, NDArray[Any]]:
-    """Those that a call still reads, in the order of their first use."""
+    """Those that a call, branch or loop still reads, in the order of their first use."""
     slots = dict.fromkeys(slot for call in calls for slot in call.slots)
+    slots.update(dict.fromkeys(own_slots(steps)))
     return {slot: constants[slot] for slot in slots if slot in constants}
 
 
@@ -185,19 +193,14 @@ def plan_program(
     threads: int,
 ) -> MemoryPlan:
     """Place a program's temporaries, and the scratch memory of its calls, in one arena."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for k, call in enumerate(lowered.calls):
-        for slot in call.args:
-            first.setdefault(slot, k)
-            last[slot] = k
-    temps = [s for s in lowered.slots if s.role == "temp" and s.id in first and s.type.nbytes]
-    lives = [Lifetime(s.id, f"t{s.id}", s.type.nbytes, first[s.id], last[s.id]) for s in temps]
-    for k, (call, args) in enumerate(zip(lowered.calls, arguments, strict=True)):
+    alive, calls = spans(lowered.steps, lambda call: call.args), lowered.calls
+    temps = [s for s in lowered.slots if s.role == "temp" and s.id in alive and s.type.nbytes]
+    lives = [Lifetime(s.id, f"t{s.id}", s.type.nbytes, *alive[s.id]) for s in temps]
+    for k, (call, args) in enumerate(zip(calls, arguments, strict=True)):
         if args.scratch is not None:
             nbytes = scratch[args.scratch].nbytes(threads)
             lives.append(Lifetime(args.scratch, f"scratch of {call.kernel.name}", nbytes, k, k))
-    shares = [(c.args[o], c.args[i]) for c in lowered.calls for o, i in c.inplace]
+    shares = [(c.args[o], c.args[i]) for c in calls for o, i in c.inplace]
     return plan_memory(_named(lives, lowered), shares)
 
 
@@ -221,10 +224,10 @@ def _constants(lowered: LoweredProgram) -> dict[int, NDArray[Any]]:
     return constants
 
 
-def _call(call: KernelCall, arguments: KernelArguments) -> ProgramCall:
+def _call(call: KernelCall, arguments: KernelArguments, times: int) -> ProgramCall:
     return ProgramCall(
         call.kernel.name, arguments.symbol, arguments.slots, arguments.scratch,
-        call.nodes, call.sources, call.cost.flops, call.cost.bytes, arguments.host,
+        call.nodes, call.sources, call.cost.flops * times, call.cost.bytes * times, arguments.host,
     )  # fmt: skip
 
 

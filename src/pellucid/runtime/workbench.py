@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pellucid.core.errors import LoweringError
 from pellucid.core.target import Target
 from pellucid.loop.ir import Kernel
+from pellucid.lower.flow import is_straight
 from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram
 from pellucid.runtime.buffer import default_allocator
 from pellucid.runtime.kernel import load_kernel
@@ -38,7 +39,7 @@ class Workbench:
         target: the machine to compile for, this one with as many cores as there are threads.
 
     Raises:
-        LoweringError: the program calls functions of the host.
+        LoweringError: the program calls functions of the host, or has branches or loops.
 
     Attributes:
         calls: the program's.
@@ -50,6 +51,9 @@ class Workbench:
             if call.host is not None:
                 rule = "a function of the host has no loops to take apart"
                 raise LoweringError(call.kernel.name, rule, source=", ".join(call.sources))
+        if not is_straight(program.steps):
+            rule = "calls in branches and loops cannot be run one by one"
+            raise LoweringError(program.name, rule)
         self.calls, self.target = program.calls, target
         self._outputs = program.outputs
         self._arrays = {slot.id: _array(slot) for slot in program.slots}
