@@ -333,6 +333,25 @@ def test_operators_without_rules_say_so() -> None:
     batch = rand(4, 3)
     close(pl.vmap(op)(pl.Tensor(batch)), np.sort(batch))  # a loop over the examples
     close(pl.vmap(pl.vmap(op))(pl.Tensor(batch[None])), np.sort(batch)[None])
+    close(pl.jit(pl.vmap(op))(pl.Tensor(batch)), np.sort(batch))
+    assert pl.vmap(op)(pl.zeros((0, 3))).shape == (0, 3)
+
+
+def test_a_loop_over_examples_has_derivatives() -> None:
+    def vjp(inputs: Any, outputs: Any, cotangents: Any) -> Any:
+        a, x = inputs
+        return pl.outer(cotangents[0], x), a.T @ cotangents[0]
+
+    product = extend.custom_op("test_mv", "(m, k), (k) -> (m)", reference=np.matmul, vjp=vjp)
+    a, xs = pl.Tensor(rand(3, 4)), pl.Tensor(rand(5, 4))
+
+    def loss(a: pl.Tensor, xs: pl.Tensor, f: Any = product) -> Any:
+        return (pl.vmap(f, in_axes=(None, 0))(a, xs) ** 2).sum()
+
+    for argnums in (0, 1):
+        got = pl.jit(pl.grad(loss, argnums=argnums))(a, xs)
+        want = pl.grad(lambda a, xs: loss(a, xs, pl.matmul), argnums=argnums)(a, xs)
+        close(got, want.numpy(), 1e-4)
 
 
 def test_a_batching_rule_of_its_own() -> None:

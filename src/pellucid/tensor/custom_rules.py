@@ -14,6 +14,7 @@ from typing import Any
 from pellucid import ops
 from pellucid.autodiff.common import zeros_of
 from pellucid.autodiff.composite import transposed
+from pellucid.autodiff.scan import ScanForm, scan
 from pellucid.core.errors import ArgumentError, TraceError
 from pellucid.graph.ir import Graph, GraphBuilder, TensorType, Value, inline
 from pellucid.graph.op import Site
@@ -179,10 +180,12 @@ def batch_by_loop(
     emit: Callable[..., Sequence[Value]], site: Site, batched: tuple[bool, ...], size: int
 ) -> Sequence[Value]:
     """`Op.batch` of any operator: one example after another."""
-    if size == 0:
-        return [ops.zeros((0, *v.shape), dtype=v.dtype) for v in site.outputs]
-    rows = []
-    for k in range(size):
-        given = [ops.getitem(v, k) if b else v for v, b in zip(site.inputs, batched, strict=True)]
-        rows.append(emit(*given))
-    return [ops.stack(column, 0) for column in zip(*rows, strict=True)]
+    shared = [v for v, b in zip(site.inputs, batched, strict=True) if not b]
+    many = [v for v, b in zip(site.inputs, batched, strict=True) if b]
+    with GraphBuilder(f"{site.outputs[0].name}_example") as builder:
+        rest = iter([builder.input(v.type, v.name) for v in shared])
+        slices = [TensorType(v.shape[1:], v.dtype) for v in many]
+        rows = iter([builder.input(t, "x") for t in slices])
+        made = emit(*(next(rows if b else rest) for b in batched))
+        body = builder.finish(made)
+    return scan(ScanForm(body, 0, len(many), size), *shared, *many)
