@@ -247,7 +247,12 @@ class Compiled:
         key = _kernel_digest(call.kernel, known)
         if call.recipe is None:
             return key
-        steps = schedule_kernel(call.kernel, self.target, known, RULES, call.recipe)
+        try:
+            steps = schedule_kernel(call.kernel, self.target, known, RULES, call.recipe)
+        except Exception as error:
+            name, where = call.kernel.name, ", ".join(call.sources)
+            rule = f"its own schedule fails: {type(error).__name__}: {error}"
+            raise CompileError(f"kernel {name}", rule, source=where) from error
         return _digest(key, kernel_key(steps[-1].kernel))
 
     @cached_property

@@ -19,6 +19,7 @@ from pellucid.loop.compute import (
 from pellucid.loop.functions import call
 from pellucid.loop.ir import Const, Kernel, Var, const
 from pellucid.loop.parser import parse_kernel
+from pellucid.schedule.lanes import lanes
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.split import split
@@ -55,6 +56,7 @@ __all__ = [
     "emit",
     "emit_all",
     "host_lowering",
+    "lanes",
     "loops",
     "lowering",
     "parallelize",
