@@ -316,9 +316,12 @@ WORD: Any = "x"
         (lambda: pl.grad(lambda x: x.sum(), WORD)(V), ArgumentError, "argnums"),
         (lambda: pl.grad(add, (0, 0))(V, V), ArgumentError, r"each argument once.*\(0, 0\)"),
         (lambda: pl.grad(add, (0, -2))(V, V), ArgumentError, "each argument once"),
-        (lambda: pl.jacrev(lambda x: (x, x))(V), GradientError, "jacrev.*one tensor.*tuple"),
+        (lambda: pl.jacrev(lambda x: (x, N))(V), GradientError, "jacrev.*floating-point.*has_aux"),
+        (lambda: pl.jacfwd(lambda x: {"n": N})(V), GradientError, r"jacfwd.*i64.*has_aux"),
         (lambda: pl.jacfwd(lambda n: n)(N), GradientError, r"jacfwd.*i64"),
-        (lambda: pl.hessian(lambda x: x)(V), GradientError, "one floating-point element"),
+        (lambda: pl.hvp(lambda x: x, V, V), GradientError, "one floating-point element"),
+        (lambda: pl.linear_transpose(pl.sin, V), GradientError, "is not linear.*use vjp"),
+        (lambda: pl.linear_transpose(mul, V, V), GradientError, "is not linear"),
     ],
 )  # fmt: skip
 def test_derivatives_refuse(run: Callable[[], Any], kind: type[Exception], text: str) -> None:
@@ -349,6 +352,10 @@ def test_directions_refuse(run: Callable[[], Any], kind: type[Exception], text: 
 
 def add(a: Any, b: Any) -> Any:
     return a + b
+
+
+def mul(a: Any, b: Any) -> Any:
+    return a * b
 
 
 M = pl.Tensor(np.zeros((3, 2)))

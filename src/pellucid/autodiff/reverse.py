@@ -169,11 +169,15 @@ def vjp_graph(
         return prune(builder.finish(gradients))
 
 
-def value_and_vjp_graph(graph: Graph, wrt: Sequence[int]) -> Graph:
-    """`inputs..., cotangents... -> outputs..., gradients...`: both runs as one program."""
+def value_and_vjp_graph(
+    graph: Graph, wrt: Sequence[int], seeded: Sequence[int] | None = None
+) -> Graph:
+    """`inputs..., cotangents... -> outputs..., gradients...`: both runs as one program; arguments
+    as of `vjp_graph`.
+    """
     with GraphBuilder(f"{graph.name}_value_and_vjp") as builder:
         env = {v: builder.input(v.type, v.name) for v in graph.inputs}
-        cotangents = _cotangent_inputs(builder, graph)
+        cotangents = _cotangent_inputs(builder, graph, seeded)
         _copy_nodes(builder, graph.nodes, env, {})
         gradients = _gradients(graph, env, cotangents, wrt)
         return prune(builder.finish([*(env[v] for v in graph.outputs), *gradients]))

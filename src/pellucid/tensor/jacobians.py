@@ -1,89 +1,178 @@
-"""Whole matrices of derivatives: jacfwd, jacrev, hessian."""
+"""Second derivatives and whole matrices of derivatives: jacfwd, jacrev, hessian, hvp, vhp."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from pellucid import ops
-from pellucid.core.dtype import int64
 from pellucid.core.errors import GradientError
-from pellucid.tensor.derivatives import grad, jvp, vjp
+from pellucid.graph.ir import Value
+from pellucid.tensor.derivatives import grad, jvp, select, vjp
 from pellucid.tensor.dispatch import apply
-from pellucid.tensor.recording import Fn, as_tensor, differentiable, is_array, positions
+from pellucid.tensor.recording import Fn, is_array
 from pellucid.tensor.tensor import Tensor
+from pellucid.tensor.tree import TreeDef, flatten, unflatten
 from pellucid.tensor.vectorise import vmap
 
-
-def _standard_basis(x: Tensor) -> Tensor:
-    return apply(ops.reshape, apply_eye(x), (x.size, *x.shape))
+Argnums = int | Sequence[int]
 
 
-def apply_eye(x: Tensor) -> Tensor:
-    """The identity matrix of `x.size` rows, in `x`'s dtype."""
-    zero = apply(ops.zeros_like, x).reshape(-1)
-    index = apply(ops.cumulative_sum, apply(ops.astype, zero + 1, int64))
-    return (index.unsqueeze(0) == index.unsqueeze(1)).astype(x.dtype)
+def _basis(like: Value, size: int, first: int) -> Value:
+    """`[size, *shape]`: element `first + i` of the identity's rows is 1 at element `i`."""
+    rows = ops.iota((size, like.type.size), 0)
+    columns = ops.add(ops.iota((size, like.type.size), 1), first)
+    return ops.reshape(ops.astype(ops.equal(rows, columns), like.dtype), (size, *like.shape))
 
 
-def _one_argument(op: str, fn: Fn, args: tuple[Any, ...], argnums: int) -> tuple[Tensor, Fn]:
-    """The argument a Jacobian is taken for, and `fn` as a function from it to one tensor."""
-    (at,) = positions(op, argnums, len(args))
-    x = differentiable(op, f"argument {at}", args[at])
+def _bases(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Directions along every element of all the tensors, one after another."""
+    total = sum(t.size for t in tensors)
+    starts = np.cumsum([0, *(t.size for t in tensors)]).tolist()
+    return [apply(_basis, t, total, s) for t, s in zip(tensors, starts[:-1], strict=True)]
 
-    def of_x(value: Tensor) -> Tensor:
-        result = fn(*args[:at], value, *args[at + 1 :])
-        if not is_array(result):
+
+def _cut(stacked: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The parts of a first axis that runs over the elements of all the tensors."""
+    return list(apply(ops.split, stacked, tuple(t.size for t in tensors)))
+
+
+def _check_float(op: str, leaves: Sequence[Any]) -> None:
+    for leaf in leaves:
+        if isinstance(leaf, Tensor) and not leaf.dtype.is_inexact:
             raise GradientError(
-                op, "the function must return one tensor",
-                operands={"result": type(result).__name__},
-            )  # fmt: skip
-        return as_tensor(result)
+                op,
+                "the function must return floating-point tensors",
+                operands={"result": leaf.type},
+                fix="return the others as aux, with has_aux=True",
+            )
 
-    return x, of_x
+
+def _each(leaves: Sequence[Any], make: Callable[[Any], Any], treedef: TreeDef) -> Any:
+    """The container with `make` of every tensor; what is none stays."""
+    return unflatten(treedef, [make(v) if is_array(v) else v for v in leaves])
 
 
-def jacfwd(fn: Fn, argnums: int = 0) -> Fn:
-    """The Jacobian of `fn` (one tensor in `argnums`, one tensor out), column by column in forward
-    mode.
+def jacfwd(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Fn:
+    """The Jacobian of `fn`, column by column in forward mode: for few inputs.
+
+    Args:
+        fn: takes and returns tensors, or containers of them.
+        argnums: which positional arguments to differentiate.
+        has_aux: `fn` returns `(result, aux)`; the Jacobian then comes with `aux`.
 
     Returns:
-        A function with result of shape `output.shape + input.shape`.
+        A function. For one tensor and one result it gives a tensor of shape `output.shape +
+        input.shape`; for containers, the result's container of the arguments' containers of those.
+
+    Raises:
+        GradientError: (when called) an argument or a result is not float.
     """
 
     @functools.wraps(fn)
-    def wrapped(*args: Any) -> Tensor:
-        x, of_x = _one_argument("jacfwd", fn, args, argnums)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        selected = select("jacfwd", fn, args, kwargs, argnums)
+        leaves = selected.leaves
 
-        def one(direction: Tensor) -> Any:
-            return jvp(of_x, (x,), (direction,))[1]
+        def push(*moves: Tensor) -> Any:
+            _, *rest = jvp(lambda *v: selected.rebuild(list(v)), leaves, moves, has_aux)
+            return tuple(rest)
 
-        columns = vmap(one)(_standard_basis(x))  # [x.size, *output]
-        moved = apply(ops.moveaxis, columns, 0, -1)
-        return moved.reshape((*moved.shape[:-1], *x.shape))
+        # what has no derivative has no column either
+        over = vmap(push, 0, (0, None) if has_aux else (0,), axis_size=sum(t.size for t in leaves))
+        columns, *aux = over(*_bases(leaves))
+        found, treedef = flatten(columns)
+        _check_float("jacfwd", found)
+
+        def arrange(column: Tensor) -> Any:
+            parts = zip(_cut(column, leaves), leaves, strict=True)
+            return unflatten(selected.treedef, [_last(c, x) for c, x in parts])
+
+        jacobian = _each(found, arrange, treedef)
+        return (jacobian, *aux) if has_aux else jacobian
 
     return wrapped
 
 
-def jacrev(fn: Fn, argnums: int = 0) -> Fn:
-    """The Jacobian of `fn` (one tensor in `argnums`, one tensor out), row by row in reverse mode.
+def _last(column: Tensor, x: Tensor) -> Tensor:
+    moved: Tensor = apply(ops.moveaxis, column, 0, -1)
+    return moved.reshape((*moved.shape[:-1], *x.shape))
 
-    Returns:
-        A function with result of shape `output.shape + input.shape`.
-    """
+
+def jacrev(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Fn:
+    """The Jacobian of `fn`, row by row in reverse mode: for few outputs; otherwise as `jacfwd`."""
 
     @functools.wraps(fn)
-    def wrapped(*args: Any) -> Tensor:
-        x, of_x = _one_argument("jacrev", fn, args, argnums)
-        result, pull = vjp(of_x, x)
-        rows = vmap(lambda row: pull(row)[0])(_standard_basis(result))
-        return rows.reshape((*result.shape, *x.shape))
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        selected = select("jacrev", fn, args, kwargs, argnums)
+        result, pull, *aux = vjp(
+            lambda *v: selected.rebuild(list(v)), *selected.leaves, has_aux=has_aux
+        )
+        found, treedef = flatten(result)
+        _check_float("jacrev", found)
+        outputs = [v for v in found if isinstance(v, Tensor)]
+
+        def row(*seeds: Tensor) -> Any:
+            rest = iter(seeds)
+            return pull(_each(found, lambda _: next(rest), treedef))
+
+        rows = vmap(row, axis_size=sum(t.size for t in outputs))(*_bases(outputs))
+        cut = [_cut(r, outputs) for r in rows]
+        numbers = iter(range(len(outputs)))
+
+        def arrange(output: Tensor) -> Any:
+            i = next(numbers)
+            parts = zip(cut, selected.leaves, strict=True)
+            made = [c[i].reshape((*output.shape, *x.shape)) for c, x in parts]
+            return unflatten(selected.treedef, made)
+
+        jacobian = _each(found, arrange, treedef)
+        return (jacobian, *aux) if has_aux else jacobian
 
     return wrapped
 
 
-def hessian(fn: Fn, argnums: int = 0) -> Fn:
-    """Second derivatives of a scalar function: forward over reverse; shape `input.shape +
-    input.shape`.
+def hessian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Fn:
+    """Second derivatives, forward over reverse; arguments as of `jacfwd`.
+
+    Returns:
+        A function. For a scalar function of one tensor it gives a tensor of shape `input.shape +
+        input.shape`; for containers, the arguments' container of their containers, inside that of
+        the result.
     """
-    return jacfwd(grad(fn, argnums), argnums)
+    return jacfwd(jacrev(fn, argnums, has_aux), argnums, has_aux)
+
+
+def hvp(fn: Fn, primals: Any, tangents: Any) -> Any:
+    """The Hessian of a scalar function times a vector, forward over reverse: about as much work as
+    two gradients, and no matrix.
+
+    Args:
+        fn: returns one floating-point element.
+        primals: a tuple of its arguments, or its one argument alone.
+        tangents: the vector, built like `primals`.
+
+    Returns:
+        The product, built like `primals`.
+    """
+    points, moves, alone = _as_tuples(primals, tangents)
+    gradient = grad(fn, tuple(range(len(points))))
+    product = jvp(gradient, points, moves)[1]
+    return product[0] if alone else product
+
+
+def vhp(fn: Fn, primals: Any, cotangents: Any) -> Any:
+    """A vector times the Hessian of a scalar function, reverse over reverse; see `hvp`."""
+    points, given, alone = _as_tuples(primals, cotangents)
+    gradient = grad(fn, tuple(range(len(points))))
+    product = vjp(gradient, *points)[1](given)
+    return product[0] if alone else product
+
+
+def _as_tuples(primals: Any, vector: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], bool]:
+    alone = not isinstance(primals, (tuple, list))
+    pair = ((primals,), (vector,)) if alone else (tuple(primals), tuple(vector))
+    return (*pair, alone)

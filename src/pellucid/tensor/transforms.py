@@ -17,8 +17,15 @@ from pellucid.tensor.collectives import (
     psum,
 )
 from pellucid.tensor.custom import custom_jvp, custom_vjp
-from pellucid.tensor.derivatives import grad, jvp, value_and_grad, vjp
-from pellucid.tensor.jacobians import hessian, jacfwd, jacrev
+from pellucid.tensor.derivatives import (
+    grad,
+    jvp,
+    linear_transpose,
+    linearize,
+    value_and_grad,
+    vjp,
+)
+from pellucid.tensor.jacobians import hessian, hvp, jacfwd, jacrev, vhp
 from pellucid.tensor.recording import as_tensor, is_tracing, record_function
 from pellucid.tensor.rematerialise import checkpoint
 from pellucid.tensor.vectorise import vmap
@@ -33,16 +40,20 @@ __all__ = [
     "custom_vjp",
     "grad",
     "hessian",
+    "hvp",
     "is_tracing",
     "jacfwd",
     "jacrev",
     "jvp",
+    "linear_transpose",
+    "linearize",
     "pmax",
     "pmean",
     "pmin",
     "psum",
     "record_function",
     "value_and_grad",
+    "vhp",
     "vjp",
     "vmap",
 ]
