@@ -34,14 +34,15 @@ from pellucid.codegen.llvm import (
 )
 from pellucid.codegen.llvm_host import render_host
 from pellucid.core.config import Config, current_config
-from pellucid.core.errors import CompileError
+from pellucid.core.errors import CompileError, LoweringError
 from pellucid.core.meanwhile import QUICK_TURNS
-from pellucid.core.size import estimating
+from pellucid.core.size import Dim, estimating, is_static
 from pellucid.core.target import Target
 from pellucid.core.version import source_digest
 from pellucid.graph.foreign import foreign_digest
 from pellucid.graph.ir import Graph
 from pellucid.graph.key import graph_key
+from pellucid.graph.sizes import graph_dims
 from pellucid.loop.ir import Kernel
 from pellucid.loop.key import kernel_key
 from pellucid.loop.printer import print_kernel
@@ -165,10 +166,12 @@ class Binding(NamedTuple):
         calls: in order; slots for scratch memory, packed constants and the records of functions of
             the host follow the program's own.
         packs: what fills the slots of packed constants.
+        sizes: open sizes and their slots.
     """
 
     calls: tuple[KernelArguments, ...]
     packs: tuple[PackCall, ...]
+    sizes: tuple[tuple[Dim, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,6 +336,7 @@ class Compiled:
     def bind(self, objects: Mapping[str, KernelObject]) -> Binding:
         """What every call is called with. New slots are numbered after the program's."""
         fresh = itertools.count(len(self.lowered.slots))
+        sizes = {d: next(fresh) for d in graph_dims(self.graph)}
         packs: dict[tuple[str, tuple[int, ...]], PackCall] = {}
         calls = []
         for symbol, call in zip(self.symbols, self.lowered.calls, strict=True):
@@ -344,10 +348,14 @@ class Compiled:
                     packs[pack.symbol, sources] = PackCall(pack, sources, next(fresh))
                 copies.append(packs[pack.symbol, sources].slot)
             slots = tuple(call.args[i] if i >= 0 else copies[-1 - i] for i in made.params)
-            scratch = next(fresh) if any(made.scratch) else None
+            if symbol in self.kernels:
+                slots += tuple(sizes[d] for d in self.kernels[symbol].dims)
+            elif not is_static(tuple(self.lowered.slots[k].type.shape for k in call.args)):
+                raise LoweringError(call.kernel.name, "a function of the host wants to know sizes")
+            scratch = None if made.scratch == (0, 0) else next(fresh)
             host = None if call.host is None else next(fresh)
             calls.append(KernelArguments(symbol=symbol, slots=slots, scratch=scratch, host=host))
-        return Binding(tuple(calls), tuple(packs.values()))
+        return Binding(tuple(calls), tuple(packs.values()), tuple(sizes.items()))
 
     def entry_object(self, calls: Sequence[KernelArguments]) -> bytes:
         """The object file of the entry, which makes these calls."""

@@ -17,6 +17,7 @@ from pellucid.codegen.llvm import assembly, compile_ir, render_kernel
 from pellucid.codegen.llvm_kernel import kernel_scratch_bytes
 from pellucid.core.shape import Shape
 from pellucid.core.size import Dim, estimating
+from pellucid.core.size_input import size_of_row, size_row
 from pellucid.core.target import Target
 from pellucid.loop.compute import Recipe
 from pellucid.loop.flatten import flatten_open
@@ -79,7 +80,8 @@ class KernelObject(NamedTuple):
     def to_bytes(self) -> bytes:
         """As stored: the length of a JSON head, the head, the object files."""
         packs = [[len(p.code), *p[1:]] for p in self.packs]
-        head = json.dumps([len(self.code), self.scratch, self.params, packs]).encode()
+        scratch = [size_row(n) for n in self.scratch]
+        head = json.dumps([len(self.code), scratch, self.params, packs]).encode()
         codes = b"".join([self.code, *(p.code for p in self.packs)])
         return len(head).to_bytes(8, "little") + head + codes
 
@@ -93,7 +95,8 @@ class KernelObject(NamedTuple):
             part = data[end : end + length]
             packs.append(PackObject(part, symbol, tuple(sources), tuple(shape), dtype, working))
             end += length
-        return KernelObject(code, Scratch(*scratch), tuple(params), tuple(packs))
+        made = Scratch(*map(size_of_row, scratch))
+        return KernelObject(code, made, tuple(params), tuple(packs))
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class CompiledKernel:
     @property
     def scratch(self) -> Scratch:
         """The scratch memory it wants."""
-        return Scratch(*kernel_scratch_bytes(self.scheduled))
+        return Scratch(*kernel_scratch_bytes(flatten_open(self.scheduled)))
 
     @cached_property
     def object(self) -> KernelObject:

@@ -37,9 +37,9 @@ from pellucid.codegen.llvm_vectorize import (
 )
 from pellucid.core.dtype import int32
 from pellucid.core.shape import size_of
-from pellucid.core.size import Dim
+from pellucid.core.size import Dim, Size
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, Const, For, If, Kernel, Open, Prefetch, Stmt, Store, Var, iadd
+from pellucid.loop.ir import Alloc, Const, For, If, Kernel, Open, Prefetch, Stmt, Store, Var, as_expr, iadd
 from pellucid.loop.rewrite import substitute
 
 _ALIGN = 64
@@ -358,8 +358,8 @@ class Writer(Stores):
                 row = shape[-1] if len(shape) > 1 else shape[0] + lanes
             place = Storage(pointer, buffer.dtype, strides, self.width, padded=True, row=row)
         else:
-            base = self.scratch_base
-            pointer = self.function.pure(f"getelementptr i8, ptr {base}, i64 {top}")
+            base, offset = self.scratch_base, self._count(top)
+            pointer = self.function.pure(f"getelementptr i8, ptr {base}, i64 {offset}")
             place = Storage(pointer, buffer.dtype, strides)
             self.scratch_top += aligned(buffer.nbytes)
         # What the memory holds before this point means nothing: no load may leave the loop around.
@@ -372,6 +372,12 @@ class Writer(Stores):
         else:
             self.storages[buffer.name] = shadowed
 
+    def _count(self, number: int) -> str:
+        """A number of bytes as text, computed where it is known only now."""
+        if not isinstance(number, Size):
+            return str(number)
+        return scalar_part(self.function, self.affine(as_expr(number)))
+
     # --- parallel loops --------------------------------------------------------------------------
 
     def _thread_scratch(self, thread: str) -> str:
@@ -379,8 +385,8 @@ class Writer(Stores):
         shared, private = self.scratch_bytes
         if not private:
             return self.scratch
-        offset = self.function.pure(f"mul i64 {thread}, {private}")
-        offset = self.function.pure(f"add i64 {offset}, {shared}")
+        offset = self.function.pure(f"mul i64 {thread}, {self._count(private)}")
+        offset = self.function.pure(f"add i64 {offset}, {self._count(shared)}")
         return self.function.pure(f"getelementptr i8, ptr {self.scratch}, i64 {offset}")
 
     def _parallel_loop(self, loop: For, extent: Affine) -> None:
@@ -508,7 +514,7 @@ def write_kernel(
     )
     scratch_bytes = kernel_scratch_bytes(kernel)
     params = [_pointer(i, b.name in overlapping) for i, b in enumerate(kernel.params)]
-    scratch = "%scratch" if any(scratch_bytes) else ""
+    scratch = "" if scratch_bytes == (0, 0) else "%scratch"
     params += [f"ptr %size.{d.name}" for d in dims]
     params += ["ptr noalias %scratch"] if scratch else []
     function = Function(module, symbol, ", ".join(params), attributes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pellucid.core.shape import Shape
+from pellucid.core.size import prove
 from pellucid.loop.ir import Alloc, Buffer, For, If, Kernel, Stmt
 
 _ALIGN = 64
@@ -31,7 +32,7 @@ def padded_rows(shape: Shape, lanes: int) -> Shape:
 
 def on_stack(buffer: Buffer) -> bool:
     """True for `local` buffers small enough for the stack; larger ones lie in scratch memory."""
-    return buffer.scope == "local" and buffer.nbytes <= _STACK_BYTES
+    return buffer.scope == "local" and prove(buffer.nbytes, "<=", _STACK_BYTES) is True
 
 
 def aligned(nbytes: int) -> int:
@@ -61,6 +62,13 @@ def _scratch_bytes(body: tuple[Stmt, ...], parallel: bool) -> tuple[int, int]:
             own = aligned(stmt.buffer.nbytes)
         for part in parts:
             a, b = _scratch_bytes(part, inner)
-            shared = max(shared, a + (0 if parallel else own))
-            private = max(private, b + (own if parallel else 0))
+            shared = _most(shared, a + (0 if parallel else own))
+            private = _most(private, b + (own if parallel else 0))
     return shared, private
+
+
+def _most(a: int, b: int) -> int:
+    """The larger, or more than both where that depends on open sizes."""
+    if prove(a, ">=", b):
+        return a
+    return b if prove(a, "<=", b) else a + b

@@ -352,8 +352,12 @@ def likely(size: int) -> int:
     if not isinstance(size, Size):
         return size
     scope = _SCOPE.get()
-    told = scope.sizes if scope is not None else {}
-    return value_of(size, {d.name: told.get(d.name, d.likely) for d in dims_of(size)})
+    if scope is None:
+        return value_of(size, {d.name: d.likely for d in dims_of(size)})
+    if scope.decisions is None:  # what is made once for all sizes is not made for one or two
+        usual = {d.name: min(max(d.likely, LIKELY), d.max) for d in dims_of(size)}
+        return value_of(size, usual)
+    return value_of(size, {d.name: scope.sizes.get(d.name, d.likely) for d in dims_of(size)})
 
 
 def dims_of(*sizes: object) -> tuple[Dim, ...]:

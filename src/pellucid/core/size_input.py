@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pellucid.core.errors import ArgumentError
-from pellucid.core.size import MOST, Dim, Size, as_size
+from pellucid.core.size import MOST, Dim, Size, as_size, dims_of
 
 
 def dim(name: str, *, min: int = 0, max: int | None = None) -> int:
@@ -35,6 +35,21 @@ def dim(name: str, *, min: int = 0, max: int | None = None) -> int:
         bounds_given = {"min": min, "max": max}
         raise ArgumentError("dim", "the bounds must leave a size", operands=bounds_given)
     return as_size(Dim(name, min, most))
+
+
+def size_row(size: int) -> Any:
+    """A size as what JSON can hold; `size_of_row` reads it back."""
+    if not isinstance(size, Size):
+        return size
+    return [str(size), *([d.name, d.min, d.max, d.likely] for d in dims_of(size))]
+
+
+def size_of_row(row: Any) -> int:
+    """The size that `size_row` wrote."""
+    if isinstance(row, int):
+        return row
+    text, *dims = row
+    return parse_size(text, {d[0]: Dim(*d) for d in dims})
 
 
 def parse_size(text: str, dims: Mapping[str, Dim]) -> int:

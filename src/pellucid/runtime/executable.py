@@ -15,7 +15,8 @@ import hashlib
 import threading
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from pellucid.compile import Compiled
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.log import get_logger
 from pellucid.core.meanwhile import NO_COLLECTION
+from pellucid.core.size import Sizes
 from pellucid.runtime.buffer import array_maker, data_pointer, default_allocator
 from pellucid.runtime.cache import Cache, open_cache
 from pellucid.runtime.constants import place_constants
@@ -40,6 +42,52 @@ LOG = get_logger("runtime.executable")
 STORED_CONSTANT_BYTES = 256 << 20  # programs with more constants are compiled again per process
 
 Array = NDArray[Any]
+
+
+class Arena:
+    """Memory for temporaries; it grows, and never shrinks."""
+
+    def __init__(self) -> None:
+        self.block = default_allocator().block(1)
+        self._nbytes = 1
+
+    def reserve(self, nbytes: int) -> int:
+        """The address of so many bytes, at least; what was there before may have moved."""
+        if nbytes > self._nbytes:
+            self.block, self._nbytes = default_allocator().block(nbytes), nbytes
+        return ctypes.addressof(self.block)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A program's code in this process, and the memory it works in, one run at a time.
+
+    Attributes:
+        program: what was loaded.
+        cached: whether it came from the cache.
+        library: the linked code.
+        constants: arrays where the code reads them, by slot.
+        arena: memory for temporaries.
+        lock: held while the program runs.
+    """
+
+    program: Program
+    cached: bool
+    library: Library
+    constants: Mapping[int, Array]
+    arena: Arena
+    lock: threading.RLock  # type: ignore[valid-type]  # a function to type checkers
+
+
+def load(compiled: Compiled) -> Loaded:
+    """Bring a program into this process.
+
+    Raises:
+        CompileError: a pass or a kernel failed.
+    """
+    program, cached = load_program(compiled, open_cache(compiled.config))
+    constants = place_constants(program.constants)
+    return Loaded(program, cached, _link(program), constants, Arena(), threading.RLock())
 
 
 class Executable:
@@ -57,16 +105,18 @@ class Executable:
         hosts: the functions of the host it calls; None where there are none.
     """
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, within: Loaded | None = None) -> None:
         self.compiled = compiled
         with NO_COLLECTION:
-            self.program, self.cached = load_program(compiled, open_cache(compiled.config))
-        self.library = _link(self.program)
+            loaded = within or load(compiled)
+        self.program, self.cached = loaded.program, loaded.cached
+        self.library, self._arena = loaded.library, loaded.arena
+        self._constants = loaded.constants
         entry = self.library.function(self.program.entry, ctypes.c_void_p)
         self._entry = watched_entry(compiled, entry)
         self.watched = self._entry is not entry
         self._profiled: Callable[..., None] | None = None
-        self.lock = threading.RLock()
+        self.lock = loaded.lock
         self._twin: Executable | None = None
         self.table = (ctypes.c_int64 * max(1, self.program.slots))()
         self.busy = ctypes.c_int64(0)
@@ -79,7 +129,14 @@ class Executable:
         self.hosts: HostFunctions | None = None
         if any(call.host is not None for call in self.program.calls):
             self.hosts = HostFunctions(self.program.calls, compiled.lowered.calls)
-        self._place_memory()
+        self._sizes: Sizes = {}
+        self.place_memory()
+
+    def set_sizes(self, sizes: Sizes) -> None:
+        """Tell the code its open sizes."""
+        self._sizes = sizes
+        for dim, slot in self.program.sizes if sizes else ():
+            self.table[slot] = sizes[dim.name]
 
     def run(
         self,
@@ -132,7 +189,9 @@ class Executable:
         one: from a signal handler, or from whatever runs when an object dies.
         """
         if self._twin is None:
-            self._twin = Executable(self.compiled)
+            again = load(self.compiled)
+            self._twin = Executable(self.compiled, replace(again, program=self.program))
+            self._twin.set_sizes(self._sizes)
         return self._twin
 
     def run_profiled(self, inputs: Sequence[Array]) -> tuple[list[Array], NDArray[np.int64]]:
@@ -161,7 +220,7 @@ class Executable:
         else:
             results = self._fresh_outputs(taken)
         if self.hosts is not None:
-            self.hosts.begin((self._arena, self._constants, taken, results))
+            self.hosts.begin((self._arena.block, self._constants, taken, results))
         return results
 
     def _fresh_outputs(self, taken: Sequence[Array]) -> list[Array]:
@@ -200,10 +259,9 @@ class Executable:
             results.append(array)
         return results
 
-    def _place_memory(self) -> None:
+    def place_memory(self) -> None:
         """Pointers that stay: temporaries and scratch in the arena, constants."""
-        self._arena = default_allocator().block(max(1, self.program.plan.peak))
-        base = ctypes.addressof(self._arena)
+        base = self._arena.reserve(self.program.plan.peak)
         for slot in range(self.program.slots):
             self.table[slot] = base  # slots of no bytes still get an address
         for slot, offset in self.program.plan.offsets().items():
@@ -211,9 +269,9 @@ class Executable:
         if self.hosts is not None:
             for slot, address in self.hosts.addresses.items():
                 self.table[slot] = address
-        self._constants = place_constants(self.program.constants)
         for slot, array in self._constants.items():
             self.table[slot] = data_pointer(array)
+        self.set_sizes(self._sizes)
 
     def _link_profiled(self) -> Callable[..., None]:
         calls = [call.arguments for call in self.program.calls]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,12 @@ from pellucid.compile import Compiled, ObjectStore
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import CompileError
 from pellucid.core.shape import Shape
+<<<<<<< HEAD
 from pellucid.lower.flow import from_rows, own_slots, spans, to_rows, turns
+=======
+from pellucid.core.size import Dim, Sizes, bound, likely, prove, value_of
+from pellucid.core.size_input import size_of_row, size_row
+>>>>>>> 0cb43ea (Run one program for any sizes)
 from pellucid.lower.program import KernelCall, LoweredProgram
 from pellucid.runtime.constants import pack_constants
 from pellucid.runtime.memory_plan import Lifetime, MemoryPlan, Rectangle, plan_memory
@@ -83,6 +88,9 @@ class Program:
         objects: object files by symbol, the entry's among them.
         flow: the calls' numbers in their branches and loops.
         shared: in words, equal parts that were optimised once.
+        sizes: open sizes, and where each goes; `plan` and the costs of calls are for likely ones.
+        lives: of a program with open sizes, what its memory plan is made from.
+        shares: likewise, the slots that may share memory.
     """
 
     name: str
@@ -97,6 +105,19 @@ class Program:
     objects: Mapping[str, bytes]
     flow: tuple[Any, ...]
     shared: tuple[str, ...] = ()
+    sizes: tuple[tuple[Dim, int], ...] = ()
+    lives: tuple[Lifetime, ...] = ()
+    shares: tuple[tuple[int, int], ...] = ()
+
+    def bound(self, sizes: Sizes) -> Program:
+        """The program for these open sizes: ports and memory plan in numbers."""
+        lives = [replace(x, nbytes=value_of(x.nbytes, sizes)) for x in self.lives]
+        return replace(
+            self,
+            inputs=tuple(replace(p, shape=bound(p.shape, sizes)) for p in self.inputs),
+            outputs=tuple(replace(p, shape=bound(p.shape, sizes)) for p in self.outputs),
+            plan=plan_memory([x for x in lives if x.nbytes], self.shares),
+        )
 
     def to_bytes(self) -> bytes:
         """As stored: the length of a JSON head, the head, the bytes of constants and objects."""
@@ -105,8 +126,8 @@ class Program:
             "name": self.name,
             "entry": self.entry,
             "calls": [_row(call) for call in self.calls],
-            "inputs": [_row(port) for port in self.inputs],
-            "outputs": [_row(port) for port in self.outputs],
+            "inputs": [_port_row(port) for port in self.inputs],
+            "outputs": [_port_row(port) for port in self.outputs],
             "donated": list(self.donated.items()),
             "slots": self.slots,
             "plan": [self.plan.peak, self.plan.no_reuse, self.plan.bound],
@@ -115,7 +136,13 @@ class Program:
                 [slot, a.shape, as_dtype(a.dtype).name, a.nbytes] for slot, a in arrays.items()
             ],
             "shared": self.shared,
+<<<<<<< HEAD
             "flow": to_rows(self.flow),
+=======
+            "sizes": [[d.name, d.min, d.max, d.likely, slot] for d, slot in self.sizes],
+            "lives": [[x.slot, x.name, size_row(x.nbytes), x.start, x.end] for x in self.lives],
+            "shares": self.shares,
+>>>>>>> 0cb43ea (Run one program for any sizes)
             "objects": [[symbol, len(data)] for symbol, data in self.objects.items()],
         }
         text = json.dumps(head, separators=(",", ":")).encode()
@@ -136,8 +163,8 @@ class Program:
             name=head["name"],
             entry=head["entry"],
             calls=tuple(ProgramCall(*map(_frozen, row)) for row in head["calls"]),
-            inputs=tuple(Port(*map(_frozen, row)) for row in head["inputs"]),
-            outputs=tuple(Port(*map(_frozen, row)) for row in head["outputs"]),
+            inputs=tuple(_port(row) for row in head["inputs"]),
+            outputs=tuple(_port(row) for row in head["outputs"]),
             donated=dict(head["donated"]),
             slots=head["slots"],
             plan=MemoryPlan(tuple(Rectangle(*row) for row in head["rectangles"]), *head["plan"]),
@@ -145,6 +172,9 @@ class Program:
             objects={symbol: next(blobs) for symbol, _ in head["objects"]},
             flow=from_rows(head["flow"]),
             shared=tuple(head["shared"]),
+            sizes=tuple((Dim(*row[:4]), row[4]) for row in head["sizes"]),
+            lives=tuple(Lifetime(s, n, size_of_row(b), *t) for s, n, b, *t in head["lives"]),
+            shares=tuple((a, b) for a, b in head["shares"]),
         )
 
 
@@ -155,12 +185,15 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         CompileError: a pass or a kernel failed.
     """
     objects = compiled.objects(store)
-    arguments, packs = compiled.bind(objects)
+    arguments, packs, sizes = compiled.bind(objects)
     lowered = compiled.lowered
     scratch = {a.scratch: objects[a.symbol].scratch for a in arguments if a.scratch is not None}
     code = {symbol: made.code for symbol, made in objects.items()}
     graph = compiled.graph
     hosts = sum(a.host is not None for a in arguments)
+    lives, shares = program_lives(lowered, arguments, scratch, threads)
+    likely_lives = [replace(x, nbytes=likely(x.nbytes)) for x in lives]
+    plan = plan_memory([x for x in likely_lives if x.nbytes], shares)
     return Program(
         name=lowered.name,
         entry=compiled.entry,
@@ -168,12 +201,21 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         inputs=_ports(lowered.inputs, [v.type for v in graph.inputs]),
         outputs=_ports(lowered.outputs, [v.type for v in graph.outputs]),
         donated=dict(compiled.donated),
+<<<<<<< HEAD
         slots=len(lowered.slots) + len(scratch) + len(packs) + hosts,
         plan=plan_program(lowered, arguments, scratch, threads),
         constants=_used(pack_constants(_constants(lowered), packs), arguments, compiled.flow),
+=======
+        slots=len(lowered.slots) + len(sizes) + len(scratch) + len(packs) + hosts,
+        plan=plan,
+        constants=_used(pack_constants(_constants(lowered), packs), arguments),
+>>>>>>> 0cb43ea (Run one program for any sizes)
         objects={**code, compiled.entry: compiled.entry_object(arguments)},
         flow=compiled.flow,
         shared=tuple(map(str, compiled.passes.shared)),
+        sizes=sizes,
+        lives=tuple(lives) if sizes else (),
+        shares=tuple(shares) if sizes else (),
     )
 
 
@@ -193,6 +235,7 @@ def plan_program(
     threads: int,
 ) -> MemoryPlan:
     """Place a program's temporaries, and the scratch memory of its calls, in one arena."""
+<<<<<<< HEAD
     alive, calls = spans(lowered.steps, lambda call: call.args), lowered.calls
     temps = [s for s in lowered.slots if s.role == "temp" and s.id in alive and s.type.nbytes]
     lives = [Lifetime(s.id, f"t{s.id}", s.type.nbytes, *alive[s.id]) for s in temps]
@@ -202,6 +245,33 @@ def plan_program(
             lives.append(Lifetime(args.scratch, f"scratch of {call.kernel.name}", nbytes, k, k))
     shares = [(c.args[o], c.args[i]) for c in calls for o, i in c.inplace]
     return plan_memory(_named(lives, lowered), shares)
+=======
+    return plan_memory(*program_lives(lowered, arguments, scratch, threads))
+
+
+def program_lives(
+    lowered: LoweredProgram,
+    arguments: Sequence[KernelArguments],
+    scratch: Mapping[int, Scratch],
+    threads: int,
+) -> tuple[list[Lifetime], list[tuple[int, int]]]:
+    """What `plan_memory` places: lifetimes of temporaries and scratch memory, and shared slots."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for k, call in enumerate(lowered.calls):
+        for slot in call.args:
+            first.setdefault(slot, k)
+            last[slot] = k
+    temps = [s for s in lowered.slots if s.role == "temp" and s.id in first]
+    temps = [s for s in temps if prove(s.type.nbytes, "==", 0) is not True]
+    lives = [Lifetime(s.id, f"t{s.id}", s.type.nbytes, first[s.id], last[s.id]) for s in temps]
+    for k, (call, args) in enumerate(zip(lowered.calls, arguments, strict=True)):
+        if args.scratch is not None:
+            nbytes = scratch[args.scratch].nbytes(threads)
+            lives.append(Lifetime(args.scratch, f"scratch of {call.kernel.name}", nbytes, k, k))
+    shares = [(c.args[o], c.args[i]) for c in lowered.calls for o, i in c.inplace]
+    return _named(lives, lowered), shares
+>>>>>>> 0cb43ea (Run one program for any sizes)
 
 
 def _named(lives: Sequence[Lifetime], lowered: LoweredProgram) -> list[Lifetime]:
@@ -227,7 +297,11 @@ def _constants(lowered: LoweredProgram) -> dict[int, NDArray[Any]]:
 def _call(call: KernelCall, arguments: KernelArguments, times: int) -> ProgramCall:
     return ProgramCall(
         call.kernel.name, arguments.symbol, arguments.slots, arguments.scratch,
+<<<<<<< HEAD
         call.nodes, call.sources, call.cost.flops * times, call.cost.bytes * times, arguments.host,
+=======
+        call.nodes, call.sources, likely(call.cost.flops), likely(call.cost.bytes), arguments.host,
+>>>>>>> 0cb43ea (Run one program for any sizes)
     )  # fmt: skip
 
 
@@ -237,7 +311,16 @@ def _ports(slots: Sequence[int], types: Sequence[Any]) -> tuple[Port, ...]:
     )
 
 
-def _row(record: Port | ProgramCall | Rectangle) -> list[Any]:
+def _port_row(port: Port) -> list[Any]:
+    return [port.slot, [size_row(n) for n in port.shape], port.dtype]
+
+
+def _port(row: list[Any]) -> Port:
+    slot, shape, dtype = row
+    return Port(slot, tuple(map(size_of_row, shape)), dtype)
+
+
+def _row(record: ProgramCall | Rectangle) -> list[Any]:
     """A record's fields; `asdict` would copy what is in them."""
     return [getattr(record, field.name) for field in fields(record)]
 

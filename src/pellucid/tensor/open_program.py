@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from pellucid.compile import Compiled, compile_graph
-from pellucid.core.errors import CompileError, LoweringError, ShapeError
+from pellucid.core.errors import PellucidError
 from pellucid.core.log import get_logger
 from pellucid.core.size import solve
 from pellucid.graph.sizes import bind_graph
@@ -47,7 +47,7 @@ class OpenProgram:
         self._lock = threading.Lock()
         try:
             self.one = OpenExecutable(compiled)
-        except (LoweringError, CompileError, ShapeError) as error:
+        except (PellucidError, TypeError) as error:
             self.reason = str(error).partition("\n")[0]
             _LOG.info("%s: one program per size: %s", self.graph.name, self.reason)
 
