@@ -39,7 +39,20 @@ from pellucid.core.dtype import int32
 from pellucid.core.shape import size_of
 from pellucid.core.size import Dim, Size
 from pellucid.core.target import Target
-from pellucid.loop.ir import Alloc, Const, For, If, Kernel, Open, Prefetch, Stmt, Store, Var, as_expr, iadd
+from pellucid.loop.ir import (
+    Alloc,
+    Const,
+    For,
+    If,
+    Kernel,
+    Open,
+    Prefetch,
+    Stmt,
+    Store,
+    Var,
+    as_expr,
+    iadd,
+)
 from pellucid.loop.rewrite import substitute
 
 _ALIGN = 64
@@ -423,11 +436,11 @@ class Writer(Stores):
         places = list(self.storages.items())
         params = [_pointer(i, name in self.overlapping) for i, (name, _) in enumerate(places)]
         params += ["ptr noalias %scratch"] if self.scratch else []
-        params += [f"i64 %c{i}" for i in range(len(names))]
+        params += [f"i64 %outer{i}" for i in range(len(names))]
         module = self.function.module
         tail = "i64 %begin, i64 %end, i64 %thread"
         inner = Function(module, f"{symbol}.body", ", ".join([*params, tail]), self.attributes)
-        captured = {name: f"%c{i}" for i, name in enumerate(names)}
+        captured = {name: f"%outer{i}" for i, name in enumerate(names)}
         child = Writer(inner, self.target, parallel=True, attributes=self.attributes)
         child.overlapping, child.far = self.overlapping, self.far
         child.storages = {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 
 from pellucid.core.dtype import DTypeLike, as_dtype, complex64, float32, float64, int64
 from pellucid.core.errors import ArgumentError
 from pellucid.core.shape import check_shape
+from pellucid.core.size import is_static
+from pellucid.core.span import Span, length, span
 from pellucid.graph.ir import Value
 from pellucid.loop.functions import cast_array
 from pellucid.ops.arithmetic import add, multiply
@@ -29,6 +32,8 @@ def arange(
         ArgumentError: `step` is 0, or a number is infinite or NaN.
     """
     first, last = (0, start) if stop is None else (start, stop)
+    if isinstance(step, int) and not is_static(first, last):
+        return _open_range(span(cast("int", first), cast("int", last), step), dtype)
     given: dict[str, object] = {"start": first, "stop": last, "step": step}
     if step == 0 or not all(map(math.isfinite, (first, last, step))):
         rule = "start, stop and step must be finite, and step not 0"
@@ -46,6 +51,14 @@ def arange(
     if step != 1:
         ramp = multiply(ramp, step)
     return astype(add(ramp, first) if first != 0 else ramp, target)
+
+
+def _open_range(numbers: Span, dtype: DTypeLike | None) -> Value:
+    """The numbers from one size to another."""
+    ramp = iota((length(numbers),), 0, int64)
+    if numbers.step != 1:
+        ramp = multiply(ramp, numbers.step)
+    return astype(add(ramp, numbers.start), int64 if dtype is None else dtype)
 
 
 def linspace(

@@ -76,7 +76,7 @@ class Loaded:
     library: Library
     constants: Mapping[int, Array]
     arena: Arena
-    lock: threading.RLock  # type: ignore[valid-type]  # a function to type checkers
+    lock: threading.RLock
 
 
 def load(compiled: Compiled) -> Loaded:
