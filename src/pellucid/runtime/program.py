@@ -20,12 +20,9 @@ from pellucid.compile import Compiled, ObjectStore
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import CompileError
 from pellucid.core.shape import Shape
-<<<<<<< HEAD
-from pellucid.lower.flow import from_rows, own_slots, spans, to_rows, turns
-=======
 from pellucid.core.size import Dim, Sizes, bound, likely, prove, value_of
 from pellucid.core.size_input import size_of_row, size_row
->>>>>>> 0cb43ea (Run one program for any sizes)
+from pellucid.lower.flow import from_rows, own_slots, spans, to_rows, turns
 from pellucid.lower.program import KernelCall, LoweredProgram
 from pellucid.runtime.constants import pack_constants
 from pellucid.runtime.memory_plan import Lifetime, MemoryPlan, Rectangle, plan_memory
@@ -136,13 +133,10 @@ class Program:
                 [slot, a.shape, as_dtype(a.dtype).name, a.nbytes] for slot, a in arrays.items()
             ],
             "shared": self.shared,
-<<<<<<< HEAD
             "flow": to_rows(self.flow),
-=======
             "sizes": [[d.name, d.min, d.max, d.likely, slot] for d, slot in self.sizes],
             "lives": [[x.slot, x.name, size_row(x.nbytes), x.start, x.end] for x in self.lives],
             "shares": self.shares,
->>>>>>> 0cb43ea (Run one program for any sizes)
             "objects": [[symbol, len(data)] for symbol, data in self.objects.items()],
         }
         text = json.dumps(head, separators=(",", ":")).encode()
@@ -201,15 +195,9 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         inputs=_ports(lowered.inputs, [v.type for v in graph.inputs]),
         outputs=_ports(lowered.outputs, [v.type for v in graph.outputs]),
         donated=dict(compiled.donated),
-<<<<<<< HEAD
-        slots=len(lowered.slots) + len(scratch) + len(packs) + hosts,
-        plan=plan_program(lowered, arguments, scratch, threads),
-        constants=_used(pack_constants(_constants(lowered), packs), arguments, compiled.flow),
-=======
         slots=len(lowered.slots) + len(sizes) + len(scratch) + len(packs) + hosts,
         plan=plan,
-        constants=_used(pack_constants(_constants(lowered), packs), arguments),
->>>>>>> 0cb43ea (Run one program for any sizes)
+        constants=_used(pack_constants(_constants(lowered), packs), arguments, compiled.flow),
         objects={**code, compiled.entry: compiled.entry_object(arguments)},
         flow=compiled.flow,
         shared=tuple(map(str, compiled.passes.shared)),
@@ -235,17 +223,6 @@ def plan_program(
     threads: int,
 ) -> MemoryPlan:
     """Place a program's temporaries, and the scratch memory of its calls, in one arena."""
-<<<<<<< HEAD
-    alive, calls = spans(lowered.steps, lambda call: call.args), lowered.calls
-    temps = [s for s in lowered.slots if s.role == "temp" and s.id in alive and s.type.nbytes]
-    lives = [Lifetime(s.id, f"t{s.id}", s.type.nbytes, *alive[s.id]) for s in temps]
-    for k, (call, args) in enumerate(zip(calls, arguments, strict=True)):
-        if args.scratch is not None:
-            nbytes = scratch[args.scratch].nbytes(threads)
-            lives.append(Lifetime(args.scratch, f"scratch of {call.kernel.name}", nbytes, k, k))
-    shares = [(c.args[o], c.args[i]) for c in calls for o, i in c.inplace]
-    return plan_memory(_named(lives, lowered), shares)
-=======
     return plan_memory(*program_lives(lowered, arguments, scratch, threads))
 
 
@@ -256,22 +233,16 @@ def program_lives(
     threads: int,
 ) -> tuple[list[Lifetime], list[tuple[int, int]]]:
     """What `plan_memory` places: lifetimes of temporaries and scratch memory, and shared slots."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for k, call in enumerate(lowered.calls):
-        for slot in call.args:
-            first.setdefault(slot, k)
-            last[slot] = k
-    temps = [s for s in lowered.slots if s.role == "temp" and s.id in first]
+    alive, calls = spans(lowered.steps, lambda call: call.args), lowered.calls
+    temps = [s for s in lowered.slots if s.role == "temp" and s.id in alive]
     temps = [s for s in temps if prove(s.type.nbytes, "==", 0) is not True]
-    lives = [Lifetime(s.id, f"t{s.id}", s.type.nbytes, first[s.id], last[s.id]) for s in temps]
-    for k, (call, args) in enumerate(zip(lowered.calls, arguments, strict=True)):
+    lives = [Lifetime(s.id, f"t{s.id}", s.type.nbytes, *alive[s.id]) for s in temps]
+    for k, (call, args) in enumerate(zip(calls, arguments, strict=True)):
         if args.scratch is not None:
             nbytes = scratch[args.scratch].nbytes(threads)
             lives.append(Lifetime(args.scratch, f"scratch of {call.kernel.name}", nbytes, k, k))
-    shares = [(c.args[o], c.args[i]) for c in lowered.calls for o, i in c.inplace]
+    shares = [(c.args[o], c.args[i]) for c in calls for o, i in c.inplace]
     return _named(lives, lowered), shares
->>>>>>> 0cb43ea (Run one program for any sizes)
 
 
 def _named(lives: Sequence[Lifetime], lowered: LoweredProgram) -> list[Lifetime]:
@@ -295,13 +266,10 @@ def _constants(lowered: LoweredProgram) -> dict[int, NDArray[Any]]:
 
 
 def _call(call: KernelCall, arguments: KernelArguments, times: int) -> ProgramCall:
+    flops, nbytes = likely(call.cost.flops) * times, likely(call.cost.bytes) * times
     return ProgramCall(
         call.kernel.name, arguments.symbol, arguments.slots, arguments.scratch,
-<<<<<<< HEAD
-        call.nodes, call.sources, call.cost.flops * times, call.cost.bytes * times, arguments.host,
-=======
-        call.nodes, call.sources, likely(call.cost.flops), likely(call.cost.bytes), arguments.host,
->>>>>>> 0cb43ea (Run one program for any sizes)
+        call.nodes, call.sources, flops, nbytes, arguments.host,
     )  # fmt: skip
 
 
