@@ -33,6 +33,7 @@ from pellucid.nn.convolution import (
     ConvTranspose2d,
     MaxPool2d,
 )
+from pellucid.nn.functional_call import functional_call
 from pellucid.nn.gpt import GPT, GPTConfig
 from pellucid.nn.layers import Dropout, Embedding, Flatten, Identity, Linear
 from pellucid.nn.loss import (
@@ -98,6 +99,7 @@ __all__ = [
     "Tanh",
     "causal_mask",
     "functional",
+    "functional_call",
     "init",
     "load_tensors",
     "save_tensors",
