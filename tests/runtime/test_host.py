@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import signal
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -171,6 +172,20 @@ def test_results_are_checked(
 ) -> None:
     with pytest.raises(error, match=text):
         executable(graph_of(host_op(function)), tmp_path).run([X])
+
+
+def test_an_interrupt_inside_a_function_ends_the_program(tmp_path: Path) -> None:
+    def interrupted(x: Array) -> Array:
+        signal.raise_signal(signal.SIGINT)
+        return x
+
+    graph = graph_of(host_op(interrupted), lambda x: [emit(host_op(interrupted), x)])
+    loaded = executable(graph, tmp_path, donate={0: 0})
+    state, kept = X.copy(), list[Any]()
+    with pytest.raises(KeyboardInterrupt):
+        loaded.run([state], keep=kept.append)
+    np.testing.assert_array_equal(state, X)
+    assert not kept
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -353,3 +368,29 @@ def test_the_status_of_a_c_function(tmp_path: Path) -> None:
     op = host_op(lambda x: x, lambda *_: host)
     with pytest.raises(LoweringError, match="host_test: the function failed, got status 7"):
         executable(graph_of(op), tmp_path).run([X])
+
+
+def test_a_c_function_without_status_is_called_directly(tmp_path: Path) -> None:
+    """It cannot fail, so that state may be written before it, and calls go past Python."""
+
+    def copy(x: int, y: int) -> None:
+        ctypes.memmove(y, x, X.nbytes)
+
+    plain = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+    host = HostCall(run=c_function(plain(copy)))
+    op = host_op(lambda x: x.copy(), lambda *_: host, name="test_direct_c")
+    loaded = executable(
+        graph_of(op, lambda x: [ops.add(x, 1.0), emit(op, x)]), tmp_path, donate={1: 0}
+    )
+    assert loaded.hosts is not None
+    assert not loaded.hosts.may_fail
+    state = X.copy()
+    np.testing.assert_array_equal(loaded.run([state])[0], X + 1)
+    np.testing.assert_array_equal(state, X)
+
+    def call(x: Value) -> Value:
+        return emit(op, x)
+
+    jitted = pl.jit(lambda x: apply(call, x) * 2.0)
+    for k in range(12):
+        np.testing.assert_array_equal(jitted(pl.Tensor(X + k)).numpy(), (X + k) * 2)

@@ -106,6 +106,11 @@ class HostCall:
 
     run: HostFunction | CFunction
 
+    @property
+    def may_fail(self) -> bool:
+        """Whether a call can end the program: Python functions raise, C functions have a status."""
+        return not isinstance(self.run, CFunction) or self.run.status
+
 
 Lowering = Pointwise | Reduction | Loops | HostCall
 

@@ -112,7 +112,7 @@ class _Calls:
         self.calls = dict(enumerate(calls))
         self.order = list(self.calls)
         self.place = {k: k for k in self.order}
-        self.hosts = [k for k, step in self.calls.items() if _calls_host(step)]
+        self.fallible = [k for k, step in self.calls.items() if _may_fail(step)]
         self.touching: dict[int, set[int]] = {}
         for k, call in self.calls.items():
             for slot in touched(call):
@@ -131,10 +131,10 @@ class _Calls:
         first, others = writers[0], self.touching.get(taken, set())
         if any(taken in written(self.calls[k]) for k in others):
             return False
-        if first in self.hosts or not _overwrites(self.calls[first], out, taken):
+        if first in self.fallible or not _overwrites(self.calls[first], out, taken):
             return False
         readers = [k for k in others if k not in writers]
-        last = max((self.place[k] for k in (*readers, *self.hosts)), default=-1)
+        last = max((self.place[k] for k in (*readers, *self.fallible)), default=-1)
         if last > self.place[first] and not self._move(self.place[first], last):
             return False
         for k in mine:
@@ -151,8 +151,8 @@ class _Calls:
         return True
 
 
-def _calls_host(step: Step) -> bool:
-    return any(call.host is not None for call in leaves([step]))
+def _may_fail(step: Step) -> bool:
+    return any(call.host is not None and call.host.may_fail for call in leaves([step]))
 
 
 def _is_idle(step: Step) -> bool:

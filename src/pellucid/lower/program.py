@@ -48,7 +48,7 @@ class KernelCall:
         inplace: `(output position, input position)` pairs within `args` that may share memory: each
             output element is computed from, of that input, only the element it replaces.
         recipe: schedules the nest; by default the package's own do.
-        host: what runs instead of a nest. It may fail, and then ends the program.
+        host: what runs instead of a nest; where it fails, the program ends.
     """
 
     kernel: Kernel

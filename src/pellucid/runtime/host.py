@@ -39,10 +39,12 @@ class HostFunctions:
 
     Attributes:
         addresses: of each function's record, by slot of the program's table.
+        may_fail: whether a call can end the program; else there is nothing to `begin` and `end`.
     """
 
     def __init__(self, calls: Sequence[ProgramCall], lowered: Sequence[KernelCall]) -> None:
         pairs = [(c, w) for c, w in zip(calls, lowered, strict=True) if c.host is not None]
+        self.may_fail = any(w.host is not None and w.host.may_fail for _, w in pairs)
         self._run = _Run()
         self._records = [_Record(call, self._run) for _, call in pairs]
         slots = [c.host for c, _ in pairs if c.host is not None]

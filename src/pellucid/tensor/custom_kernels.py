@@ -49,8 +49,10 @@ class NumpyKernel:
     function: Callable[..., Any]
 
     def run(self, arrays: Sequence[Array], types: tuple[Types, Types], attrs: Attrs) -> Any:
-        """Call it."""
-        return self.function(*arrays, **attrs)
+        """Call it, as compiled programs do: on read-only arrays, its results apart from them."""
+        made = self.function(*map(_read_only, arrays), **attrs)
+        results = made if isinstance(made, tuple) else (made,)
+        return tuple([_apart(r, arrays) for r in results])
 
     def lower(self, types: tuple[Types, Types], attrs: Attrs) -> Lowering:
         """A call of the host."""
@@ -60,6 +62,18 @@ class NumpyKernel:
             return made if isinstance(made, tuple) else (made,)
 
         return HostCall(run=run)
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _apart(result: Any, arrays: Sequence[Array]) -> Any:
+    if isinstance(result, np.ndarray) and any(np.may_share_memory(result, a) for a in arrays):
+        return result.copy()
+    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ def make_attempt(
 def _plan_arguments(
     executable: Executable, args: tuple[Any, ...], kwargs: dict[str, Any], numbers: bool
 ) -> DirectPlan | None:
-    if executable.watched or executable.hosts is not None:
+    if executable.watched or (executable.hosts is not None and executable.hosts.may_fail):
         return None
     try:
         plan = DirectPlan(executable, Box)
