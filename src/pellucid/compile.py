@@ -65,6 +65,7 @@ from pellucid.passes import (
     simplify_algebra,
     simplify_unsafe,
     sink_movement,
+    split_complex,
     transform_convolutions,
 )
 from pellucid.passes.manager import Pass, PassResult, run_passes, select_passes
@@ -78,6 +79,9 @@ _SHARE = Pass(
     share_repeats.run,
     "Equal parts are optimised once, by all that follows.",
     divide=share_repeats.divide,
+)
+_SPLIT = Pass(
+    "split_complex", split_complex.run, "Complex numbers become real and imaginary parts."
 )
 _FOLD = Pass("fold_constants", fold_constants.run, "What needs no input is computed now.")
 _SIMPLIFY = Pass("simplify_algebra", simplify_algebra.run, "Cheaper nodes that give the same bits.")
@@ -117,6 +121,7 @@ _FUSE = Pass("group_fusion", group_fusion.run, "Nodes that share one loop nest b
 
 PASSES: tuple[Pass, ...] = (
     _INLINE,
+    _SPLIT,
     _SHARE,
     _DCE,
     _FOLD,

@@ -35,7 +35,7 @@ def run_program(
 
     def run_call(call: KernelCall) -> None:
         pairs = zip(call.args, call.kernel.params, strict=True)
-        views = [memory[s].view(p.dtype.numpy).reshape(p.shape) for s, p in pairs]
+        views = [memory[s].reshape(-1).view(p.dtype.numpy).reshape(p.shape) for s, p in pairs]
         if call.host is None:
             run_kernel(schedule(call.kernel), *views, seed=3)
         else:

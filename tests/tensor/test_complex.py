@@ -112,6 +112,8 @@ INF, NAN = math.inf, math.nan
         ("sqrt", complex(NAN, INF), complex(INF, INF)),
         ("sinh", complex(0.0, NAN), complex(0.0, NAN)),
         ("tanh", complex(INF, 1.0), complex(1.0, 0.0)),
+        ("tanh", complex(INF, 2.0), complex(1.0, 0.0)),
+        ("tanh", complex(-INF, -2.0), complex(-1.0, -0.0)),
         ("conj", complex(-0.0, 0.0), complex(-0.0, -0.0)),
         ("acos", complex(0.0, NAN), complex(math.pi / 2, NAN)),
         ("sign", complex(0.0, 0.0), complex(0.0, 0.0)),

@@ -50,3 +50,13 @@ def log1p(z: Array) -> Array:
 def exp2(z: Array) -> Array:
     """`exp(z log 2)`."""
     return np.asarray(np.exp(z * z.real.dtype.type(math.log(2.0))))
+
+
+def tanh(z: Array) -> Array:
+    """Hyperbolic tangent; at an infinite real part the imaginary part is 0 of its own sign.
+
+    C99 gives it the sign of `sin 2b` there, the array API standard that of `b`.
+    """
+    made = np.tanh(z)
+    far = np.isinf(z.real) & np.isfinite(z.imag)
+    return pair(made.real, np.where(far, np.copysign(np.zeros_like(z.imag), z.imag), made.imag))

@@ -155,6 +155,7 @@ def _either(real: Callable[[Array], Any], complex_: Callable[[Array], Any]) -> C
 
 _expm1 = _either(np.expm1, complex_functions.expm1)
 _log1p = _either(np.log1p, complex_functions.log1p)
+_tanh = _either(np.tanh, complex_functions.tanh)
 _exp2 = _either(np.exp2, complex_functions.exp2)
 
 
@@ -200,7 +201,7 @@ _SAME: list[tuple[str, int, frozenset[Kind], Callable[..., Any], str]] = [
     ("atan", 1, _INEXACT, np.arctan, "inverse tangent"),
     ("sinh", 1, _INEXACT, np.sinh, "hyperbolic sine"),
     ("cosh", 1, _INEXACT, np.cosh, "hyperbolic cosine"),
-    ("tanh", 1, _INEXACT, np.tanh, "hyperbolic tangent"),
+    ("tanh", 1, _INEXACT, _tanh, "hyperbolic tangent"),
     ("asinh", 1, _INEXACT, np.arcsinh, "inverse hyperbolic sine"),
     ("acosh", 1, _INEXACT, np.arccosh, "inverse hyperbolic cosine"),
     ("atanh", 1, _INEXACT, np.arctanh, "inverse hyperbolic tangent"),

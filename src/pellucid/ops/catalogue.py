@@ -34,6 +34,7 @@ from pellucid.ops.identity import RECORDS as IDENTITY_RECORDS
 from pellucid.ops.index import RECORDS as INDEX_RECORDS
 from pellucid.ops.join import RECORDS as JOIN_RECORDS
 from pellucid.ops.movement import RECORDS as MOVEMENT_RECORDS
+from pellucid.ops.pairs import RECORDS as PAIRS_RECORDS
 from pellucid.ops.parts import RECORDS as PARTS_RECORDS
 from pellucid.ops.pseudoinverse import RECORDS as PSEUDOINVERSE_RECORDS
 from pellucid.ops.qr import RECORDS as QR_RECORDS
@@ -91,6 +92,7 @@ CATALOGUE: Mapping[str, Op] = collect(
         INDEX_RECORDS,
         JOIN_RECORDS,
         MOVEMENT_RECORDS,
+        PAIRS_RECORDS,
         PARTS_RECORDS,
         PSEUDOINVERSE_RECORDS,
         QR_RECORDS,

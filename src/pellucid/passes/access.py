@@ -34,6 +34,7 @@ from pellucid.loop.ir import (
     imod,
     imul,
 )
+from pellucid.ops.pairs import VIEWS
 
 TRANSCENDENTAL = frozenset({
     "exp", "exp_bounded", "exp2", "expm1", "log", "log1p", "log2", "log10", "pow", "erf",
@@ -71,6 +72,8 @@ def lowering_of(node: Node) -> Lowering:
 
     Loops have no complex numbers, so nodes on them call their NumPy reference.
     """
+    if node.op.name in VIEWS:
+        return node.op.lower((), (), node.attrs)
     if node.op.name != "reshape" and has_complex(node):
         return host_lowering(node.op.reference)((), (), node.attrs)
     types = [v.type for v in node.inputs]

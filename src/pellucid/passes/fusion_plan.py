@@ -22,6 +22,7 @@ from pellucid.graph.ir import Graph, Node, Value
 from pellucid.loop.compute import HostCall, Loops, Pointwise, Reduction
 from pellucid.loop.ir import Call, Load
 from pellucid.loop.rewrite import walk_expr
+from pellucid.ops.pairs import VIEWS
 from pellucid.passes.access import (
     Template,
     calls_in,
@@ -108,7 +109,7 @@ class Planner:
         return "free" if is_movement(made) or generated else "solid"
 
     def _stands_alone(self, node: Node) -> bool:
-        if node.op.name == "barrier" or len(node.outputs) != 1:
+        if node.op.name == "barrier" or node.op.name in VIEWS or len(node.outputs) != 1:
             return True
         if any(isinstance(a, Graph) for a in node.attrs.values()):
             return True
