@@ -45,16 +45,26 @@ Array = NDArray[Any]
 
 
 class Arena:
-    """Memory for temporaries; it grows, and never shrinks."""
+    """Memory for temporaries; it grows, and never shrinks.
+
+    Blocks that are too small by now are kept: direct calls may know their addresses. Each is at
+    least twice as large as the one before, so that all of them are no more than twice the last.
+
+    Attributes:
+        block: the latest.
+    """
 
     def __init__(self) -> None:
         self.block = default_allocator().block(1)
+        self._blocks = [self.block]
         self._nbytes = 1
 
     def reserve(self, nbytes: int) -> int:
-        """The address of so many bytes, at least; what was there before may have moved."""
+        """The address of so many bytes, at least; it may be another one than before."""
         if nbytes > self._nbytes:
-            self.block, self._nbytes = default_allocator().block(nbytes), nbytes
+            self._nbytes = max(nbytes, 2 * self._nbytes)
+            self.block = default_allocator().block(self._nbytes)
+            self._blocks.append(self.block)
         return ctypes.addressof(self.block)
 
 
@@ -69,6 +79,7 @@ class Loaded:
         constants: arrays where the code reads them, by slot.
         arena: memory for temporaries.
         lock: held while the program runs.
+        busy: 1 while it runs: its temporaries are in use.
     """
 
     program: Program
@@ -77,6 +88,7 @@ class Loaded:
     constants: Mapping[int, Array]
     arena: Arena
     lock: threading.RLock
+    busy: ctypes.c_int64
 
 
 def load(compiled: Compiled) -> Loaded:
@@ -87,7 +99,8 @@ def load(compiled: Compiled) -> Loaded:
     """
     program, cached = load_program(compiled, open_cache(compiled.config))
     constants = place_constants(program.constants)
-    return Loaded(program, cached, _link(program), constants, Arena(), threading.RLock())
+    library, lock, busy = _link(program), threading.RLock(), ctypes.c_int64(0)
+    return Loaded(program, cached, library, constants, Arena(), lock, busy)
 
 
 class Executable:
@@ -119,7 +132,7 @@ class Executable:
         self.lock = loaded.lock
         self._twin: Executable | None = None
         self.table = (ctypes.c_int64 * max(1, self.program.slots))()
-        self.busy = ctypes.c_int64(0)
+        self.busy = loaded.busy
         self._address = ctypes.addressof(self.table)
         self._inputs = _Inputs(self.program, self.table)
         self._outputs = [

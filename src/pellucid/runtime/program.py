@@ -85,7 +85,7 @@ class Program:
         objects: object files by symbol, the entry's among them.
         flow: the calls' numbers in their branches and loops.
         shared: in words, equal parts that were optimised once.
-        sizes: open sizes, and where each goes; `plan` and the costs of calls are for likely ones.
+        sizes: open sizes, and where each goes; `plan` is for likely ones, and costs are sizes too.
         lives: of a program with open sizes, what its memory plan is made from.
         shares: likewise, the slots that may share memory.
     """
@@ -109,8 +109,11 @@ class Program:
     def bound(self, sizes: Sizes) -> Program:
         """The program for these open sizes: ports and memory plan in numbers."""
         lives = [replace(x, nbytes=value_of(x.nbytes, sizes)) for x in self.lives]
+        costs = [(value_of(c.flops, sizes), value_of(c.nbytes, sizes)) for c in self.calls]
+        costed = zip(self.calls, costs, strict=True)
         return replace(
             self,
+            calls=tuple(replace(c, flops=flops, nbytes=nbytes) for c, (flops, nbytes) in costed),
             inputs=tuple(replace(p, shape=bound(p.shape, sizes)) for p in self.inputs),
             outputs=tuple(replace(p, shape=bound(p.shape, sizes)) for p in self.outputs),
             plan=plan_memory([x for x in lives if x.nbytes], self.shares),
@@ -122,7 +125,7 @@ class Program:
         head = {
             "name": self.name,
             "entry": self.entry,
-            "calls": [_row(call) for call in self.calls],
+            "calls": [_call_row(call) for call in self.calls],
             "inputs": [_port_row(port) for port in self.inputs],
             "outputs": [_port_row(port) for port in self.outputs],
             "donated": list(self.donated.items()),
@@ -156,7 +159,7 @@ class Program:
         return Program(
             name=head["name"],
             entry=head["entry"],
-            calls=tuple(ProgramCall(*map(_frozen, row)) for row in head["calls"]),
+            calls=tuple(map(_call_of_row, head["calls"])),
             inputs=tuple(_port(row) for row in head["inputs"]),
             outputs=tuple(_port(row) for row in head["outputs"]),
             donated=dict(head["donated"]),
@@ -266,7 +269,7 @@ def _constants(lowered: LoweredProgram) -> dict[int, NDArray[Any]]:
 
 
 def _call(call: KernelCall, arguments: KernelArguments, times: int) -> ProgramCall:
-    flops, nbytes = likely(call.cost.flops) * times, likely(call.cost.bytes) * times
+    flops, nbytes = call.cost.flops * times, call.cost.bytes * times
     return ProgramCall(
         call.kernel.name, arguments.symbol, arguments.slots, arguments.scratch,
         call.nodes, call.sources, flops, nbytes, arguments.host,
@@ -277,6 +280,16 @@ def _ports(slots: Sequence[int], types: Sequence[Any]) -> tuple[Port, ...]:
     return tuple(
         Port(slot, type.shape, type.dtype.name) for slot, type in zip(slots, types, strict=True)
     )
+
+
+def _call_row(call: ProgramCall) -> list[Any]:
+    return _row(replace(call, flops=0, nbytes=0)) + [size_row(call.flops), size_row(call.nbytes)]
+
+
+def _call_of_row(row: list[Any]) -> ProgramCall:
+    *fields, flops, nbytes = row
+    made = ProgramCall(*map(_frozen, fields))
+    return replace(made, flops=size_of_row(flops), nbytes=size_of_row(nbytes))
 
 
 def _port_row(port: Port) -> list[Any]:

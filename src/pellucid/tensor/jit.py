@@ -12,7 +12,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -86,6 +86,7 @@ class Specialisation:
         runner: the native program; for open sizes, the programs.
         tape: the program that gradients follow, if they can reach it.
         open_tape: gradients can reach it, through a program for the sizes of the call.
+        views: this form with a program for known sizes, which direct calls run.
         edits: when the attributes in `recorded.traced.reads` were last found unchanged.
         runs: how often it was run after its arguments were read in Python.
     """
@@ -98,6 +99,7 @@ class Specialisation:
     edits: int
     runs: int = 0
     open_tape: bool = False
+    views: dict[Executable, Specialisation] = field(default_factory=dict)
 
     def leaves(self, results: Sequence[Box]) -> list[Any]:
         """The leaves of what the function returns."""
@@ -239,9 +241,25 @@ class JitFunction(Generic[P, R]):
                     chosen = self._compile(args, kwargs, boxes, key, parts)
             result, taped = self._run(chosen, boxes)
             chosen.runs += 1
-            if not (taped or self._static or self._open) and chosen.runs in PLANNED_AT:
-                self._plan(chosen, args, kwargs)
+            if not (taped or self._static):
+                planned = self._for_plan(chosen, boxes)
+                if planned.runs in PLANNED_AT:
+                    self._plan(planned, args, kwargs)
             return result
+
+    def _for_plan(self, chosen: Specialisation, boxes: Sequence[Tensor]) -> Specialisation:
+        """The program that direct calls run: of open sizes, that for these arguments."""
+        if not isinstance(chosen.runner, OpenProgram):
+            return chosen
+        arrays = [b._array for b in _inputs(chosen.recorded.traced, boxes)]
+        executable = chosen.runner.executable_for(arrays)  # type: ignore[arg-type]  # concrete
+        view = chosen.views.get(executable)
+        if view is None:
+            if len(chosen.views) >= _MOST_FORMS:
+                chosen.views.clear()
+            view = chosen.views[executable] = replace(chosen, runner=executable, views={}, runs=0)
+        view.runs, view.edits = view.runs + 1, chosen.edits
+        return view
 
     def _plan(self, spec: Specialisation, args: Any, kwargs: Any) -> None:
         """Let the next calls like this one go straight to the program."""

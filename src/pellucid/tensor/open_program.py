@@ -59,6 +59,12 @@ class OpenProgram:
             return self.one.run(inputs, keep)
         return self._for_sizes(inputs).run(inputs, keep=keep)
 
+    def executable_for(self, inputs: Sequence[Array]) -> Executable:
+        """The one program with the sizes of these inputs, or the program for them."""
+        if self.one is not None:
+            return self.one.executable_for(inputs)
+        return self._for_sizes(inputs)
+
     def tape(self, inputs: Sequence[Array]) -> Program:
         """The program that gradients follow, for the sizes of these inputs."""
         return program_for(bind_graph(self.graph, solve(self._shapes, [a.shape for a in inputs])))
