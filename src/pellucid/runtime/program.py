@@ -283,7 +283,8 @@ def _ports(slots: Sequence[int], types: Sequence[Any]) -> tuple[Port, ...]:
 
 
 def _call_row(call: ProgramCall) -> list[Any]:
-    return _row(replace(call, flops=0, nbytes=0)) + [size_row(call.flops), size_row(call.nbytes)]
+    known = _row(replace(call, flops=0, nbytes=0))
+    return [*known, size_row(call.flops), size_row(call.nbytes)]
 
 
 def _call_of_row(row: list[Any]) -> ProgramCall:

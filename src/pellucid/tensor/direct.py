@@ -21,8 +21,8 @@ from pellucid.tensor.box import STATE, Array, Box
 from pellucid.tensor.guards import EDITS
 from pellucid.tensor.tree import unflatten
 
-if TYPE_CHECKING:  # annotations only: jit imports this module
-    from pellucid.tensor.jit import Specialisation
+if TYPE_CHECKING:  # annotations only
+    from pellucid.tensor.specialisation import Specialisation
 
 DECLINED = object()
 MOST_DIRECT = 4  # programs of one function that a call tries in turn
