@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from math import e, inf, nan, pi
 
+from pellucid import fft, linalg
 from pellucid.core.dtype import bool_ as bool
 from pellucid.core.dtype import (
     complex64,
@@ -220,6 +221,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "fft",
     "finfo",
     "flip",
     "float32",
@@ -245,6 +247,7 @@ __all__ = [
     "isnan",
     "less",
     "less_equal",
+    "linalg",
     "linspace",
     "log",
     "log1p",

@@ -65,6 +65,10 @@ class ShapeError(PellucidError, ValueError):
     """Shapes, axes or sizes that do not fit."""
 
 
+class AxisError(ShapeError, IndexError):
+    """An axis that a shape does not have."""
+
+
 class DTypeError(PellucidError, TypeError):
     """Element types that do not fit."""
 

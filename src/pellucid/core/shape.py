@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
-from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.errors import ArgumentError, AxisError, ShapeError
 from pellucid.core.size import Size, is_static
 
 Shape = tuple[int, ...]
@@ -42,15 +42,15 @@ def normalize_axis(op: str, axis: int, shape: Sequence[int], new: int = 0) -> in
     """A non-negative axis of `shape`, which is to have `new` axes more.
 
     Raises:
-        ShapeError: `axis` is no integer, or there is no such axis.
+        AxisError: `axis` is no integer, or there is no such axis.
     """
     rank = len(shape) + new
     if not isinstance(axis, SupportsIndex):
-        raise ShapeError(op, "axis must be an integer", operands={"axis": repr(axis)})
+        raise AxisError(op, "axis must be an integer", operands={"axis": repr(axis)})
     at = operator.index(axis)
     if not -rank <= at < rank:
         legal = f"must be in [{-rank}, {rank})" if rank else "must not be given: there is none"
-        raise ShapeError(op, f"axis {legal}", operands={"axis": axis, "shape": tuple(shape)})
+        raise AxisError(op, f"axis {legal}", operands={"axis": axis, "shape": tuple(shape)})
     return at % rank
 
 
@@ -60,7 +60,8 @@ def normalize_axes(
     """Sorted non-negative axes of `shape`, which is to have `new` axes more; `None` means all.
 
     Raises:
-        ShapeError: an axis is no integer, out of range or named twice.
+        AxisError: an axis is no integer or out of range.
+        ShapeError: an axis is named twice.
     """
     if axes is None:
         return tuple(range(len(shape) + new))

@@ -90,6 +90,7 @@ def eye(rows: int, columns: int | None = None, k: int = 0, dtype: DTypeLike | No
     """
     shape = check_shape("eye", (rows, rows if columns is None else columns))
     row, column = iota(shape, 0), iota(shape, 1)
+    k = max(-shape[0], min(k, shape[1]))  # what is further out has no elements
     if k != 0:
         row = add(row, k)
     return astype(equal(row, column), float32 if dtype is None else dtype)
