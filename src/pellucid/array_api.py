@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from math import e, inf, nan, pi
 
-from pellucid import fft, linalg
 from pellucid.core.dtype import bool_ as bool
 from pellucid.core.dtype import (
     complex64,
@@ -221,7 +220,6 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
-    "fft",
     "finfo",
     "flip",
     "float32",
@@ -247,7 +245,6 @@ __all__ = [
     "isnan",
     "less",
     "less_equal",
-    "linalg",
     "linspace",
     "log",
     "log1p",

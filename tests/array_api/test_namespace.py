@@ -77,3 +77,15 @@ def test_constants() -> None:
     assert (xp.e, xp.pi, xp.inf) == (np.e, np.pi, np.inf)
     assert np.isnan(xp.nan)
     assert xp.ones(2)[xp.newaxis].shape == (1, 2)
+
+
+def test_an_axis_that_is_not_there_is_an_index_error() -> None:
+    with pytest.raises(IndexError, match=r"expand_dims: axis must be in \[-1, 1\)"):
+        xp.expand_dims(xp.asarray(1.0), axis=2)
+    with pytest.raises(IndexError, match="sum: axis must be in"):
+        xp.sum(xp.ones(3), axis=1)
+
+
+def test_a_diagonal_may_lie_outside_the_matrix() -> None:
+    for k in (-(2**70), -3, 4, 2**70):
+        assert not xp.any(xp.eye(2, 3, k=k))

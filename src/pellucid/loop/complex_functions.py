@@ -6,7 +6,6 @@ follow C99's annex G, as the array API standard does.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -45,20 +44,6 @@ def log1p(z: Array) -> Array:
     real = np.log1p(x * (2 + x) + y * y) / 2
     far = np.log(z + 1)
     return pair(np.where(near, real, far.real), np.where(near, np.arctan2(b, a + 1), far.imag))
-
-
-def tanh(z: Array) -> Array:
-    """`tanh z`; where the real part is infinite, the imaginary part is 0 with the sign of `z`'s, as
-    the array API has it (C99: with the sign of `sin 2b`).
-    """
-    value = np.tanh(z)
-    far = np.isinf(z.real) & np.isfinite(z.imag)
-    return pair(value.real, np.where(far, np.copysign(0, z.imag), value.imag))
-
-
-def exp2(z: Array) -> Array:
-    """`exp(z log 2)`."""
-    return np.asarray(np.exp(z * z.real.dtype.type(math.log(2.0))))
 
 
 def tanh(z: Array) -> Array:

@@ -157,7 +157,6 @@ _expm1 = _either(np.expm1, complex_functions.expm1)
 _log1p = _either(np.log1p, complex_functions.log1p)
 _tanh = _either(np.tanh, complex_functions.tanh)
 _exp2 = _either(np.exp2, complex_functions.exp2)
-_tanh = _either(np.tanh, complex_functions.tanh)
 
 
 def _cast_only(*_: Array) -> Array:
