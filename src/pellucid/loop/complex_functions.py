@@ -6,6 +6,7 @@ follow C99's annex G, as the array API standard does.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,11 @@ def log1p(z: Array) -> Array:
     real = np.log1p(x * (2 + x) + y * y) / 2
     far = np.log(z + 1)
     return pair(np.where(near, real, far.real), np.where(near, np.arctan2(b, a + 1), far.imag))
+
+
+def exp2(z: Array) -> Array:
+    """`exp(z log 2)`."""
+    return np.asarray(np.exp(z * z.real.dtype.type(math.log(2.0))))
 
 
 def tanh(z: Array) -> Array:
