@@ -78,6 +78,13 @@ CASES: list[Case] = [
     case("histogram", V), case("histogram", M, 4, range=(-1.0, 1.0)),
     case("histogram", M, 3, density=True), case("histogram", V, np.array([-1.0, 0.0, 2.0])),
     case("histogram", np.ones(3), 2),
+    case("digitize", M, np.array([-1.0, 0.0, 0.5])), case("digitize", INTS, np.array([5, 3, 1])),
+    case("digitize", INTS, np.array([1, 3, 5]), right=True), case("digitize", M, np.array([0.0])),
+    case("interp", M, np.array([-1.0, 0.0, 1.0]), np.array([3.0, 5.0, -2.0])),
+    case("interp", np.array([-2.0, -1.0, 1.0, 2.0, NAN]), np.array([-1.0, 1.0]), V[:2], 7.0, 8.0),
+    case("interp", V, np.array([0.5]), np.array([2.0])), case("interp", 0.3, V[:1], V[:1]),
+    case("gcd", INTS * 6, INTS[::-1] * -4), case("lcm", INTS, np.array([4, 6, 0])),
+    case("gcd", INTS, 0), case("gcd", INTS.astype(np.uint8), np.uint8(2)),
     case("cbrt", np.array([0.0, -8.0, 27.0, 1e-200, -1e200, math.inf, NAN])),
     case("deg2rad", M), case("rad2deg", M), case("sinc", np.array([0.0, 0.5, -1.0, 3.3])),
     case("logaddexp2", ENDS, 1.0), case("float_power", POSITIVE, 2), case("fmod", M * 9, POSITIVE),
@@ -114,7 +121,9 @@ def assert_same(found: Any, wanted: Any, rtol: float = 1e-12) -> None:
     assert found.shape == wanted.shape
     rough = found.dtype == pl.float32  # what was made from Python numbers alone
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-6 if rough else rtol, atol=1e-12)
-    assert found.dtype.kind == {"f": "float", "i": "int", "b": "bool"}[wanted.dtype.kind]
+    assert (
+        found.dtype.kind == {"f": "float", "i": "int", "u": "uint", "b": "bool"}[wanted.dtype.kind]
+    )
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -193,6 +202,8 @@ GRADIENTS: list[tuple[str, Callable[[Any], Any], np.ndarray[Any, Any]]] = [
     ("convolve", lambda x: pl.convolve(x, pl.Tensor(V[:3])), V),
     ("kron", lambda x: pl.kron(x, pl.Tensor(V)), M),
     ("rot90", pl.rot90, M),
+    ("interp", lambda x: pl.interp(x, pl.Tensor(np.arange(-3.0, 4.0)), pl.Tensor(V)), M),
+    ("points", lambda y: pl.interp(pl.Tensor(M), pl.Tensor(np.arange(-3.0, 4.0)), y), V),
     ("diag", pl.diag, V),
     ("polyval", lambda x: pl.polyval(x, pl.Tensor(M)), V),
     ("vander", pl.vander, V),
@@ -236,6 +247,8 @@ def test_under_vmap_and_jit() -> None:
         (lambda: pl.array_split(pl.ones(3), 0), "at least 1 section"),
         (lambda: pl.select([pl.ones(3) > 0], []), "a choice for each"),
         (lambda: pl.ravel_multi_index((pl.Tensor([1]),), (2, 3)), "one array per axis"),
+        (lambda: pl.gcd(pl.ones(2), 3), "takes integers"),
+        (lambda: pl.interp(pl.ones(2), pl.ones(2), pl.ones(3)), "two vectors of one length"),
         (lambda: pl.gradient(pl.ones((1, 3)), axis=0), "two samples"),
         (lambda: pl.jit(pl.bincount)(pl.Tensor([1])), "bincount|numpy"),
     ],

@@ -110,6 +110,7 @@ from pellucid.ops.lines import (
     correlate,
     ediff1d,
     gradient,
+    interp,
     polyval,
     trapezoid,
     unwrap,
@@ -128,6 +129,7 @@ from pellucid.ops.moments import (
     bincount,
     corrcoef,
     cov,
+    digitize,
     histogram,
 )
 from pellucid.ops.movement import flip, pad, slice_, split
@@ -343,6 +345,7 @@ __all__ = [
     "diagonal",
     "diff",
     "digamma",
+    "digitize",
     "divide",
     "dot",
     "dot_general",
@@ -398,6 +401,7 @@ __all__ = [
     "index_set",
     "indices",
     "inner",
+    "interp",
     "iota",
     "isclose",
     "isfinite",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -11,7 +12,7 @@ from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.core.shape import normalize_axes, normalize_axis
 from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, divide, multiply, subtract
-from pellucid.ops.binary import remainder
+from pellucid.ops.binary import clip, minimum, remainder
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import equal, greater, less, logical_and, where
 from pellucid.ops.convolution import conv1d
@@ -19,10 +20,12 @@ from pellucid.ops.create import zeros
 from pellucid.ops.join import concatenate
 from pellucid.ops.layout import reshape
 from pellucid.ops.movement import flip, slice_axis
-from pellucid.ops.promotion import Operand, common_dtype, floating
+from pellucid.ops.promotion import Operand, common_dtype, floating, unify
 from pellucid.ops.reduction import sum
 from pellucid.ops.scan import cumsum
+from pellucid.ops.search import searchsorted
 from pellucid.ops.stacking import ravel
+from pellucid.ops.take import take
 from pellucid.ops.unary import abs, round
 
 Mode = Literal["full", "same", "valid"]
@@ -166,3 +169,48 @@ def polyval(coefficients: Value, x: Value) -> Value:
         one = reshape(slice_axis(coefficients, 0, k, k + 1), ())
         result = add(multiply(x, result), one)
     return add(multiply(x, 0), result) if coefficients.shape[0] < 1 else result  # type: ignore[return-value]
+
+
+def interp(
+    x: Operand,
+    xp: Value,
+    fp: Value,
+    left: Operand | None = None,
+    right: Operand | None = None,
+) -> Value:
+    """The line through the points `(xp, fp)` at `x`; beyond its ends, the first and last value.
+
+    Args:
+        x: where, of any shape.
+        xp: `[n]`, rising.
+        fp: `[n]`, the values there.
+        left: below the first point, in place of `fp[0]`.
+        right: above the last point, in place of `fp[-1]`.
+
+    Gradient: the line's slope for `x`; what each point counts for `fp` and `xp`.
+
+    Raises:
+        ShapeError: the points are no two vectors of one length, or none.
+    """
+    if xp.rank != 1 or xp.shape != fp.shape or not xp.shape[0]:
+        operands: dict[str, object] = {"xp": xp.type, "fp": fp.type}
+        raise ShapeError("interp", "takes two vectors of one length, not empty", operands=operands)
+    at, *_ = unify("interp", x, _first(xp), _first(fp), to_float=True)
+    knots, values = astype(xp, at.dtype), astype(fp, at.dtype)
+    n = xp.shape[0]
+    low = clip(subtract(searchsorted(knots, at, "right"), 1), 0, builtins.max(n - 2, 0))
+    high = minimum(add(low, 1), n - 1)
+    start, end = take(knots, low, 0), take(knots, high, 0)
+    below, above = take(values, low, 0), take(values, high, 0)
+    gap = subtract(end, start)
+    flat = equal(gap, 0)
+    share = where(flat, 0, divide(subtract(at, start), where(flat, 1, gap)))
+    line = add(below, multiply(share, subtract(above, below)))
+    first, last = _first(knots), _first(flip(knots))
+    line = where(equal(at, last), _first(flip(values)), line)
+    line = where(less(at, first), _first(values) if left is None else left, line)
+    return where(greater(at, last), _first(flip(values)) if right is None else right, line)
+
+
+def _first(x: Value) -> Value:
+    return reshape(slice_axis(x, 0, 0, 1), ())

@@ -18,9 +18,10 @@ from pellucid.ops.einsum import diagonal
 from pellucid.ops.index import scatter_add
 from pellucid.ops.join import concatenate
 from pellucid.ops.layout import matrix_transpose, reshape
-from pellucid.ops.movement import slice_axis
+from pellucid.ops.movement import flip, slice_axis
 from pellucid.ops.promotion import Operand, floating, unify
 from pellucid.ops.reduction import Axis, max, min, sum
+from pellucid.ops.search import searchsorted
 from pellucid.ops.stacking import atleast_2d, ravel
 from pellucid.ops.statistics import mean
 from pellucid.ops.unary import sqrt
@@ -137,7 +138,7 @@ def histogram(
     if count < 1:
         raise ArgumentError("histogram", "needs at least one interval", operands={"bins": count})
     low, high = slice_axis(edges, 0, 0, 1), slice_axis(edges, 0, count, count + 1)
-    place = _interval(flat, edges)
+    place = subtract(searchsorted(edges, flat, "right"), 1)
     inside = logical_and(greater_equal(flat, low), less_equal(flat, high))
     counts = bincount(where(inside, minimum(place, count - 1), -1), weights, count)
     if not density:
@@ -162,8 +163,24 @@ def _edges(x: Value, bins: int, span: tuple[float, float] | None) -> Value:
     return concatenate([slice_axis(line, 0, 0, bins), reshape(high, (1,))], 0)
 
 
-def _interval(x: Value, edges: Value) -> Value:
-    """For each element the last edge that is not above it."""
-    count = edges.shape[0]
-    reached = greater_equal(reshape(x, (-1, 1)), reshape(edges, (1, count)))
-    return subtract(sum(astype(reached, int64), 1), 1)
+def digitize(x: Operand, bins: Value, right: bool = False) -> Value:
+    """For each element how many edges of `bins` are not above it (with `right`: are below it).
+
+    Args:
+        x: any shape.
+        bins: `[n]`, rising or falling.
+        right: whether an interval has its right edge rather than its left one.
+
+    Raises:
+        ShapeError: `bins` is no vector.
+    """
+    if bins.rank != 1:
+        raise ShapeError("digitize", "bins must be a vector", operands={"bins": bins.type})
+    side = "left" if right else "right"
+    rising = searchsorted(bins, x, side)
+    if bins.shape[0] < 2:
+        return rising
+    n = bins.shape[0]
+    falling = subtract(n, searchsorted(flip(bins), x, side))
+    first, last = slice_axis(bins, 0, 0, 1), slice_axis(bins, 0, n - 1, n)
+    return where(reshape(less_equal(first, last), ()), rising, falling)

@@ -11,8 +11,9 @@ import numpy as np
 
 from pellucid import ops
 from pellucid.core.dtype import int64
-from pellucid.core.errors import ArgumentError
-from pellucid.tensor.functions import asarray, lift, lift_creation, zeros
+from pellucid.core.errors import ArgumentError, DTypeError
+from pellucid.tensor.control import while_loop
+from pellucid.tensor.functions import abs, any, asarray, lift, lift_creation, where, zeros
 from pellucid.tensor.tensor import Tensor
 
 
@@ -43,6 +44,45 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, length: int | None
 
 
 _bincount = lift(ops.bincount)
+
+
+def gcd(x: Any, y: Any) -> Tensor:
+    """The greatest common divisor of integers, by Euclid's algorithm: never negative, 0 of zeros.
+
+    Raises:
+        DTypeError: an operand is no integer.
+    """
+    return _common_divisor("gcd", x, y)[0]
+
+
+def lcm(x: Any, y: Any) -> Tensor:
+    """The least common multiple of integers; 0 where one is 0.
+
+    Raises:
+        DTypeError: an operand is no integer.
+    """
+    divisor, a, b = _common_divisor("lcm", x, y)
+    zero = divisor == 0
+    return abs(a // where(zero, 1, divisor) * b)
+
+
+def _common_divisor(op: str, x: Any, y: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The divisor, and both operands in one dtype and shape."""
+    for given in (x, y):
+        dtype = asarray(given).dtype
+        if not dtype.is_integer:
+            fix = "cast with .astype('int64')"
+            raise DTypeError(op, "takes integers", operands={"it": dtype}, fix=fix)
+    a = x + y * 0 if isinstance(x, Tensor) else y * 0 + x
+    b = a * 0 + y
+
+    def step(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        high, low = pair
+        done = low == 0
+        return where(done, high, low), where(done, 0, high % where(done, 1, low))
+
+    divisor, _ = while_loop(lambda pair: any(pair[1] != 0), step, (abs(a), abs(b)))
+    return divisor, a, b
 
 
 def tril_indices(rows: int, k: int = 0, columns: int | None = None) -> tuple[Tensor, Tensor]:
@@ -76,6 +116,7 @@ delete = lift(ops.delete)
 diag = lift(ops.diag)
 diagflat = lift(ops.diagflat)
 digamma = lift(ops.digamma)
+digitize = lift(ops.digitize)
 dot = lift(ops.dot)
 dsplit = lift(ops.dsplit)
 dstack = lift(ops.dstack)
@@ -99,6 +140,7 @@ hstack = lift(ops.hstack)
 identity = lift_creation(ops.identity)
 indices = lift_creation(ops.indices)
 inner = lift(ops.inner)
+interp = lift(ops.interp)
 isclose = lift(ops.isclose)
 isneginf = lift(ops.isneginf)
 isposinf = lift(ops.isposinf)
@@ -166,6 +208,7 @@ __all__ = [
     "diag",
     "diagflat",
     "digamma",
+    "digitize",
     "dot",
     "dsplit",
     "dstack",
@@ -180,6 +223,7 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
+    "gcd",
     "geomspace",
     "gradient",
     "heaviside",
@@ -189,10 +233,12 @@ __all__ = [
     "identity",
     "indices",
     "inner",
+    "interp",
     "isclose",
     "isneginf",
     "isposinf",
     "kron",
+    "lcm",
     "lgamma",
     "log_ndtr",
     "logaddexp2",
