@@ -170,3 +170,4 @@ def test_scalars_beside_tensors() -> None:
     assert (x.astype("float64") + 1j).dtype == pl.complex128
     assert (pl.Tensor([1, 2]) ** 1j).dtype == pl.complex64
     assert pl.jit(lambda v: v * 2j + 1)(x).tolist() == [1 + 2j, 1 + 4j]
+    assert pl.jit(lambda c: c * 1j)(2.0).dtype == pl.complex64

@@ -162,3 +162,36 @@ def test_steps_against_the_gradient_make_a_loss_smaller() -> None:
     for _ in range(50):
         z = z - 0.2 * pl.grad(lambda v: pl.sum(pl.abs(v - target) ** 2))(z)
     np.testing.assert_allclose(z.numpy(), target.numpy(), atol=1e-5)
+
+
+def test_jacobians_are_derivatives_of_holomorphic_functions() -> None:
+    z = pl.Tensor(_random(3))
+    want = np.diag((z.numpy() + 1) * np.exp(z.numpy()))
+    for jacobian in (pl.jacfwd, pl.jacrev):
+        np.testing.assert_allclose(jacobian(lambda v: v * pl.exp(v))(z).numpy(), want, rtol=1e-12)
+    for refused in (pl.jacfwd(pl.abs), pl.hessian(lambda v: pl.abs(v).sum())):
+        with pytest.raises(GradientError, match="a real function of complex numbers"):
+            refused(z)
+
+
+def test_views_as_pairs_of_real_numbers() -> None:
+    z = pl.Tensor(_random(2, 3))
+    pairs = pl.view_as_real(z)
+    np.testing.assert_array_equal(pairs.numpy(), np.stack([z.numpy().real, z.numpy().imag], -1))
+    np.testing.assert_array_equal(pl.view_as_complex(pairs).numpy(), z.numpy())
+    found = pl.grad(lambda v: pl.sum(pl.view_as_real(v)[..., 1] ** 2))(z)
+    np.testing.assert_allclose(found.numpy(), 2j * z.numpy().imag, rtol=1e-12)
+    second = pl.hessian(lambda v: pl.sum(pl.abs(pl.view_as_complex(v)) ** 2))(pairs[0, :1])
+    np.testing.assert_allclose(second.numpy().reshape(2, 2), 2 * np.eye(2), atol=1e-9)
+
+
+def test_loops_and_branches_carry_complex_numbers() -> None:
+    def spiral(z: pl.Tensor) -> Any:
+        last, path = pl.scan(lambda c, x: (c * x, c + x), pl.Tensor(1 + 0j), z)
+        return abs(last) ** 2 + pl.sum(pl.abs(path))
+
+    z = pl.Tensor(_random(4).astype(np.complex64))
+    eager = pl.grad(spiral)(z)
+    np.testing.assert_allclose(pl.jit(pl.grad(spiral))(z).numpy(), eager.numpy(), rtol=1e-4)
+    twice = pl.jit(lambda v: pl.cond(pl.abs(v).sum() > 0, lambda x: x * 1j, pl.sin, v))
+    np.testing.assert_allclose(twice(z).numpy(), 1j * z.numpy(), rtol=1e-6)

@@ -174,6 +174,7 @@ from pellucid.ops.order import (
     ptp,
     quantile,
 )
+from pellucid.ops.pairs import view_as_complex, view_as_real
 from pellucid.ops.pooling import avg_pool2d, max_pool2d
 from pellucid.ops.products import (
     dot,
@@ -554,6 +555,8 @@ __all__ = [
     "var",
     "vdot",
     "vecdot",
+    "view_as_complex",
+    "view_as_real",
     "vsplit",
     "vstack",
     "where",

@@ -179,7 +179,7 @@ def _constant_samples() -> Sequence[Sample]:
     arrays = (
         np.array(1.5, np.float32), np.zeros((0, 3), np.float32), np.array([[1, -2, 3]], np.int32),
         np.array([True, False]), np.full((3, 5), 2.0), np.array([1.5, np.inf], bfloat16.numpy),
-        np.array([1.5 - 2j, 0j], np.complex64), np.full((2, 2), 1j),
+        np.array([1.5 - 2j, 0j], np.complex64), np.full((2, 2), 1j), np.array(2 - 3j),
     )  # fmt: skip
     return [Sample((), {"value": ArrayAttr(a)}) for a in arrays]
 

@@ -1,34 +1,38 @@
 """Complex numbers as pairs of real ones: their memory under another type, and in and out of it.
 
-Compiled programs compute with real and imaginary parts apart (`passes/split_complex.py`); these
-records are the seams. A complex array is its parts in turn, so `pairs_of` and `of_pairs` move
-nothing.
+A complex array is its parts in turn, so `view_as_real` and `view_as_complex` move nothing. Compiled
+programs compute with real and imaginary parts apart (`passes/split_complex.py`); these records are
+the seams. `interleave` stands in compiled programs only, behind all derivatives.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from pellucid.core.dtype import DType, complex64, complex128, float32, float64
 from pellucid.core.errors import DTypeError, ShapeError
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
-from pellucid.graph.op import Op, Sample
+from pellucid.graph.op import Op, Sample, Site
 from pellucid.loop.complex_functions import pair
 from pellucid.loop.compute import Index, Loops, Lowering, Pointwise, Readers
 from pellucid.loop.ir import Buffer, Const, Expr, Load, Stmt, Store
 from pellucid.ops.parts import check_complex
 from pellucid.ops.shared import Types, nest, no_cost, through_cost
 
+Tangent = Value | None
+
 VIEWS = frozenset({"pairs_of", "of_pairs"})
 """Records whose output is their input's memory under another type."""
 
 
-def pairs_of(z: Value) -> Value:
+def view_as_real(z: Value) -> Value:
     """Real and imaginary parts side by side, `[..., 2]`: the memory of `z` as it is."""
     return emit(PAIRS_OF, z)
 
 
-def of_pairs(x: Value) -> Value:
+def view_as_complex(x: Value) -> Value:
     """The complex numbers of `[..., 2]` real ones: the memory of `x` as it is."""
     return emit(OF_PAIRS, x)
 
@@ -83,15 +87,19 @@ def _samples_of(*dtypes: DType, last: tuple[int, ...] = (), count: int = 1) -> l
     return [Sample((TensorType((*s, *last), d),) * count) for s in shapes for d in dtypes]
 
 
-# Derivatives and batches are taken of programs before their complex numbers are split.
+def _same(fn: Callable[[Value], Value]) -> Callable[[Site, Tangent], Sequence[Tangent]]:
+    """A linear rule: `fn` of the tangent, or of the cotangent."""
+    return lambda site, t: (None if t is None else fn(t),)
+
+
 PAIRS_OF: Op = Op(
     name="pairs_of",
     doc="The parts of complex numbers side by side. Primitive: it is their memory as it is.",
     infer=_pairs_of_type,
     reference=lambda z: np.stack([z.real, z.imag], -1),
-    vjp=None,
-    jvp=None,
-    batch=None,
+    vjp=_same(view_as_complex),
+    jvp=_same(view_as_real),
+    batch=lambda site, batched, size: (view_as_real(site.inputs[0]),),
     lower=_view,
     cost=no_cost,
     samples=lambda: _samples_of(complex64, complex128),
@@ -101,9 +109,9 @@ OF_PAIRS: Op = Op(
     doc="Complex numbers of their parts side by side. Primitive: it is their memory as it is.",
     infer=_of_pairs_type,
     reference=lambda x: pair(x[..., 0], x[..., 1]),
-    vjp=None,
-    jvp=None,
-    batch=None,
+    vjp=_same(view_as_real),
+    jvp=_same(view_as_complex),
+    batch=lambda site, batched, size: (view_as_complex(site.inputs[0]),),
     lower=_view,
     cost=no_cost,
     samples=lambda: _samples_of(float32, float64, last=(2,)),

@@ -7,6 +7,10 @@ and settings, and returns the new parameter and state. Scalars are worked out in
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 from pellucid import ops
 from pellucid.graph.ir import Value
 
@@ -26,6 +30,19 @@ def _moving(old: Value, new: Value, keep: float) -> Value:
 def _decayed(p: Value, g: Value, weight_decay: float) -> Value:
     """The gradient of the loss plus `weight_decay / 2 * |p|²`."""
     return ops.add(g, ops.multiply(p, weight_decay)) if weight_decay else g
+
+
+def _by_parts(rule: Callable[..., Values]) -> Callable[..., Values]:
+    """`rule`; complex parameters as pairs of real ones, each part squared alone, as PyTorch's."""
+
+    @functools.wraps(rule)
+    def split(p: Value, *rest: Value, **settings: Any) -> Values:
+        if not p.dtype.is_complex:
+            return rule(p, *rest, **settings)
+        real = [ops.view_as_real(v) if v.dtype.is_complex else v for v in (p, *rest)]
+        return tuple(ops.view_as_complex(v) for v in rule(*real, **settings))
+
+    return split
 
 
 def sgd(  # noqa: PLR0913  # the rule's settings, keyword-only
@@ -55,6 +72,7 @@ def sgd(  # noqa: PLR0913  # the rule's settings, keyword-only
     return ops.subtract(p, _scaled(direction, lr)), v
 
 
+@_by_parts
 def adam(  # noqa: PLR0913  # the rule's settings, keyword-only
     p: Value,
     g: Value,
@@ -89,6 +107,7 @@ def adam(  # noqa: PLR0913  # the rule's settings, keyword-only
     return ops.subtract(p, _scaled(ops.divide(m, ops.add(root, eps)), size)), m, v, *top
 
 
+@_by_parts
 def rmsprop(  # noqa: PLR0913  # the rule's settings, keyword-only
     p: Value,
     g: Value,
@@ -121,6 +140,7 @@ def rmsprop(  # noqa: PLR0913  # the rule's settings, keyword-only
     return ops.subtract(p, _scaled(direction, lr)), *state
 
 
+@_by_parts
 def adagrad(  # noqa: PLR0913  # the rule's settings, keyword-only
     p: Value,
     g: Value,
@@ -143,6 +163,7 @@ def adagrad(  # noqa: PLR0913  # the rule's settings, keyword-only
     return ops.subtract(p, _scaled(ops.divide(g, ops.add(ops.sqrt(total), eps)), size)), total
 
 
+@_by_parts
 def adadelta(  # noqa: PLR0913  # the rule's settings, keyword-only
     p: Value,
     g: Value,

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, cast
 
-import numpy as np
-
 from pellucid import ops
 from pellucid.core.dtype import DType
 from pellucid.graph.ir import ArrayAttr, Attr, Node, Value, emit, emit_all
@@ -106,7 +104,7 @@ def _cast(node: Node, operands: Sequence[Split]) -> Sequence[Split]:
 
 def _constant(node: Node, operands: Sequence[Split]) -> Sequence[Split]:
     array = cast("ArrayAttr", node.attrs["value"]).array
-    return (Parts(*(ops.constant(np.ascontiguousarray(p)) for p in (array.real, array.imag))),)
+    return (Parts(ops.constant(array.real), ops.constant(array.imag)),)
 
 
 def _iota(node: Node, operands: Sequence[Split]) -> Sequence[Split]:

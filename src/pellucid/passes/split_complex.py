@@ -13,7 +13,7 @@ from pellucid import ops
 from pellucid.graph.ir import Graph, Node, Value
 from pellucid.graph.prune import prune
 from pellucid.ops.movement import slice_axis
-from pellucid.ops.pairs import VIEWS, interleave, of_pairs, pairs_of
+from pellucid.ops.pairs import VIEWS, interleave, view_as_complex, view_as_real
 from pellucid.passes.access import has_complex
 from pellucid.passes.complex_rules import Parts, Split, rule_of
 from pellucid.passes.rewrite import keep_node, map_bodies, start
@@ -54,7 +54,7 @@ class _Splitter:
         if not value.dtype.is_complex:
             return self.whole[value]
         if value not in self.parts:
-            pairs = pairs_of(self.whole[value])
+            pairs = view_as_real(self.whole[value])
             self.parts[value] = Parts(*(self._part(pairs, k) for k in (0, 1)))
         return self.parts[value]
 
@@ -64,7 +64,7 @@ class _Splitter:
     def _whole(self, value: Value) -> Value:
         """The value in one piece, as it was."""
         if value not in self.whole:
-            self.whole[value] = of_pairs(interleave(*self.parts[value]))
+            self.whole[value] = view_as_complex(interleave(*self.parts[value]))
         return self.whole[value]
 
 

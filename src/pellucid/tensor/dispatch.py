@@ -333,7 +333,11 @@ def _compares_whole(fn: Callable[..., Any], strong: Box) -> bool:
 _COMPARISONS = frozenset(
     (ops.equal, ops.not_equal, ops.less, ops.less_equal, ops.greater, ops.greater_equal)
 )
-_NUMBERS = {dt.int64: 0, dt.float64: 0.0}  # what Python numbers are as data, and one of each
+_NUMBERS = {
+    dt.int64: 0,
+    dt.float64: 0.0,
+    dt.complex128: 0j,
+}  # what Python numbers are as data, and one of each
 _WRAP = "wrap one: pellucid.asarray(x)"
 
 

@@ -264,6 +264,8 @@ trunc = lift(ops.trunc)
 unstack = lift(ops.unstack)
 var = lift(ops.var)
 vecdot = lift(ops.vecdot)
+view_as_complex = lift(ops.view_as_complex)
+view_as_real = lift(ops.view_as_real)
 where = lift(ops.where)
 xlogy = lift_elementwise(ops.xlogy)
 
@@ -427,6 +429,8 @@ __all__ = [
     "unstack",
     "var",
     "vecdot",
+    "view_as_complex",
+    "view_as_real",
     "where",
     "xlogy",
     "zeros",

@@ -51,6 +51,19 @@ def _check_float(op: str, leaves: Sequence[Any]) -> None:
             )
 
 
+def _check_holomorphic(op: str, leaves: Sequence[Tensor], results: Sequence[Any]) -> None:
+    """Refuse what a step along the real axis does not tell."""
+    real = any(isinstance(v, Tensor) and not v.dtype.is_complex for v in results)
+    for leaf in leaves:
+        if leaf.dtype.is_complex and (real or not results):
+            raise GradientError(
+                op,
+                "a real function of complex numbers has no one derivative by them",
+                operands={"argument": leaf.type},
+                fix="differentiate by view_as_real of it; grad and jacrev give dL/da + i dL/db",
+            )
+
+
 def _each(leaves: Sequence[Any], make: Callable[[Any], Any], treedef: TreeDef) -> Any:
     """The container with `make` of every tensor; what is none stays."""
     return unflatten(treedef, [make(v) if is_array(v) else v for v in leaves])
@@ -86,6 +99,7 @@ def jacfwd(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Fn:
         columns, *aux = over(*_bases(leaves))
         found, treedef = flatten(columns)
         _check_float("jacfwd", found)
+        _check_holomorphic("jacfwd", leaves, found)
 
         def arrange(column: Tensor) -> Any:
             parts = zip(_cut(column, leaves), leaves, strict=True)
@@ -103,7 +117,11 @@ def _last(column: Tensor, x: Tensor) -> Tensor:
 
 
 def jacrev(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Fn:
-    """The Jacobian of `fn`, row by row in reverse mode: for few outputs; otherwise as `jacfwd`."""
+    """The Jacobian of `fn`, row by row in reverse mode: for few outputs; otherwise as `jacfwd`.
+
+    Of a complex result it is the derivative (of a holomorphic function); of a real result by
+    `a + bi` it is the gradient, `d/da + i d/db`.
+    """
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -127,6 +145,8 @@ def jacrev(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Fn:
             i = next(numbers)
             parts = zip(cut, selected.leaves, strict=True)
             made = [c[i].reshape((*output.shape, *x.shape)) for c, x in parts]
+            if output.dtype.is_complex:  # of a derivative, reverse mode gives the conjugate
+                made = [m.conj() for m in made]
             return unflatten(selected.treedef, made)
 
         jacobian = _each(found, arrange, treedef)
@@ -143,7 +163,15 @@ def hessian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Fn:
         input.shape`; for containers, the arguments' container of their containers, inside that of
         the result.
     """
-    return jacfwd(jacrev(fn, argnums, has_aux), argnums, has_aux)
+    second = jacfwd(jacrev(fn, argnums, has_aux), argnums, has_aux)
+
+    @functools.wraps(fn)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        leaves = select("hessian", fn, args, kwargs, argnums).leaves
+        _check_holomorphic("hessian", leaves, ())
+        return second(*args, **kwargs)
+
+    return wrapped
 
 
 def hvp(fn: Fn, primals: Any, tangents: Any) -> Any:
