@@ -27,6 +27,7 @@ from pellucid.schedule.tile import tile
 from pellucid.schedule.trace import Schedule
 from pellucid.schedule.unroll import unroll
 from pellucid.schedule.vectorize import vectorize
+from pellucid.tensor.custom_check import check
 from pellucid.tensor.custom_kernels import c_function, cuda_function, loops, lowering
 from pellucid.tensor.custom_op import CustomOp, custom_op, custom_ops
 
@@ -49,6 +50,7 @@ __all__ = [
     "Var",
     "c_function",
     "call",
+    "check",
     "const",
     "cuda_function",
     "custom_op",

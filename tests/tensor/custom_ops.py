@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import pellucid as pl
 from pellucid import extend
 
 Array = NDArray[Any]
@@ -39,13 +40,18 @@ def smooth_of(x: Array) -> Array:
     return np.asarray((x + np.append(x[1:], x[-1:])) * np.float32(0.5))
 
 
+def smooth_vjp(inputs: Any, outputs: Any, cotangents: Any) -> Any:
+    (g,) = cotangents
+    return pl.concatenate([g[:1], g[1:-1] + g[:-2], g[-2:-1] + 2.0 * g[-1:]]) * 0.5
+
+
 def smooth_op(schedule: Any = smooth_schedule, name: str = "test_smooth") -> extend.CustomOp:
     return extend.custom_op(
         name,
         "(n) -> (n)",
         {"float32": extend.loops(smooth_nest, schedule=schedule, closed=True)},
         reference=smooth_of,
-        vjp=lambda inputs, outputs, cotangents: (cotangents[0] * 0.5,),
+        vjp=smooth_vjp,
     )
 
 

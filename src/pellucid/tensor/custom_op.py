@@ -41,11 +41,15 @@ class CustomOp:
     Attributes:
         name: what errors, profiles and printed graphs call it.
         op: its record.
+        reference: its meaning in NumPy, where that is not what runs.
         registration: 1 for the first operator of this name in this process, then 2, 3, ...
     """
 
-    def __init__(self, op: Op, registration: int, emit: Callable[..., Any]) -> None:
+    def __init__(
+        self, op: Op, registration: int, emit: Callable[..., Any], reference: Rule | None = None
+    ) -> None:
         self.name, self.op, self.registration = op.name, op, registration
+        self.reference = reference
         self._emit = emit
         emit.__name__ = op.name
 
@@ -214,7 +218,7 @@ def custom_op(  # noqa: PLR0913  # one keyword for each part of an operator, as 
     table = read_kernels(name, kernels or {"*": reference}, reference)
     made = kernel_record(name, infer, table, rules, batch=batch, cost=cost)
     made = replace(made, doc=doc) if doc else made
-    return _REGISTRY.add(CustomOp(made, number, emitter(made)))
+    return _REGISTRY.add(CustomOp(made, number, emitter(made), reference if kernels else None))
 
 
 def _from_body(name: str, number: int, body: Rule, rules: Derivatives, doc: str) -> CustomOp:
