@@ -28,6 +28,7 @@ from pellucid.core.dtype import (
     uint32,
     uint64,
 )
+from pellucid.tensor import fft, linalg
 from pellucid.tensor.functions import (
     abs,
     acos,
@@ -220,6 +221,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "fft",
     "finfo",
     "flip",
     "float32",
@@ -245,6 +247,7 @@ __all__ = [
     "isnan",
     "less",
     "less_equal",
+    "linalg",
     "linspace",
     "log",
     "log1p",

@@ -6,27 +6,11 @@ compiled programs.
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 from pellucid.ops import fft as transforms
-from pellucid.tensor.linalg import Function, lift
-from pellucid.tensor.tensor import Tensor, check_device, create
-
-
-def _lift_creation(fn: Function) -> Function:
-    """`fn`, which takes no tensor."""
-
-    @functools.wraps(fn)
-    def call(*args: Any, device: str | None = None, **kwargs: Any) -> Tensor:
-        check_device(fn.__name__, device)
-        return create(fn, *args, **kwargs)
-
-    return call
-
+from pellucid.tensor.functions import lift, lift_creation
 
 fft = lift(transforms.fft)
-fftfreq = _lift_creation(transforms.fftfreq)
+fftfreq = lift_creation(transforms.fftfreq)
 fftn = lift(transforms.fftn)
 fftshift = lift(transforms.fftshift)
 hfft = lift(transforms.hfft)
@@ -37,7 +21,7 @@ ihfft = lift(transforms.ihfft)
 irfft = lift(transforms.irfft)
 irfftn = lift(transforms.irfftn)
 rfft = lift(transforms.rfft)
-rfftfreq = _lift_creation(transforms.rfftfreq)
+rfftfreq = lift_creation(transforms.rfftfreq)
 rfftn = lift(transforms.rfftn)
 
 __all__ = [

@@ -11,14 +11,17 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from pellucid.core.errors import LinAlgError
 from pellucid.ops import linalg
-from pellucid.tensor.dispatch import apply
+from pellucid.tensor.functions import (
+    Function,
+    lift,
+    matmul,
+    matrix_transpose,
+    tensordot,
+    vecdot,
+)
 from pellucid.tensor.tensor import Tensor
-
-Function = Callable[..., Any]
 
 
 class EigResult(NamedTuple):
@@ -57,19 +60,15 @@ class SVDResult(NamedTuple):
     Vh: Tensor
 
 
-def lift(fn: Function, result: Callable[..., Any] | None = None) -> Function:
-    """`fn`, a function of graph values, on tensors; its parts named by `result`, if given."""
+def _named(fn: Function, result: Callable[..., Any]) -> Function:
+    """`fn` on tensors, its results named."""
+    call = lift(fn)
 
     @functools.wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        made = apply(fn, *map(_tensor, args), **{k: _tensor(v) for k, v in kwargs.items()})
-        return made if result is None else result(*made)
+    def named(*args: Any, **kwargs: Any) -> Any:
+        return result(*call(*args, **kwargs))
 
-    return call
-
-
-def _tensor(arg: Any) -> Any:
-    return Tensor(arg) if isinstance(arg, (np.ndarray, np.generic)) else arg
+    return named
 
 
 cholesky = lift(linalg.cholesky)
@@ -77,28 +76,24 @@ cofactors = lift(linalg.cofactors)
 cross = lift(linalg.cross)
 det = lift(linalg.det)
 diagonal = lift(linalg.diagonal)
-eig = lift(linalg.eig, EigResult)
-eigh = lift(linalg.eigh, EighResult)
+eig = _named(linalg.eig, EigResult)
+eigh = _named(linalg.eigh, EighResult)
 eigvals = lift(linalg.eigvals)
 eigvalsh = lift(linalg.eigvalsh)
 inv = lift(linalg.inv)
 lstsq = lift(linalg.lstsq)
-matmul = lift(linalg.matmul)
 matrix_norm = lift(linalg.matrix_norm)
 matrix_power = lift(linalg.matrix_power)
 matrix_rank = lift(linalg.matrix_rank)
-matrix_transpose = lift(linalg.matrix_transpose)
 outer = lift(linalg.outer)
 pinv = lift(linalg.pinv)
-qr = lift(linalg.qr, QRResult)
-slogdet = lift(linalg.slogdet, SlogdetResult)
+qr = _named(linalg.qr, QRResult)
+slogdet = _named(linalg.slogdet, SlogdetResult)
 solve = lift(linalg.solve)
 solve_triangular = lift(linalg.solve_triangular)
-svd = lift(linalg.svd, SVDResult)
+svd = _named(linalg.svd, SVDResult)
 svdvals = lift(linalg.svdvals)
-tensordot = lift(linalg.tensordot)
 trace = lift(linalg.trace)
-vecdot = lift(linalg.vecdot)
 vector_norm = lift(linalg.vector_norm)
 
 __all__ = [
