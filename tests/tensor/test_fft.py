@@ -127,6 +127,17 @@ def test_compiled_and_mapped_transforms_agree(name: str) -> None:
     close(pl.jit(pl.vmap(transform))(x), want)
 
 
+def test_one_program_transforms_signals_of_any_length() -> None:
+    def slope(x: Any) -> Any:
+        return pl.grad(lambda x: (pl.abs(fft.rfft(x)) ** 3).sum() + (fft.irfft(x) ** 2).sum())(x)
+
+    jitted = pl.jit(slope, dynamic={"x": {0: "batch", 1: "n"}})
+    for shape in ((2, 4), (3, 6), (1, 10), (2, 5)):
+        x = pl.Tensor(waves(*shape, real=True))
+        np.testing.assert_allclose(jitted(x).numpy(), slope(x).numpy(), atol=1e-9)
+    assert jitted.explain().startswith("slope: compiled 2 time(s)")  # of even and odd lengths
+
+
 def test_a_filter_learns_through_its_transform() -> None:
     x, target = waves(16, real=True), waves(16, real=True)[::-1].copy()
 

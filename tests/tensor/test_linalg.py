@@ -383,17 +383,13 @@ JITTED = [
 ]
 
 
+@pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("name", JITTED)
-def test_compiled_results_and_gradients_are_the_eager_ones(name: str) -> None:
-    fn, x = SQUARE[name], pl.Tensor(positive(3, 3))
+def test_compiled_results_and_gradients_are_the_eager_ones(name: str, dtype: str) -> None:
+    fn, x = SQUARE[name], pl.Tensor(positive(3, 3, dtype=dtype))
 
     def loss(x: Any) -> Any:
-        made = fn(x)
-        return (
-            sum(((y * y).sum() for y in made), pl.Tensor(0.0))
-            if isinstance(made, tuple)
-            else (made * made).sum()
-        )
+        return sum(((pl.abs(y) ** 2).sum() for y in parts(fn(x))), pl.Tensor(0.0))
 
     value, gradient = pl.jit(pl.value_and_grad(loss))(x)
     np.testing.assert_allclose(value.numpy(), loss(x).numpy(), rtol=1e-12)
@@ -413,6 +409,22 @@ def test_vmap_of_right_sides_factorises_once() -> None:
     np.testing.assert_allclose(
         mapped.numpy(), np.linalg.solve(a.numpy(), b.numpy().T).T, rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("name", [*JITTED, "pinv", "negative power", "trace"])
+def test_one_program_serves_stacks_and_matrices_of_any_size(name: str) -> None:
+    def slope(x: Any) -> Any:
+        return pl.grad(lambda x: sum(y.sum() for y in parts(SQUARE[name](x))))(x)
+
+    for axes, shapes in (
+        ({0: "stack"}, [(2, 3, 3), (1, 3, 3), (5, 3, 3)]),
+        ({1: "n", 2: "n"}, [(2, 3, 3), (2, 2, 2), (2, 5, 5)]),
+    ):
+        jitted = pl.jit(slope, dynamic={"x": axes})
+        for shape in shapes:
+            x = pl.Tensor(positive(*shape) / 3)
+            np.testing.assert_allclose(jitted(x).numpy(), slope(x).numpy(), rtol=1e-7, atol=1e-9)
+        assert jitted.explain().startswith("slope: compiled 1 time(s)")
 
 
 def test_results_are_named_under_jit_too() -> None:

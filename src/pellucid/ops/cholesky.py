@@ -14,8 +14,8 @@ from pellucid.core.dtype import complex128, float32, float64
 from pellucid.graph.ir import TensorType, Value, emit
 from pellucid.graph.op import Op, Sample, Site
 from pellucid.loop.compute import host_lowering
-from pellucid.ops.arithmetic import multiply
-from pellucid.ops.create import constant
+from pellucid.ops.arithmetic import multiply, subtract
+from pellucid.ops.join import tril
 from pellucid.ops.matrices import (
     adjoint,
     batch_stack,
@@ -25,6 +25,7 @@ from pellucid.ops.matrices import (
     hermitian,
     hermitian_array,
     matrices,
+    only_diagonal,
     product,
 )
 from pellucid.ops.shared import Array
@@ -69,9 +70,7 @@ def _reference(x: Array) -> Array:
 
 def _lower_half(x: Value) -> Value:
     """The lower triangle, its diagonal halved: Murray's Phi."""
-    n = x.shape[-1]
-    mask = np.tril(np.ones((n, n))) - np.eye(n) / 2
-    return multiply(x, constant(mask.astype(x.dtype.real.numpy)))
+    return subtract(tril(x), multiply(only_diagonal(x), 0.5))
 
 
 def _vjp(site: Site, g: Value) -> Sequence[Value | None]:
@@ -121,7 +120,7 @@ CHOLESKY: Op = Op(
     jvp=_jvp,
     batch=batch_stack(lambda: CHOLESKY),
     lower=host_lowering(_reference),
-    cost=cubic_cost(1 / 3),
+    cost=cubic_cost(1, 3),
     samples=_samples,
 )
 

@@ -123,7 +123,7 @@ DET: Op = Op(
     jvp=_det_jvp,
     batch=batch_stack(lambda: DET),
     lower=host_lowering(lambda x: np.asarray(np.linalg.det(x))),
-    cost=cubic_cost(2 / 3),
+    cost=cubic_cost(2, 3),
     samples=_samples,
 )
 
@@ -255,7 +255,7 @@ SLOGDET: Op = Op(
     jvp=_slogdet_jvp,
     batch=batch_stack(lambda: SLOGDET),
     lower=host_lowering(_slogdet_reference),
-    cost=cubic_cost(2 / 3),
+    cost=cubic_cost(2, 3),
     samples=_regular_samples,
 )
 

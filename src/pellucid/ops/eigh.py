@@ -171,7 +171,7 @@ EIGVALSH: Op = Op(
     jvp=_values_jvp,
     batch=batch_stack(lambda: EIGVALSH),
     lower=host_lowering(_values_reference),
-    cost=cubic_cost(4 / 3),
+    cost=cubic_cost(4, 3),
     samples=_values_samples,
 )
 

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.core.shape import normalize_axis, size_of
+from pellucid.core.size import Size
 from pellucid.graph.ir import Value
 from pellucid.ops.broadcast import sum_axes
+from pellucid.ops.comparison import equal, where
 from pellucid.ops.contraction import dot_general
+from pellucid.ops.create import iota
 from pellucid.ops.layout import moveaxis, permute_dims, reshape, squeeze
 from pellucid.ops.movement import slice_
 from pellucid.ops.promotion import as_value, common_dtype, refuse_bool
@@ -71,6 +74,10 @@ def diagonal(x: Value, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Val
         raise ShapeError("diagonal", "takes two different axes", operands=operands)
     front = moveaxis(x, (first, second), (-2, -1))
     *lead, rows, columns = front.shape
+    if offset == 0 and rows == columns and any(isinstance(n, Size) for n in front.shape):
+        # of open sizes: a slice of steps, which depend on them, has a size that nothing simplifies
+        on = equal(iota((rows, rows), 0), iota((rows, rows), 1))
+        return sum_axes(where(on, front, 0), (front.rank - 2,))
     count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
     start = max(offset, 0) - min(offset, 0) * columns
     flat = reshape(front, (*lead, rows * columns))

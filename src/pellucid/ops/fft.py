@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from pellucid.graph.ir import Value, emit
 from pellucid.loop.functions import cast_array
 from pellucid.ops.casting import astype
 from pellucid.ops.create import constant
-from pellucid.ops.fourier import FFT, IRFFT, RFFT, TURNED
+from pellucid.ops.fourier import FFT, RFFT, TURNED, irfft_of
 from pellucid.ops.join import roll
 from pellucid.ops.matrices import check_dtype
 from pellucid.ops.movement import pad, slice_axis
@@ -198,7 +199,7 @@ def _irfftn(op: str, x: Value, s: Sizes, axes: Sizes, norm: str) -> Value:
     value = _resized(value, last, n // 2 + 1)
     if len(places) > 1:
         value = emit(FFT, value, axes=places[:-1], inverse=True, norm=norm)
-    return emit(IRFFT, value, axis=last, n=n, norm=norm)
+    return irfft_of(value, last, n, norm)
 
 
 def _numbers(op: str, x: Value) -> Value:
@@ -234,7 +235,7 @@ def _points(
     sizes = [x.shape[a] if n == -1 else n for a, n in zip(places, wanted, strict=True)]
     if half and wanted[-1] == -1:
         sizes[-1] = 2 * (x.shape[places[-1]] - 1)
-    if any(not isinstance(n, int) or n < 1 for n in sizes):
+    if any(not isinstance(n, SupportsIndex) or n < 1 for n in sizes):
         fix = "give n or s" if 0 in sizes or -2 in sizes else ""
         raise ArgumentError(op, "needs at least one point per axis", operands=operands, fix=fix)
     return places, sizes

@@ -8,7 +8,6 @@ ones that stand for two count double.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -17,11 +16,14 @@ import numpy as np
 from pellucid.core.dtype import DType, complex64, complex128, float32, float64
 from pellucid.core.errors import DTypeError, ShapeError
 from pellucid.core.shape import Shape
+from pellucid.core.size import Size
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.loop.compute import host_lowering
 from pellucid.ops.arithmetic import divide, multiply
-from pellucid.ops.create import constant
+from pellucid.ops.casting import astype
+from pellucid.ops.comparison import equal, logical_or, where
+from pellucid.ops.create import iota
 from pellucid.ops.layout import reshape
 from pellucid.ops.shared import Array, Types, integer, ints
 
@@ -50,11 +52,16 @@ def _resized(x: TensorType, axis: int, size: int, dtype: DType) -> TensorType:
 
 
 def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
-    """`5 n log2 n` operations per transform of n points (Van Loan 1992), half if real."""
-    widest = max((*inputs, *outputs), key=lambda t: t.size)
+    """`5 n log2 n` operations per transform of n points (Van Loan 1992)."""
+    widest = outputs[0] if outputs[0].dtype.kind == "float" else inputs[0]  # not half of it
     axes = ints(attrs, "axes") if "axes" in attrs else (integer(attrs, "axis"),)
-    flops = sum(5 * widest.size * math.log2(max(widest.shape[a], 1)) for a in axes)
-    return Cost(int(flops), inputs[0].nbytes + outputs[0].nbytes)
+    flops = 5 * widest.size * sum(_levels(widest.shape[a]) for a in axes)
+    return Cost(flops, inputs[0].nbytes + outputs[0].nbytes)
+
+
+def _levels(n: int) -> int:
+    """The logarithm of n, rounded up; that of 256 for a size that is not known yet."""
+    return 8 if isinstance(n, Size) else max(n - 1, 0).bit_length()
 
 
 # complex to complex -----------------------------------------------------------------------------
@@ -131,19 +138,16 @@ def _rfft_reference(x: Array, *, axis: int, norm: Any) -> Array:
 
 def _shares(n: int, like: Value, axis: int) -> Value:
     """How many frequencies of a transform of n points each of the kept ones stands for."""
-    counts = np.full(n // 2 + 1, 2.0)
-    counts[0] = 1
-    if n % 2 == 0:
-        counts[-1] = 1
-    shape = [1] * like.rank
-    shape[axis] = len(counts)
-    return reshape(constant(counts.astype(like.dtype.real.numpy)), shape)
+    place = iota((n // 2 + 1,), 0)
+    single = logical_or(equal(place, 0), equal(multiply(place, 2), n))
+    counts = astype(where(single, 1, 2), like.dtype.real)
+    return reshape(counts, [n // 2 + 1 if a == axis else 1 for a in range(like.rank)])
 
 
 def _rfft_vjp(site: Site, g: Value) -> Sequence[Value | None]:
     axis = integer(site.attrs, "axis")
     n, norm = site.inputs[0].shape[axis], _adjoint_norm(site.attrs)
-    return [emit(IRFFT, divide(g, _shares(n, g, axis)), axis=axis, n=n, norm=norm)]
+    return [irfft_of(divide(g, _shares(n, g, axis)), axis, n, norm)]
 
 
 def _rfft_batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
@@ -181,7 +185,12 @@ RFFT: Op = Op(
 )
 
 
-def _irfft_infer(x: TensorType, *, axis: int, n: int, norm: str) -> TensorType:
+def irfft_of(x: Value, axis: int, n: int, norm: str) -> Value:
+    """`n` real numbers from the first `n // 2 + 1` frequencies along an axis."""
+    return emit(IRFFT, x, axis=axis, n=n, odd=n % 2 == 1, norm=norm)
+
+
+def _irfft_infer(x: TensorType, *, axis: int, n: int, odd: bool, norm: str) -> TensorType:
     _check("irfft", x, (axis,), complex_=True)
     if n < 1 or x.shape[axis] != n // 2 + 1:
         operands: dict[str, object] = {"x": x, "n": n}
@@ -189,14 +198,15 @@ def _irfft_infer(x: TensorType, *, axis: int, n: int, norm: str) -> TensorType:
     return _resized(x, axis, n, x.dtype.real)
 
 
-def _irfft_reference(x: Array, *, axis: int, n: int, norm: Any) -> Array:
-    return np.asarray(np.fft.irfft(x, n, axis, norm))
+def _irfft_reference(x: Array, *, axis: int, n: int, odd: bool, norm: Any) -> Array:
+    points = 2 * x.shape[axis] - (1 if odd else 2)  # n itself may be open
+    return np.asarray(np.fft.irfft(x, points, axis, norm))
 
 
 def _irfft_vjp(site: Site, g: Value) -> Sequence[Value | None]:
-    axis, n = integer(site.attrs, "axis"), integer(site.attrs, "n")
+    axis = integer(site.attrs, "axis")
     made = emit(RFFT, g, axis=axis, norm=_adjoint_norm(site.attrs))
-    return [multiply(made, _shares(n, made, axis))]
+    return [multiply(made, _shares(g.shape[axis], made, axis))]
 
 
 def _irfft_batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
@@ -206,7 +216,7 @@ def _irfft_batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[V
 
 def _irfft_samples() -> Sequence[Sample]:
     def case(x: Array, axis: int, n: int, norm: str) -> Sample:
-        return Sample((x,), {"axis": axis, "n": n, "norm": norm})
+        return Sample((x,), {"axis": axis, "n": n, "odd": n % 2 == 1, "norm": norm})
 
     return [
         case(_waves(3), 0, 5, "backward"),
@@ -220,7 +230,8 @@ def _irfft_samples() -> Sequence[Sample]:
 IRFFT: Op = Op(
     name="irfft",
     doc=(
-        "The inverse of `rfft` along an axis: `n` real numbers from `n // 2 + 1` frequencies."
+        "The inverse of `rfft` along an axis: `n` real numbers from `n // 2 + 1` frequencies; `odd`"
+        " says of `n`, which may be open, what the transform must know."
         " Primitive: half the work of `fft`."
     ),
     infer=_irfft_infer,

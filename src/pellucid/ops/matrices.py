@@ -21,10 +21,11 @@ from pellucid.ops.arithmetic import add, multiply
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.comparison import equal, where
 from pellucid.ops.contraction import matmul
-from pellucid.ops.create import constant, iota
+from pellucid.ops.create import iota
 from pellucid.ops.layout import matrix_transpose, reshape
 from pellucid.ops.parts import conj
 from pellucid.ops.promotion import floating
+from pellucid.ops.ranges import eye
 from pellucid.ops.shared import Array, Types
 
 DTYPES = (float32, float64, complex64, complex128)
@@ -73,6 +74,11 @@ def on_diagonal(line: Value) -> Value:
     return where(_is_diagonal(n), reshape(line, (*line.shape, 1)), 0)
 
 
+def only_diagonal(x: Value) -> Value:
+    """Square matrices with zeros off the diagonal."""
+    return where(_is_diagonal(x.shape[-1]), x, 0)
+
+
 def off_diagonal(x: Value) -> Value:
     """Square matrices with zeros on the diagonal."""
     return where(_is_diagonal(x.shape[-1]), 0, x)
@@ -80,8 +86,7 @@ def off_diagonal(x: Value) -> Value:
 
 def identity_like(x: Value) -> Value:
     """The identity of the size and dtype of square matrices `x`, for each of the stack."""
-    eye = constant(np.eye(x.shape[-1], dtype=x.dtype.numpy))
-    return broadcast_to(eye, x.shape)
+    return broadcast_to(eye(x.shape[-1], dtype=x.dtype), x.shape)
 
 
 def _is_diagonal(n: int) -> Value:
@@ -179,8 +184,8 @@ def batch_stack(op: Callable[[], Op]) -> Callable[..., Sequence[Value]]:
     return batch
 
 
-def cubic_cost(factor: float) -> Callable[..., Cost]:
-    """Cost of `factor * m * n * min(m, n)` operations per matrix `[m, n]` of the first operand.
+def cubic_cost(count: int, of: int = 1) -> Callable[..., Cost]:
+    """Cost of `count * m * n * min(m, n) / of` operations per matrix `[m, n]` of the first operand.
 
     Factors: Golub and Van Loan, Matrix Computations, 4th ed., the tables of chapters 3, 5 and 8.
     """
@@ -188,6 +193,6 @@ def cubic_cost(factor: float) -> Callable[..., Cost]:
     def cost(inputs: Types, outputs: Types, attrs: object) -> Cost:
         *stack, m, n = inputs[0].shape
         moved = sum(t.nbytes for t in (*inputs, *outputs))
-        return Cost(int(factor * size_of(stack) * m * n * min(m, n)), moved)
+        return Cost(count * size_of(stack) * m * n * min(m, n) // of, moved)
 
     return cost

@@ -17,7 +17,7 @@ from pellucid.core.shape import broadcast_shapes
 from pellucid.graph.ir import TensorType, Value, emit
 from pellucid.graph.op import Op, Sample, Site
 from pellucid.loop.compute import host_lowering
-from pellucid.ops.arithmetic import add, negative, subtract
+from pellucid.ops.arithmetic import add, multiply, negative, subtract
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
 from pellucid.ops.create import scalar
@@ -31,7 +31,7 @@ from pellucid.ops.matrices import (
     matrices,
     product,
 )
-from pellucid.ops.promotion import Operand
+from pellucid.ops.promotion import Operand, as_value
 from pellucid.ops.shared import Array
 
 _EPSILON = {float32: float(np.finfo(np.float32).eps), float64: float(np.finfo(np.float64).eps)}
@@ -59,13 +59,15 @@ def pinv(x: Value, rtol: Operand | None = None) -> Value:
 
 def with_tolerance(op: str, x: Value, rtol: Operand | None) -> tuple[Value, Value]:
     """The matrices and one tolerance for each, their stacks broadcast; the default for `None`."""
+    real = x.dtype.real
     if rtol is None:
-        rtol = max(x.shape[-2:]) * _EPSILON[x.dtype.real]
-    given = rtol if isinstance(rtol, Value) else scalar(rtol, x.dtype.real, op)
+        given = multiply(as_value(op, max(x.shape[-2:]), real), _EPSILON[real])
+    else:
+        given = rtol if isinstance(rtol, Value) else scalar(rtol, real, op)
     if given.dtype.kind in ("bool", "complex"):
         raise DTypeError(op, "rtol must be a real number", operands={"rtol": given.type})
     lead = broadcast_shapes(op, x.shape[:-2], given.shape)
-    limit = broadcast_to(stop_gradient(astype(given, x.dtype.real)), lead)
+    limit = broadcast_to(stop_gradient(astype(given, real)), lead)
     return broadcast_to(x, (*lead, *x.shape[-2:])), limit
 
 

@@ -181,7 +181,7 @@ def _batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
 def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
     a, b = inputs
     n, k = b.shape[-2:]
-    flops = size_of(a.shape[:-2]) * (2 * n**3 // 3 + 2 * n * n * k)
+    flops = size_of(a.shape[:-2]) * (2 * n * n * n // 3 + 2 * n * n * k)
     return Cost(flops, a.nbytes + 2 * b.nbytes)
 
 

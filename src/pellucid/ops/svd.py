@@ -282,7 +282,7 @@ SVDVALS: Op = Op(
     jvp=_values_jvp,
     batch=batch_stack(lambda: SVDVALS),
     lower=host_lowering(_values_reference),
-    cost=cubic_cost(8 / 3),
+    cost=cubic_cost(8, 3),
     samples=_values_samples,
 )
 
