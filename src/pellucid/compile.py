@@ -59,6 +59,7 @@ from pellucid.passes import (
     fold_scales,
     group_fusion,
     inline_calls,
+    merge_loops,
     narrow_windows,
     pack_kernels,
     share_repeats,
@@ -67,6 +68,7 @@ from pellucid.passes import (
     sink_movement,
     split_complex,
     transform_convolutions,
+    trim_loops,
 )
 from pellucid.passes.manager import Pass, PassResult, run_passes, select_passes
 from pellucid.schedule.choice import RULES, Choice
@@ -74,6 +76,8 @@ from pellucid.schedule.recipes import schedule_kernel
 from pellucid.schedule.search.records import NONE, tuned_choices
 
 _INLINE = Pass("inline_calls", inline_calls.run, "Bodies of calls become part of the program.")
+_MERGE = Pass("merge_loops", merge_loops.run, "Loops that do the same steps become one.")
+_TRIM = Pass("trim_loops", trim_loops.run, "Loops lose what they do not need, or do alike always.")
 _SHARE = Pass(
     "share_repeats",
     share_repeats.run,
@@ -122,6 +126,8 @@ _FUSE = Pass("group_fusion", group_fusion.run, "Nodes that share one loop nest b
 PASSES: tuple[Pass, ...] = (
     _INLINE,
     _SPLIT,
+    _MERGE,
+    _TRIM,
     _SHARE,
     _DCE,
     _FOLD,
@@ -141,6 +147,7 @@ PASSES: tuple[Pass, ...] = (
     _FOLD,
     _CSE,
     _DCE,
+    _TRIM,
     _FUSE,  # last: fixes which nodes share a kernel
 )
 """The graph passes in the order they run; `PELLUCID_DISABLE_PASSES` names those to leave out."""

@@ -40,8 +40,12 @@ def switch(index: Value, branches: Sequence[Graph], *operands: Value) -> tuple[V
         branches: graphs of equal input and output types.
         operands: their inputs.
     """
-    attrs = {f"{PREFIX}{k}": b for k, b in enumerate(branches)}
-    return emit_all(SWITCH, index, *operands, **attrs)
+    return emit_all(SWITCH, index, *operands, **switch_attrs(branches))
+
+
+def switch_attrs(branches: Sequence[Graph]) -> dict[str, Graph]:
+    """Branches as a node's attributes."""
+    return {f"{PREFIX}{k}": b for k, b in enumerate(branches)}
 
 
 def branches_of(attrs: Attrs) -> list[Graph]:

@@ -12,6 +12,7 @@ from collections.abc import Hashable
 
 from pellucid.core.dtype import DType
 from pellucid.graph.ir import ArrayAttr, Attr, Graph, Node, Value
+from pellucid.graph.key import graph_key
 from pellucid.passes.rewrite import keep_node, map_bodies, start
 
 COMMUTATIVE = frozenset({"add", "mul", "eq", "ne", "and", "or", "xor"})
@@ -23,7 +24,7 @@ def _attr_key(attr: Attr) -> Hashable:
     if isinstance(attr, tuple):
         return tuple(_attr_key(part) for part in attr)
     if isinstance(attr, Graph):
-        return id(attr)
+        return graph_key(attr)
     if isinstance(attr, (DType, ArrayAttr)):
         return attr
     return type(attr).__name__, repr(attr)
