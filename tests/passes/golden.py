@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.autodiff.checkpoint import CALL, CHECKPOINT
+from pellucid.autodiff.control import RECORDS as CONTROL
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph
 from pellucid.graph.parser import parse_graph
@@ -17,7 +18,7 @@ from pellucid.graph.printer import print_graph
 from pellucid.graph.verifier import verify
 from pellucid.ops.catalogue import CATALOGUE
 
-RECORDS = {**CATALOGUE, CALL.name: CALL, CHECKPOINT.name: CHECKPOINT}
+RECORDS = {**CATALOGUE, **{op.name: op for op in (CALL, CHECKPOINT, *CONTROL)}}
 
 Run = Callable[[Graph], Graph]
 

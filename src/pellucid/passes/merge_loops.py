@@ -37,6 +37,13 @@ class _Merged:
     first: tuple[int, ...]
     second: tuple[int, ...]
 
+    def names(self, first: Node, second: Node) -> list[str]:
+        """The names of its outputs: those of the two nodes'."""
+        pairs = [*zip(self.second, second.outputs, strict=True),
+                 *zip(self.first, first.outputs, strict=True)]  # fmt: skip
+        found = {k: v.name for k, v in pairs}
+        return [found.get(k, self.op.name) for k in range(max(found) + 1)]
+
 
 def run(graph: Graph) -> Graph:
     """`graph` with loops and choices that belong together as one, in nested graphs too."""
@@ -98,7 +105,9 @@ def _rebuilt(graph: Graph, first: Node, second: Node, merged: _Merged) -> Graph:
             continue
         operands = [env[v] for v in inputs]
         if pair:
-            made = builder.emit(merged.op, operands, merged.attrs, node.source)
+            made = builder.emit(
+                merged.op, operands, merged.attrs, node.source, merged.names(first, second)
+            )
             env.update(zip(first.outputs, [made[k] for k in merged.first], strict=True))
             env.update(zip(second.outputs, [made[k] for k in merged.second], strict=True))
         else:
@@ -238,9 +247,7 @@ def _merge_whiles(first: Node, second: Node) -> _Merged | None:
         (*places[: f.carries], carries, *(k + 1 for k in places[f.carries :]))
         for f, places in zip(forms, pair.places(), strict=True)
     ]
-    return _Merged(
-        WHILE_LOOP, (*pair.constants, *pair.init), form.attrs, outputs[0], outputs[1]
-    )
+    return _Merged(WHILE_LOOP, (*pair.constants, *pair.init), form.attrs, outputs[0], outputs[1])
 
 
 def _merge_switches(first: Node, second: Node) -> _Merged | None:
