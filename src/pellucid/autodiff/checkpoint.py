@@ -45,9 +45,9 @@ def call(body: Graph, *args: Value) -> tuple[Value, ...]:
     return emit_all(CALL, *args, body=body)
 
 
-def checkpoint(body: Graph, *args: Value, kept: int = 0) -> tuple[Value, ...]:
-    """Run `body` on `args`; a gradient through it keeps `args` and the last `kept` outputs only,
-    and computes the rest again.
+def checkpoint(body: Graph, *args: Value, kept: tuple[int, ...] = ()) -> tuple[Value, ...]:
+    """Run `body` on `args`; a gradient through it keeps `args` and the outputs at places `kept`
+    only, and computes the rest again.
     """
     return emit_all(CHECKPOINT, *args, body=body, kept=kept)
 
@@ -116,14 +116,36 @@ def _checkpoint_vjp(site: Site, *cotangents: Value | None) -> list[Value | None]
     wanted, seeds = wanted_places(site), arrived(cotangents)
     if not seeds:
         return [None] * len(site.inputs)
-    count = len(site.outputs)
-    kept = range(count - cast("int", site.attrs["kept"]), count)
+    kept = cast("tuple[int, ...]", site.attrs["kept"])
     forward = _body(site.attrs)
     graph = vjp_graph(forward, wanted, tuple(seeds), kept)
     body = compute_late(graph, graph.inputs[len(graph.inputs) - len(seeds) :])
     body = Graph(f"{forward.name}_remat_vjp", body.inputs, body.nodes, body.outputs)
     fenced = [barrier(v) for v in (*site.inputs, *(site.outputs[i] for i in kept))]
     return in_place(site, wanted, call_used(CALL, body, [*fenced, *seeds.values()]))
+
+
+def read_again(
+    body: Graph, wrt: Sequence[int], candidates: Sequence[Value]
+) -> tuple[list[Value], Graph]:
+    """Which of these values a backward run reads where it has them all, and that run's graph.
+
+    Args:
+        body: the forward program.
+        wrt: places of float inputs.
+        candidates: values of it.
+
+    Returns:
+        The values, and `inputs..., candidates..., cotangents... -> gradients...`.
+    """
+    outputs = tuple(dict.fromkeys((*body.outputs, *candidates)))
+    place = {v: i for i, v in enumerate(outputs)}
+    whole = Graph(body.name, body.inputs, body.nodes, outputs)
+    seeded = sorted({place[v] for v in body.outputs if v.dtype.is_inexact})
+    graph = vjp_graph(whole, wrt, seeded, [place[v] for v in candidates])
+    read = {v for node in graph.nodes for v in node.inputs} | {*graph.outputs}
+    given = graph.inputs[len(body.inputs) :]
+    return [v for v, g in zip(candidates, given, strict=False) if g in read], graph
 
 
 def compute_late(graph: Graph, cotangents: Sequence[Value]) -> Graph:
@@ -190,17 +212,17 @@ CALL: Op = Op(
 CHECKPOINT: Op = Op(
     name="checkpoint",
     doc=(
-        "Its body applied to its inputs; the gradient keeps those and the last `kept` outputs, and"
-        " runs the rest again."
+        "Its body applied to its inputs; the gradient keeps those and the outputs at places"
+        " `kept`, and runs the rest again."
     ),
     infer=infer_body,
     reference=run_body,
     vjp=_checkpoint_vjp,
-    jvp=lambda site, *tangents: _jvp(CHECKPOINT, site, tangents, kept=0),
+    jvp=lambda site, *tangents: _jvp(CHECKPOINT, site, tangents, kept=()),
     batch=lambda site, batched, size: _batch(CHECKPOINT, site, batched, size),
     lower=lower_body,
     cost=cost_of_body,
-    samples=lambda: _samples(kept=1),
+    samples=lambda: _samples(kept=(1,)),
 )
 
 RECORDS: tuple[Op, ...] = (CALL, CHECKPOINT)

@@ -92,7 +92,7 @@ from pellucid.ops.convolution import conv1d, conv2d, conv_transpose2d
 from pellucid.ops.create import constant, full, full_like, iota, ones, ones_like, zeros, zeros_like
 from pellucid.ops.einsum import diagonal, einsum, trace
 from pellucid.ops.getitem import getitem, index_add, index_set
-from pellucid.ops.identity import barrier, stop_gradient
+from pellucid.ops.identity import barrier, checkpoint_name, stop_gradient
 from pellucid.ops.index import gather, scatter_add, scatter_set
 from pellucid.ops.join import concatenate, repeat, roll, stack, tile, tril, triu, unstack
 from pellucid.ops.layout import (
@@ -317,6 +317,7 @@ __all__ = [
     "broadcast_to",
     "cbrt",
     "ceil",
+    "checkpoint_name",
     "clip",
     "column_stack",
     "complex",

@@ -1,4 +1,6 @@
-"""Identities with a side meaning: `barrier` holds off passes, `stop_gradient` derivatives."""
+"""Identities with a side meaning: `barrier` holds off passes, `stop_gradient` derivatives;
+`checkpoint_name` names a value.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,11 @@ def barrier(x: Value) -> Value:
 def stop_gradient(x: Value) -> Value:
     """`x` as if it were a constant: no gradient flows through."""
     return emit(STOP_GRADIENT, x)
+
+
+def checkpoint_name(x: Value, name: str) -> Value:
+    """`x`, under a name that a checkpoint's policy can ask for."""
+    return emit(CHECKPOINT_NAME, x, name=name)
 
 
 def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
@@ -66,4 +73,20 @@ STOP_GRADIENT: Op = Op(
     samples=_samples,
 )
 
-RECORDS: tuple[Op, ...] = (BARRIER, STOP_GRADIENT)
+CHECKPOINT_NAME: Op = Op(
+    name="checkpoint_name",
+    doc=(
+        "The identity under a name. Primitive: that it means nothing but its name is what makes it"
+        " useful; policies of `checkpoint` look for it."
+    ),
+    infer=lambda x, *, name: x,
+    reference=lambda x, name: x,
+    vjp=lambda site, g: [g],
+    jvp=lambda site, t: [t],
+    batch=lambda site, batched, size: [emit(CHECKPOINT_NAME, site.inputs[0], **site.attrs)],
+    lower=_lower,
+    cost=no_cost,
+    samples=lambda: [Sample((TensorType((3, 5), float32),), {"name": "x"})],
+)
+
+RECORDS: tuple[Op, ...] = (BARRIER, STOP_GRADIENT, CHECKPOINT_NAME)

@@ -19,6 +19,8 @@ from pellucid.graph.prune import prune
 from pellucid.passes.rewrite import copy_node, map_bodies
 
 INLINED = frozenset({"call", "checkpoint", "custom_end", "custom_jvp", "custom_vjp"})
+NAMES = frozenset({"checkpoint_name"})
+"""Nodes that only name a value; policies of `checkpoint` have looked at them by now."""
 
 
 def _body(node: Node, read: Set[Value]) -> Graph | None:
@@ -44,6 +46,9 @@ def _place(builder: GraphBuilder, graph: Graph, args: Sequence[Value]) -> tuple[
     read = _read(graph)
     for node in graph.nodes:
         inputs = tuple(env[v] for v in node.inputs)
+        if node.op.name in NAMES:
+            env[node.outputs[0]] = inputs[0]
+            continue
         body = _body(node, read)
         made = copy_node(builder, node, inputs) if body is None else _place(builder, body, inputs)
         env.update(zip(node.outputs, made, strict=False))  # a plain program leaves no residuals
@@ -53,7 +58,7 @@ def _place(builder: GraphBuilder, graph: Graph, args: Sequence[Value]) -> tuple[
 def run(graph: Graph) -> Graph:
     """`graph` without such nodes; inlined nodes keep their own source lines."""
     graph = prune(map_bodies(graph, run))
-    if not any(map(_is_inlined, graph.nodes)):
+    if not any(_is_inlined(node) or node.op.name in NAMES for node in graph.nodes):
         return graph
     builder = GraphBuilder(graph.name)
     inputs = [builder.input(v.type, v.name) for v in graph.inputs]

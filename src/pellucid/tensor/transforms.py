@@ -26,8 +26,9 @@ from pellucid.tensor.derivatives import (
     vjp,
 )
 from pellucid.tensor.jacobians import hessian, hvp, jacfwd, jacrev, vhp
+from pellucid.tensor.policies import checkpoint_name, keep_names
 from pellucid.tensor.recording import as_tensor, is_tracing, record_function
-from pellucid.tensor.rematerialise import checkpoint
+from pellucid.tensor.rematerialise import checkpoint, checkpoint_sequential
 from pellucid.tensor.vectorise import vmap
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "axis_index",
     "axis_size",
     "checkpoint",
+    "checkpoint_name",
+    "checkpoint_sequential",
     "custom_jvp",
     "custom_vjp",
     "grad",
@@ -45,6 +48,7 @@ __all__ = [
     "jacfwd",
     "jacrev",
     "jvp",
+    "keep_names",
     "linear_transpose",
     "linearize",
     "pmax",
