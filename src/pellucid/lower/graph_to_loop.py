@@ -24,6 +24,7 @@ from pellucid.lower.collapse import collapse_axes
 from pellucid.lower.control import CONTROL
 from pellucid.lower.flow import Step
 from pellucid.lower.inplace import inplace_params
+from pellucid.lower.interleave import store_interleaved
 from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram, Role
 from pellucid.lower.region import Region, lower_region
 from pellucid.passes.access import is_view, lowering_of, template
@@ -108,7 +109,9 @@ class _Program:
         for node in self.graph.nodes:
             if node.op.name != "constant" and self._is_computed(node.outputs[0]):
                 self._call(node)
-        return tuple(self._output(k) for k in range(len(self.graph.outputs)))
+        outputs = tuple(self._output(k) for k in range(len(self.graph.outputs)))
+        self.steps = store_interleaved(self.steps, self.shared.slots)
+        return outputs
 
     def inner(
         self,
