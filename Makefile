@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: tour test fast lint bench clean help
+.PHONY: tour test fast conformance lint bench clean help
 
 help:
 	@echo "make tour   train, look inside, export: under two minutes"
 	@echo "make test   the whole test suite"
 	@echo "make fast   the quick tests only"
+	@echo "make conformance   the array API's public test suite, where it is present"
 	@echo "make lint   ruff, mypy, import order"
 	@echo "make bench  compare with the other frameworks (installs them)"
 
@@ -40,6 +41,9 @@ fast: $(VENV)/.test
 
 test: $(VENV)/.test
 	$(BIN)/python tests/run.py
+
+conformance: $(VENV)/.test
+	@$(BIN)/python tests/conformance.py $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/pellucid bench --json bench.json

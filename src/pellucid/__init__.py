@@ -45,6 +45,7 @@ from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
 from pellucid.tensor.hints import missing_name
 from pellucid.tensor.infer import infer_shapes
 from pellucid.tensor.jit import JitFunction, jit
+from pellucid.tensor.late_import import follow
 from pellucid.tensor.lowered import Lowered
 from pellucid.tensor.numpy_like import *  # noqa: F403  # exactly its __all__
 from pellucid.tensor.random import (
@@ -193,6 +194,8 @@ __all__ = [
 ]
 __all__ += functions.__all__
 __all__ += numpy_like.__all__
+
+follow("einops._backends", "pellucid.tensor.einops_backend")
 
 if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
 

@@ -18,7 +18,7 @@ from pellucid import array_api as xp
 from pellucid.core.dtype import DType
 
 strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
-xps = make_strategies_namespace(xp, api_version="2024.12")  # type: ignore[arg-type]  # a module
+xps = make_strategies_namespace(xp, api_version="2024.12")
 
 QUICK = settings(
     max_examples=8,
@@ -78,7 +78,10 @@ def arrays(
     """Tensors of a dtype (or a strategy of dtypes) and a shape (or a strategy of shapes)."""
     if isinstance(dtype, st.SearchStrategy):
         return dtype.flatmap(lambda d: arrays(d, shape, special, least))
-    return xps.arrays(dtype, shape, elements=elements(dtype, special, least))
+    made: st.SearchStrategy[pl.Tensor] = xps.arrays(
+        dtype, shape, elements=elements(dtype, special, least)
+    )
+    return made
 
 
 def to_strict(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,17 +79,18 @@ def test_einops_rearranges_reduces_and_repeats() -> None:
     einops = pytest.importorskip("einops", reason="einops is not installed")
     x = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
     t = pl.Tensor(x, requires_grad=True)
-    for fn in (
+    functions: list[Any] = [
         lambda v: einops.rearrange(v, "b (h p) c -> (b h) c p", p=2),
         lambda v: einops.reduce(v, "b (h p) c -> b h c", "max", p=3),
         lambda v: einops.reduce(v, "b h c -> c", "mean"),
         lambda v: einops.repeat(v, "b h c -> b (h r) c", r=2),
         lambda v: einops.einsum(v, v, "b i c, b j c -> b i j"),
-    ):
+    ]
+    for fn in functions:
         got = fn(t)
         assert isinstance(got, pl.Tensor)
-        np.testing.assert_allclose(got.detach(), fn(x), rtol=1e-6)
-        np.testing.assert_allclose(pl.jit(fn)(t).detach(), fn(x), rtol=1e-6)
+        np.testing.assert_allclose(got.detach(), fn(x), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(pl.jit(fn)(t).detach(), fn(x), rtol=1e-4, atol=1e-6)
     einops.reduce(t, "b h c -> ", "sum").backward()
     np.testing.assert_array_equal(t.grad, np.ones_like(x))
     packed, shapes = einops.pack([t, t], "b * c")
@@ -97,10 +99,21 @@ def test_einops_rearranges_reduces_and_repeats() -> None:
 
 
 def test_einops_array_api() -> None:
-    array_api = pytest.importorskip("einops.array_api", reason="einops is not installed")
+    einops: Any = pytest.importorskip("einops.array_api", reason="einops is not installed")
     x = np.random.default_rng(0).normal(size=(2, 6, 4))
-    got = array_api.rearrange(pl.Tensor(x), "b (h p) c -> (b h) (c p)", p=2)
+    got = einops.rearrange(pl.Tensor(x), "b (h p) c -> (b h) (c p)", p=2)
     want = x.reshape(2, 3, 2, 4).transpose(0, 1, 3, 2).reshape(6, 8)
     np.testing.assert_array_equal(got, want)
-    np.testing.assert_allclose(array_api.reduce(pl.Tensor(x), "b h c -> c", "mean"), x.mean((0, 1)))
-    assert array_api.repeat(pl.Tensor(x), "b h c -> b h c r", r=3).shape == (2, 6, 4, 3)
+    np.testing.assert_allclose(einops.reduce(pl.Tensor(x), "b h c -> c", "mean"), x.mean((0, 1)))
+    assert einops.repeat(pl.Tensor(x), "b h c -> b h c r", r=3).shape == (2, 6, 4, 3)
+
+
+@pytest.mark.parametrize("order", ["einops, pellucid as pl", "pellucid as pl, einops"])
+def test_einops_may_be_imported_before_or_after(order: str) -> None:
+    pytest.importorskip("einops", reason="einops is not installed")
+    run(f"""
+import {order}
+assert einops.rearrange(pl.ones((2, 3)), "a b -> b a").shape == (3, 2)
+import einops._backends
+assert type(einops._backends.__loader__).__name__ == "SourceFileLoader"
+""")
