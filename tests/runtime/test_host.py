@@ -14,13 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import pellucid as pl
 from pellucid import ops
 from pellucid.compile import compile_graph
+from pellucid.core.config import current_config
 from pellucid.core.dtype import float32, int32
 from pellucid.core.errors import ArgumentError, DTypeError, LoweringError, ShapeError
+from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph, GraphBuilder, TensorType, Value, emit, emit_all
 from pellucid.graph.op import Cost, Op, Sample
 from pellucid.loop.compute import CFunction, HostCall, Lowering, host_lowering
@@ -94,10 +98,10 @@ def test_it_gets_read_only_arrays_of_the_program(tmp_path: Path) -> None:
 
     graph = graph_of(host_op(look), lambda x: [emit(host_op(look), x)])
     loaded = executable(graph, tmp_path)
-    given = X.copy()
-    np.testing.assert_array_equal(loaded.run([given])[0], X)
-    assert seen[0].ctypes.data == given.ctypes.data
-    del loaded, given
+    given_array = X.copy()
+    np.testing.assert_array_equal(loaded.run([given_array])[0], X)
+    assert seen[0].ctypes.data == given_array.ctypes.data
+    del loaded, given_array
     gc.collect()
     np.testing.assert_array_equal(seen[0], X)  # it holds on to its memory
 
@@ -355,9 +359,9 @@ def test_a_c_function_gets_pointers_and_numbers(tmp_path: Path) -> None:
     host = HostCall(run=c_function(_PLAIN(scale), 12, 2.5))
     op = host_op(lambda x: x * 2.5, lambda *_: host)
     loaded = executable(graph_of(op, lambda x: [emit(op, x)]), tmp_path)
-    given = X.copy()
-    np.testing.assert_array_equal(loaded.run([given])[0], X * 2.5)
-    assert seen == [given.ctypes.data]
+    given_array = X.copy()
+    np.testing.assert_array_equal(loaded.run([given_array])[0], X * 2.5)
+    assert seen == [given_array.ctypes.data]
 
 
 def test_the_status_of_a_c_function(tmp_path: Path) -> None:
@@ -394,3 +398,57 @@ def test_a_c_function_without_status_is_called_directly(tmp_path: Path) -> None:
     jitted = pl.jit(lambda x: apply(call, x) * 2.0)
     for k in range(12):
         np.testing.assert_array_equal(jitted(pl.Tensor(X + k)).numpy(), (X + k) * 2)
+
+
+# Random programs: functions of the host between kernels, with donated state.
+
+
+def _steps(draw: st.DrawFn, x: Value, y: Value, host: Sequence[Op]) -> list[Value]:
+    values = [x, y]
+    for _ in range(draw(st.integers(1, 12))):
+        a, b = (draw(st.sampled_from(values)) for _ in range(2))
+        kind = draw(st.integers(0, 5))
+        if kind == 0:
+            values.append(ops.add(a, b))
+        elif kind == 1:
+            values.append(ops.tanh(ops.matmul(a, ops.transpose(b, (1, 0)))))
+        elif kind == 2:
+            values.append(ops.multiply(a, 0.5))
+        elif kind == 3:
+            values.append(ops.transpose(ops.reshape(a, (4, 4)), (1, 0)))
+        else:
+            values.append(emit(host[kind - 4], a, b))
+    return values[2:]
+
+
+@st.composite
+def host_programs(draw: st.DrawFn) -> tuple[Graph, dict[int, int]]:
+    """A graph of two inputs, and which outputs replace which of them."""
+    square = TensorType((4, 4), float32)
+    host = [
+        host_op(lambda a, b: a[::-1] - b.T, name="flipped"),
+        host_op(lambda a, b: np.tanh(a) + b, name="tanh_add"),
+    ]
+    with GraphBuilder("random_host") as builder:
+        made = _steps(draw, builder.input(square, "x"), builder.input(square, "y"), host)
+        count = draw(st.integers(1, min(3, len(made))))
+        outputs = draw(st.lists(st.sampled_from(made), min_size=count, max_size=count))
+        graph = builder.finish(outputs)
+    pairs = draw(st.sampled_from([{}, {0: 0}, {0: 1}, {len(outputs) - 1: 1}]))
+    return graph, pairs
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(host_programs(), st.integers(0, 2**16))
+def test_random_programs_equal_the_interpreter(
+    program: tuple[Graph, dict[int, int]], seed: int
+) -> None:
+    graph, pairs = program
+    rng = np.random.default_rng(seed)
+    inputs = [rng.standard_normal((4, 4)).astype(np.float32) for _ in range(2)]
+    want = interpret(graph, *inputs)
+    config = replace(current_config(), cache=False)
+    loaded = Executable(compile_graph(graph, config=config, donate=pairs))
+    got = loaded.run([a.copy() for a in inputs])
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -161,10 +161,11 @@ def _callback(
 def _viewer(buffer: Buffer, *, writeable: bool) -> Callable[[int, object], NDArray[Any]]:
     """From an address to the array there, which holds on to what it is given."""
     shape, dtype = buffer.shape, buffer.dtype.numpy
-    block = ctypes.c_char * buffer.nbytes
+    nbytes = buffer.nbytes
+    block = ctypes.c_char * nbytes
 
     def view(address: int, memory: object) -> NDArray[Any]:
-        if not buffer.nbytes:
+        if not nbytes:
             return np.empty(shape, dtype)
         place = block.from_address(address)
         place.memory = memory  # type: ignore[attr-defined]  # ctypes arrays take attributes

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import DTypeError, TraceError
+from pellucid.core.size import is_static
 from pellucid.graph.ir import Attrs, TensorType, Value, emit_all
 from pellucid.graph.op import Cost, Op, Site
 from pellucid.loop.compute import Lowering
@@ -92,7 +93,7 @@ class _TypeRule:
                 TensorType(s, as_dtype(entry.output(k, types))) for k, s in enumerate(shapes)
             )
         kernel = self.kernels.find(types).kernel
-        if isinstance(kernel, LoopKernel):
+        if isinstance(kernel, LoopKernel) and is_static(*(t.shape for t in (*types, *outputs))):
             kernel.kernel((types, outputs), attrs)  # a nest that does not fit is refused here
         return outputs
 
