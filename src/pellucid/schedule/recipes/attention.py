@@ -38,6 +38,7 @@ from pellucid.schedule.recipes.shape import (
     stride,
     work,
 )
+from pellucid.schedule.recipes.tiles import part_tiles
 from pellucid.schedule.recipes.tiling import operands_of, tile_height
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
@@ -123,7 +124,7 @@ def _tile(schedule: Schedule, product: Product, target: Target) -> None:
     apply(reorder, f"{lane}o", f"{row}o", product.reduced.var, *inner)
     apply(stage, name, inner, f"{row}o")
     for var in (f"{lane}o", f"{row}o"):
-        attempt(schedule, specialize, var)
+        part_tiles(schedule, var, rows=var != f"{lane}o")
     for var in (f"{lane}i", f"{lane}i_{name}"):
         attempt(schedule, lanes, var)
     for var in (f"{row}i", f"{row}i_{name}"):

@@ -36,6 +36,7 @@ from pellucid.schedule.recipes.copies import turn_copy
 from pellucid.schedule.recipes.fetch import Place, fetch_tile
 from pellucid.schedule.recipes.plan import attempt
 from pellucid.schedule.recipes.shape import stride
+from pellucid.schedule.recipes.tiles import part_tiles
 from pellucid.schedule.recipes.tiling import spread
 from pellucid.schedule.reorder import reorder
 from pellucid.schedule.specialize import specialize
@@ -143,7 +144,7 @@ def schedule_blocked(schedule: Schedule, blocks: Blocks) -> None:
         attempt(schedule, peel, f"kio_{blocks.narrow.buffer.name}")
     copied = f"{tiles[0]}_{blocks.narrow.buffer.name}"
     for var in (f"{lane}b", f"{row}o", f"{row}q", f"{lane}o", f"{lane}q", copied):
-        attempt(schedule, specialize, var)
+        part_tiles(schedule, var, rows=not var.startswith(f"{lane}"))
     if stride(blocks.wide, lane) != 1 and name not in schedule.constants:
         attempt(schedule, specialize, f"{tiles[1]}_{name}")
         if not turn_copy(schedule, f"ki_{name}", f"{lane}r_{name}", blocks.lanes):

@@ -23,11 +23,10 @@ from functools import partial
 
 from pellucid.core.target import Target
 from pellucid.loop.ir import Alloc, For, Load
-from pellucid.loop.rewrite import constant, index_vars, stores
+from pellucid.loop.rewrite import index_vars, stores
 from pellucid.loop.simplify import simplify
 from pellucid.schedule.isolate import isolate
 from pellucid.schedule.lanes import lanes
-from pellucid.schedule.overrun import overrun
 from pellucid.schedule.parallelize import parallelize
 from pellucid.schedule.recipes.blocked import PANELS, Blocks, Packing, block_shape, schedule_blocked
 from pellucid.schedule.recipes.dots import (
@@ -42,6 +41,7 @@ from pellucid.schedule.recipes.operands import fill_wide, pack_narrow, pack_wide
 from pellucid.schedule.recipes.plan import PARALLEL_WORK, attempt, attempt_all
 from pellucid.schedule.recipes.shape import Nest, extent_of, stride, work
 from pellucid.schedule.recipes.stream import MOST_STEADY, Stream, schedule_stream
+from pellucid.schedule.recipes.tiles import is_open, part_tiles
 from pellucid.schedule.recipes.tiling import (
     PAGE_BYTES,
     Contraction,
@@ -50,7 +50,6 @@ from pellucid.schedule.recipes.tiling import (
     choose_tiling,
 )
 from pellucid.schedule.reorder import reorder
-from pellucid.schedule.specialize import specialize
 from pellucid.schedule.split import split
 from pellucid.schedule.stage import stage
 from pellucid.schedule.trace import Schedule
@@ -60,6 +59,7 @@ FEWEST_USES = 4  # of a copy, for it to pay
 MOST_STREAMED = 16  # rows by a large matrix that is not copied
 LONG = 512  # steps of a reduction, beside which adding up a vector's lanes is little
 FEWEST_TURNED = 24  # of a copy that turns its operand round
+OPEN_STEPS = 4096  # of a reduction whose length is not known: most are done at once
 LEAST_WORK = 1 << 11
 MOST_TAPS = 16  # of a kernel, one way
 BRIEF = 64  # steps of a reduction that take no longer than what stands around it
@@ -95,8 +95,7 @@ def schedule_contraction(
     fetch_panel(schedule, tiling, found, outer, target)
     for var in outer:
         rows = tiling.row is not None and var == f"{tiling.row.var}o"
-        if not (rows and _is_open(tiling.row) and attempt(schedule, overrun, var)):
-            attempt(schedule, specialize, var)
+        part_tiles(schedule, var, rows)
     fill_wide(schedule, tiling, found, target)
     _innermost(schedule, nest, tiling, found)
     attempt(schedule, simplify)
@@ -108,6 +107,8 @@ def _blocked(
     """Schedule a matrix product whose operands outgrow the caches in blocks; whether it was one."""
     row, size = tiling.row, tiling.wide.dtype.itemsize
     if row is None or len(nest.loops) != 2 or len(found.reduced) != 1:
+        return False
+    if is_open(found.reduced[0]):
         return False
     if tiling.narrow.buffer.nbytes <= target.l2_bytes // 2:
         return False
@@ -181,7 +182,7 @@ def _stream(
     rows = 1 if row is None else extent_of(row)
     few = len(nest.loops) == (1 if row is None else 2) and rows <= MOST_STREAMED
     packed = rows > 1 and wide.buffer.name in schedule.constants
-    if not few or packed or len(found.reduced) != 1:
+    if not few or packed or len(found.reduced) != 1 or any(map(is_open, (lane, row))):
         return False
     if stride(wide, lane.var) != 1 or wide.buffer.nbytes <= target.l2_bytes:
         return False
@@ -195,11 +196,6 @@ def _stream(
         columns=extent_of(lane), rows=rows, lanes=width, accumulator=name, wide=wide,
     )  # fmt: skip
     return attempt_all(schedule, lambda: schedule_stream(schedule, stream, target))
-
-
-def _is_open(loop: For | None) -> bool:
-    """Whether a loop's extent is known only when the program runs."""
-    return loop is not None and constant(loop.extent) is None
 
 
 def _small(schedule: Schedule, nest: Nest, found: Contraction) -> None:
@@ -310,7 +306,8 @@ def _registers(schedule: Schedule, tiling: Tiling, found: Contraction, reduced: 
             return
     inner = [register for _, register in inside]
     whole = f"{reduced[0]}s"
-    attempt(schedule, split, reduced[0], extent_of(found.reduced[0]), "ko", whole)
+    extent = OPEN_STEPS if is_open(found.reduced[0]) else extent_of(found.reduced[0])
+    attempt(schedule, split, reduced[0], extent, "ko", whole)
     if not attempt(schedule, reorder, "ko", whole, *reduced[1:], *inner):
         return
     attempt(schedule, stage, found.update.buffer.name, inner, "ko")
