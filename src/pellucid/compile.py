@@ -16,7 +16,7 @@ import functools
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ from pellucid.loop.ir import Kernel
 from pellucid.loop.key import kernel_key
 from pellucid.loop.printer import print_kernel
 from pellucid.lower.donation import donate_inputs
-from pellucid.lower.flow import numbered
+from pellucid.lower.flow import numbered, open_numbers
 from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.lower.program import KernelCall, LoweredProgram
 from pellucid.passes import (
@@ -179,11 +179,13 @@ class Binding(NamedTuple):
             the host follow the program's own.
         packs: what fills the slots of packed constants.
         sizes: open sizes and their slots.
+        numbers: what loops count with that is made of open sizes, and its slots.
     """
 
     calls: tuple[KernelArguments, ...]
     packs: tuple[PackCall, ...]
     sizes: tuple[tuple[Dim, int], ...] = ()
+    numbers: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,6 +351,7 @@ class Compiled:
         """What every call is called with. New slots are numbered after the program's."""
         fresh = itertools.count(len(self.lowered.slots))
         sizes = {d: next(fresh) for d in graph_dims(self.graph)}
+        numbers = {n: next(fresh) for n in dict.fromkeys(open_numbers(self.lowered.steps))}
         packs: dict[tuple[str, tuple[int, ...]], PackCall] = {}
         calls = []
         for symbol, call in zip(self.symbols, self.lowered.calls, strict=True):
@@ -367,12 +370,15 @@ class Compiled:
             scratch = None if made.scratch == (0, 0) else next(fresh)
             host = None if call.host is None else next(fresh)
             calls.append(KernelArguments(symbol=symbol, slots=slots, scratch=scratch, host=host))
-        return Binding(tuple(calls), tuple(packs.values()), tuple(sizes.items()))
+        made_of = tuple(sizes.items()), tuple(numbers.items())
+        return Binding(tuple(calls), tuple(packs.values()), *made_of)
 
-    def entry_object(self, calls: Sequence[KernelArguments]) -> bytes:
+    def entry_object(self, binding: Binding) -> bytes:
         """The object file of the entry, which makes these calls."""
+        numbers = dict(binding.numbers)
         with self._stage("entry"):
-            return compile_ir(render_entry(calls, self.entry, steps=self.flow), self.target)
+            text = render_entry(binding.calls, self.entry, steps=self.flow, numbers=numbers)
+            return compile_ir(text, self.target)
 
     @property
     def ir(self) -> str:

@@ -333,6 +333,35 @@ def test_matrix_products_in_a_loop_have_the_gradients_of_the_product_written_out
     _close(pl.grad(looped, (0, 1))(x, ws), pl.grad(plain, (0, 1))(x, ws))
 
 
+@pytest.mark.parametrize("name", ["scan", "reverse", "branches in a loop", "while bounded", "map"])
+def test_one_program_for_all_lengths(name: str) -> None:
+    fn = PAIRS[name][0]
+    both = pl.value_and_grad(_loss(fn), (0, 1, 2))
+    jitted = pl.jit(lambda w, h, xs: both(w, h, xs), dynamic={"xs": ("T", None)})  # noqa: PLW0108  # names
+    w, h, _ = _args()
+    for steps in (5, 2, 4):
+        rows = pl.Tensor(ROWS[:steps])
+        _close(jitted(w, h, rows), both(w, h, rows), 1e-4)
+    assert "one program for all sizes" in jitted.explain()
+    assert "compiled 1 time" in jitted.explain()
+
+
+def test_one_program_for_all_batches() -> None:
+    def f(h: Any, xs: Any) -> Any:
+        def step(c: Any, x: Any) -> Any:
+            c = pl.cond(x.sum() > 0, lambda: pl.tanh(c + x), lambda: c * 0.5)
+            return c, c.sum(1)
+
+        h, ys = pl.scan(step, h, xs)
+        return pl.while_loop(lambda v: v.sum() < 50.0, lambda v: v * v + 1.0, h, max_steps=4), ys
+
+    jitted = pl.jit(f, dynamic={"h": ("B", None), "xs": (None, "B", None)})
+    for batch in (4, 1, 3):
+        args = (pl.ones((batch, 3)), pl.Tensor(RNG.normal(size=(6, batch, 3)).astype(np.float32)))
+        _close(jitted(*args), f(*args))
+    assert "one program for all sizes" in jitted.explain()
+
+
 BAD: dict[str, tuple[Callable[[Any], Any], type[PellucidError], str]] = {
     "shape of a carry": (
         lambda x: pl.scan(lambda c, _: ({"h": [c["h"][0][:2]]}, None), {"h": [x]}, length=2),

@@ -22,9 +22,9 @@ def scan_unrolled(form: ScanForm, times: int, *operands: Value) -> tuple[Value, 
         times: steps written out for each turn, at least 1.
         operands: the scan's.
     """
-    times = min(times, max(form.length, 1))
     if times == 1:
         return scan(form, *operands)
+    times = min(times, max(form.length, 1))
     parts = form.parts(operands)
     turns, left = divmod(form.length, times)
     if turns < 2:

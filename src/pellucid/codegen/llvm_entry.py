@@ -8,9 +8,10 @@ kernel, which slots), and its code grows with the number of distinct kernels onl
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from pellucid.codegen.llvm_emitter import Function, Module
@@ -50,6 +51,7 @@ def render_entry(
     symbol: str,
     profiled: bool = False,
     steps: Sequence[Any] = (),
+    numbers: Mapping[int, int] = MappingProxyType({}),
 ) -> str:
     """`void symbol(ptr table)` that runs `calls` in order with the pointers `table[slot]`.
 
@@ -62,6 +64,7 @@ def render_entry(
         symbol: the entry's name.
         profiled: whether times are taken.
         steps: the calls' numbers in branches and loops; by default one after another.
+        numbers: the table entries of what loops count with that is not known yet (int64).
     """
     module = Module()
     params = "ptr %table, ptr %times" if profiled else "ptr %table"
@@ -70,7 +73,7 @@ def render_entry(
     for call in calls:
         module.declare(f"{call.result} @{call.symbol}({', '.join('ptr' for _ in call.pointers)})")
     if any(not isinstance(step, int) for step in steps):
-        _write_flow(entry, calls, steps, clock)
+        _write_flow(entry, calls, (steps, numbers), clock)
     elif len(calls) > max(LONG_PROGRAM, REPEATS * len({c.symbol for c in calls})):
         _write_list(entry, calls, clock)
     else:
@@ -91,7 +94,10 @@ def _write_calls(entry: Function, calls: Sequence[KernelArguments], clock: _Cloc
 
 
 def _write_flow(
-    entry: Function, calls: Sequence[KernelArguments], steps: Sequence[Any], clock: _Clock | None
+    entry: Function,
+    calls: Sequence[KernelArguments],
+    flow: tuple[Sequence[Any], Mapping[int, int]],
+    clock: _Clock | None,
 ) -> None:
     """The calls in their branches and loops."""
 
@@ -108,7 +114,8 @@ def _write_flow(
             _call(entry, calls[number], pointers)
             clock.store(str(2 * number + 1))
 
-    FlowWriter(entry, steps, write).write(steps)
+    steps, numbers = flow
+    FlowWriter(entry, steps, numbers, write).write(steps)
 
 
 def _write_list(entry: Function, calls: Sequence[KernelArguments], clock: _Clock | None) -> None:

@@ -7,7 +7,7 @@ rows move by their stride, carries change places with each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pellucid.codegen.llvm_emitter import Function
@@ -22,12 +22,15 @@ class FlowWriter:
     Args:
         entry: the function.
         steps: the program's.
+        numbers: the table entries of numbers that are not known yet.
         call: writes a call, given its number, where to find a slot's pointer, and whether the call
             may run more than once.
     """
 
-    def __init__(self, entry: Function, steps: Sequence[Any], call: Call) -> None:
-        self.entry, self.call = entry, call
+    def __init__(
+        self, entry: Function, steps: Sequence[Any], numbers: Mapping[int, int], call: Call
+    ) -> None:
+        self.entry, self.numbers, self.call = entry, numbers, call
         self.views = set(_views(steps))
 
     def write(self, steps: Iterable[Any], again: bool = False) -> None:
@@ -51,6 +54,12 @@ class FlowWriter:
 
     def _point(self, slot: int, pointer: str) -> None:
         self.entry.effect(f"store ptr {pointer}, ptr {self._place(slot)}, align 8")
+
+    def _number(self, number: int) -> str:
+        """A length or size, an i64."""
+        if type(number) is int:
+            return str(number)
+        return self.entry.pure(f"load i64, ptr {self._place(self.numbers[number])}, align 8")
 
     def _int32(self, slot: int) -> str:
         return self.entry.emit(f"load i32, ptr {self.pointer(slot)}, align 4")
@@ -83,20 +92,23 @@ class FlowWriter:
         if loop.steps is not None:
             narrow = self.entry.emit(f"trunc i64 {turns} to i32")
             self.entry.effect(f"store i32 {narrow}, ptr {self.pointer(loop.steps)}, align 4")
-        for row in loop.slices:
-            if row.written and loop.length is not None:
-                self._clear(row, turns, loop.length)
+        if loop.length is not None and not (loop.count is None and loop.test is None):
+            for row in loop.slices:
+                if row.written:
+                    self._clear(row, turns, loop.length)
 
     def _turns(self, loop: Loop) -> str:
+        most = self._number(loop.length or 0)
         if loop.count is None:
-            return str(loop.length)
+            return most
         wide = self.entry.emit(f"sext i32 {self._int32(loop.count)} to i64")
-        return self._of_two("smin", "i64", wide, str(loop.length))
+        return self._of_two("smin", "i64", wide, most)
 
     def _begin(self, carry: Carry, loop: Loop) -> tuple[str, str]:
         """Point a carry's views at its start and its first buffer; its two buffers' addresses."""
         end, spare = self.pointer(carry.end), self.pointer(carry.spare)
-        first = spare if loop.is_counted and (loop.length or 0) % 2 == 0 else end
+        even = loop.is_counted and loop.length is not None and loop.length % 2 == 0
+        first = spare if even else end
         self._point(carry.read, self.pointer(carry.start))
         self._point(carry.written, first)
         return end, spare
@@ -110,7 +122,7 @@ class FlowWriter:
         if loop.reverse:
             row = entry.emit(f"sub i64 {entry.pure(f'sub i64 {turns}, 1')}, {counter}")
         for slice in loop.slices:
-            offset = entry.emit(f"mul i64 {row}, {slice.stride}")
+            offset = entry.emit(f"mul i64 {row}, {self._number(slice.stride)}")
             whole = self.pointer(slice.whole)
             self._point(slice.part, entry.emit(f"getelementptr i8, ptr {whole}, i64 {offset}"))
         self.write(loop.body, again=True)
@@ -151,7 +163,8 @@ class FlowWriter:
         last = self.pointer(carry.read)
         elsewhere = entry.emit(f"icmp ne ptr {last}, {end}")
         entry.module.declare("void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
-        copy = f"call void @llvm.memcpy.p0.p0.i64(ptr {end}, ptr {last}, i64 {carry.nbytes}, i1 0)"
+        size = self._number(carry.nbytes)
+        copy = f"call void @llvm.memcpy.p0.p0.i64(ptr {end}, ptr {last}, i64 {size}, i1 0)"
         entry.branch(elsewhere, lambda: entry.effect(copy))
 
     def _clear(self, row: Slice, turns: str, length: int) -> None:
@@ -159,8 +172,10 @@ class FlowWriter:
         entry = self.entry
         entry.module.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         used = self._of_two("smax", "i64", turns, "0")
-        start = entry.emit(f"mul i64 {used}, {row.stride}")
-        rest = entry.emit(f"sub i64 {length * row.stride}, {start}")
+        stride = self._number(row.stride)
+        start = entry.emit(f"mul i64 {used}, {stride}")
+        whole = entry.emit(f"mul i64 {self._number(length)}, {stride}")
+        rest = entry.emit(f"sub i64 {whole}, {start}")
         place = entry.emit(f"getelementptr i8, ptr {self.pointer(row.whole)}, i64 {start}")
         entry.effect(f"call void @llvm.memset.p0.i64(ptr {place}, i8 0, i64 {rest}, i1 0)")
 

@@ -52,7 +52,7 @@ def _scan(around: Around, node: Node) -> Steps:
     form = ScanForm.of(node.attrs)
     ends = [around.written_slot(v) for v in node.outputs]
     parts = form.parts(node.inputs)
-    if not form.length:
+    if type(form.length) is int and form.length == 0:
         for start, end in zip(parts.init, ends, strict=False):
             around.copy(start, end)
         return ()

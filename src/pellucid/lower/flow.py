@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pellucid.core.size import Size
+from pellucid.core.size_input import size_of_row, size_row
+
 Step = Any
 """A leaf (a call, or its number), a `Branch` or a `Loop`."""
 
@@ -93,7 +96,7 @@ class Loop:
     @property
     def is_counted(self) -> bool:
         """Whether the number of turns is known when the program is made."""
-        return self.count is None and self.test is None
+        return type(self.length) is int and self.count is None and self.test is None
 
     @property
     def own_slots(self) -> list[int]:
@@ -148,6 +151,17 @@ def own_slots(steps: Iterable[Any]) -> Iterator[int]:
             yield from own_slots(inner)
 
 
+def open_numbers(steps: Iterable[Any]) -> Iterator[Size]:
+    """The lengths, strides and sizes of carries that are not known yet."""
+    for step in steps:
+        if isinstance(step, Loop):
+            numbers = [step.length, *(c.nbytes for c in step.carries)]
+            numbers += [x.stride for x in step.slices]
+            yield from (n for n in numbers if isinstance(n, Size))
+        for inner in nested(step):
+            yield from open_numbers(inner)
+
+
 def is_straight(steps: Iterable[Any]) -> bool:
     """Whether steps are nothing but calls."""
     return not any(isinstance(s, (Loop, Branch)) for s in steps)
@@ -157,7 +171,7 @@ def turns(steps: Iterable[Any], times: int = 1) -> Iterator[int]:
     """For each call how often it runs at most; of loops without end one turn is counted."""
     for step in steps:
         if isinstance(step, (Loop, Branch)):
-            more = (step.length or 1) if isinstance(step, Loop) else 1
+            more = 1 if isinstance(step, Branch) or step.length is None else step.length
             for inner in nested(step):
                 yield from turns(inner, times * more)
         else:
@@ -277,9 +291,9 @@ def _to_row(step: Any) -> Any:
     if isinstance(step, Loop):
         return {
             "body": to_rows(step.body),
-            "carries": [[*c.slots, c.nbytes] for c in step.carries],
-            "slices": [[x.whole, x.part, x.stride, x.written] for x in step.slices],
-            "length": step.length,
+            "carries": [[*c.slots, size_row(c.nbytes)] for c in step.carries],
+            "slices": [[x.whole, x.part, size_row(x.stride), x.written] for x in step.slices],
+            "length": size_row(step.length),
             "reverse": step.reverse,
             "count": step.count,
             "cond": to_rows(step.cond),
@@ -300,10 +314,15 @@ def _from_row(row: Any) -> Any:
     if "branches" in row:
         return Branch(index=row["index"], branches=tuple(map(from_rows, row["branches"])))
     names = ("start", "read", "written", "end", "spare", "nbytes")
-    carries = [Carry(**dict(zip(names, c, strict=True))) for c in row["carries"]]
+    carries = [
+        Carry(**dict(zip(names, (*c[:-1], size_of_row(c[-1])), strict=True)))
+        for c in row["carries"]
+    ]
     slices = [
-        Slice(whole=whole, part=part, stride=stride, written=written)
+        Slice(whole=whole, part=part, stride=size_of_row(stride), written=written)
         for whole, part, stride, written in row["slices"]
     ]
     inner = {"body": from_rows(row["body"]), "cond": from_rows(row["cond"])}
-    return Loop(**{**row, **inner, "carries": tuple(carries), "slices": tuple(slices)})
+    length = None if row["length"] is None else size_of_row(row["length"])
+    rows = {"carries": tuple(carries), "slices": tuple(slices), "length": length}
+    return Loop(**{**row, **inner, **rows})

@@ -54,7 +54,7 @@ def _trim_scan(
 ) -> Sequence[Value] | None:
     form = ScanForm.of(node.attrs)
     parts = form.parts(inputs)
-    if not form.length:
+    if type(form.length) is int and form.length == 0:
         return [*parts.init, *(zeros_of(v.type) for v in node.outputs[form.carries :])]
     loop = _Loop(
         form.body, None, parts.constants, parts.init, parts.xs,

@@ -27,7 +27,7 @@ from pellucid.compile import Compiled
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.log import get_logger
 from pellucid.core.meanwhile import NO_COLLECTION
-from pellucid.core.size import Sizes
+from pellucid.core.size import Sizes, value_of
 from pellucid.runtime.buffer import array_maker, data_pointer, default_allocator
 from pellucid.runtime.cache import Cache, open_cache
 from pellucid.runtime.constants import place_constants
@@ -150,6 +150,8 @@ class Executable:
         self._sizes = sizes
         for dim, slot in self.program.sizes if sizes else ():
             self.table[slot] = sizes[dim.name]
+        for number, slot in self.program.numbers if sizes else ():
+            self.table[slot] = value_of(number, sizes)
 
     def run(
         self,
@@ -290,7 +292,7 @@ class Executable:
         calls = [call.arguments for call in self.program.calls]
         symbol = f"{self.program.entry}_profiled"
         code = compile_ir(
-            render_entry(calls, symbol, profiled=True, steps=self.program.flow),
+            render_entry(calls, symbol, True, self.program.flow, dict(self.program.numbers)),
             self.compiled.target,
         )
         kernels = {call.symbol: self.library.addresses[call.symbol] for call in self.program.calls}

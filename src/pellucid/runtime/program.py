@@ -86,6 +86,7 @@ class Program:
         flow: the calls' numbers in their branches and loops.
         shared: in words, equal parts that were optimised once.
         sizes: open sizes, and where each goes; `plan` is for likely ones, and costs are sizes too.
+        numbers: what loops count with that is made of open sizes, and where it goes.
         lives: of a program with open sizes, what its memory plan is made from.
         shares: likewise, the slots that may share memory.
     """
@@ -103,6 +104,7 @@ class Program:
     flow: tuple[Any, ...]
     shared: tuple[str, ...] = ()
     sizes: tuple[tuple[Dim, int], ...] = ()
+    numbers: tuple[tuple[int, int], ...] = ()
     lives: tuple[Lifetime, ...] = ()
     shares: tuple[tuple[int, int], ...] = ()
 
@@ -138,6 +140,7 @@ class Program:
             "shared": self.shared,
             "flow": to_rows(self.flow),
             "sizes": [[d.name, d.min, d.max, d.likely, slot] for d, slot in self.sizes],
+            "numbers": [[size_row(number), slot] for number, slot in self.numbers],
             "lives": [[x.slot, x.name, size_row(x.nbytes), x.start, x.end] for x in self.lives],
             "shares": self.shares,
             "objects": [[symbol, len(data)] for symbol, data in self.objects.items()],
@@ -170,6 +173,7 @@ class Program:
             flow=from_rows(head["flow"]),
             shared=tuple(head["shared"]),
             sizes=tuple((Dim(*row[:4]), row[4]) for row in head["sizes"]),
+            numbers=tuple((size_of_row(number), slot) for number, slot in head["numbers"]),
             lives=tuple(Lifetime(s, n, size_of_row(b), *t) for s, n, b, *t in head["lives"]),
             shares=tuple((a, b) for a, b in head["shares"]),
         )
@@ -182,7 +186,8 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         CompileError: a pass or a kernel failed.
     """
     objects = compiled.objects(store)
-    arguments, packs, sizes = compiled.bind(objects)
+    binding = compiled.bind(objects)
+    arguments, packs, sizes, numbers = binding
     lowered = compiled.lowered
     scratch = {a.scratch: objects[a.symbol].scratch for a in arguments if a.scratch is not None}
     code = {symbol: made.code for symbol, made in objects.items()}
@@ -198,13 +203,14 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         inputs=_ports(lowered.inputs, [v.type for v in graph.inputs]),
         outputs=_ports(lowered.outputs, [v.type for v in graph.outputs]),
         donated=dict(compiled.donated),
-        slots=len(lowered.slots) + len(sizes) + len(scratch) + len(packs) + hosts,
+        slots=len(lowered.slots) + len(sizes) + len(numbers) + len(scratch) + len(packs) + hosts,
         plan=plan,
         constants=_used(pack_constants(_constants(lowered), packs), arguments, compiled.flow),
-        objects={**code, compiled.entry: compiled.entry_object(arguments)},
+        objects={**code, compiled.entry: compiled.entry_object(binding)},
         flow=compiled.flow,
         shared=tuple(map(str, compiled.passes.shared)),
         sizes=sizes,
+        numbers=numbers,
         lives=tuple(lives) if sizes else (),
         shares=tuple(shares) if sizes else (),
     )

@@ -22,6 +22,7 @@ from pellucid.autodiff.while_loop import WhileForm
 from pellucid.autodiff.while_loop import while_loop as while_node
 from pellucid.core.dtype import bool_, int32
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
+from pellucid.core.size import Size
 from pellucid.graph.ir import TensorType, Value
 from pellucid.tensor.box import STATE
 from pellucid.tensor.dispatch import apply
@@ -198,9 +199,9 @@ def scan(  # the parameters of the operation, as JAX names them
 
     step, specs = record_carrying("scan", record, init, [spec_of(v) for v in carries])
     _check_static("scan", starts, step)
-    times = count if unroll is True else max(1, int(unroll))
+    count, times = _turns(count, unroll)
     inits = [tensor_as(v, s) for v, s in zip(carries, specs, strict=True)]
-    form = (len(carries), count, reverse, max(times, 1))
+    form = (len(carries), count, reverse, times)
     made, ys = _run_scan(step, inits, rows, form)
     finals = [strong(v, s) for v, s in zip(made, specs, strict=True)]
     results = _rebuilt(step, [*finals, *ys])
@@ -286,17 +287,28 @@ def _check_static(op: str, starts: Sequence[Any], step: Step) -> None:
 
 
 def _length(rows: Sequence[Tensor], length: int | None) -> int:
-    sizes = {x.shape[0] if x.shape else None for x in rows}
+    """How many steps there are; an open size where slices are along one."""
+    sizes = [x.shape[0] if x.shape else None for x in rows]
     if length is not None:
-        sizes.add(_integer("scan", "length", length))
-    if None in sizes or len(sizes) > 1:
-        operands = {f"xs[{i}]": x.type for i, x in enumerate(rows)}
+        sizes.append(length if isinstance(length, Size) else _integer("scan", "length", length))
+    if any(n is None or n != sizes[0] for n in sizes):
+        operands: dict[str, object] = {f"xs[{i}]": x.type for i, x in enumerate(rows)}
         if length is not None:
-            operands["length"] = length  # type: ignore[assignment]  # shown as text
+            operands["length"] = length
         raise ShapeError("scan", "first axes and length are one number", operands=operands)
-    if not sizes:
+    if not sizes or sizes[0] is None:
         raise ArgumentError("scan", "the number of steps is not known", fix="give length=")
-    return max(0, int(sizes.pop() or 0))
+    if sizes[0] < 0:
+        raise ArgumentError("scan", "length is at least 0", operands={"length": length})
+    return sizes[0]
+
+
+def _turns(count: int, unroll: int | bool) -> tuple[int, int]:
+    """The number of steps, and how many are written out in each turn; to write out is to know."""
+    if unroll is not True and _integer("scan", "unroll", unroll) == 1:
+        return count, 1
+    known = int(count)
+    return known, max(1, known if unroll is True else _integer("scan", "unroll", unroll))
 
 
 def _run_scan(
