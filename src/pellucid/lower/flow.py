@@ -293,7 +293,7 @@ def _to_row(step: Any) -> Any:
             "body": to_rows(step.body),
             "carries": [[*c.slots, size_row(c.nbytes)] for c in step.carries],
             "slices": [[x.whole, x.part, size_row(x.stride), x.written] for x in step.slices],
-            "length": size_row(step.length),
+            "length": None if step.length is None else size_row(step.length),
             "reverse": step.reverse,
             "count": step.count,
             "cond": to_rows(step.cond),
