@@ -16,6 +16,7 @@ import pellucid as pl
 from pellucid import extend
 from pellucid.core.errors import (
     ArgumentError,
+    CompileError,
     DeviceError,
     DTypeError,
     LoweringError,
@@ -136,6 +137,25 @@ def test_exported_programs_call_the_c_function(library: ctypes.CDLL, tmp_path: P
     np.testing.assert_allclose(program.run(x)[0], (2 * (x + 1) + x) * 3, rtol=1e-5)
 
 
+@needs_gcc
+def test_exported_programs_return_the_failure_of_a_c_function(
+    library: ctypes.CDLL, tmp_path: Path
+) -> None:
+    op = extend.custom_op(
+        "test_export_status", "(n) -> (n)",
+        {"float32": extend.c_function(
+            library.positive_f32, numbers=lambda i, o: (i[0].size,), status=True
+        )},
+    )  # fmt: skip
+    export = export_c(lambda x: op(x) * 2.0, pl.ones(3), folder=tmp_path)
+    assert "Returns 2 where one of your own functions" in export.header.read_text()
+    (tmp_path / "mine.c").write_text(SOURCE)
+    program = compile_c(export, flags=("-O1", str(tmp_path / "mine.c")))
+    np.testing.assert_array_equal(program.run(np.ones(3, np.float32))[0], 2 * np.ones(3))
+    with pytest.raises(CompileError, match="the C program returned 2"):
+        program.run(-np.ones(3, np.float32))
+
+
 def test_exported_programs_cannot_call_python(tmp_path: Path) -> None:
     op = extend.custom_op("test_not_exported", "(n) -> (n)", reference=np.sin)
     with pytest.raises(LoweringError, match=r"test_not_exported: .*which C cannot call"):
@@ -170,6 +190,23 @@ def test_pointers_are_checked() -> None:
         extend.c_function(0)
     with pytest.raises(ArgumentError, match="wrap a pointer"):
         extend.custom_op("test_raw", "() -> ()", {"*": ctypes.pythonapi.Py_IncRef})
+
+
+def test_a_kernel_of_another_library_shares_memory_by_dlpack() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    seen: list[int] = []
+
+    def kernel(x: Any) -> Any:
+        tensor = torch.from_dlpack(x)
+        seen.append(tensor.data_ptr())
+        return torch.erfinv(tensor).numpy()
+
+    op = extend.custom_op("test_dlpack", "(...) -> (...)", {"float32": kernel})
+    x = (rand(64) / 4).clip(-0.9, 0.9)
+    lowered = pl.jit(op).lower(pl.Tensor(x))
+    (made,) = lowered.executable.run([x])
+    assert seen == [x.ctypes.data]
+    np.testing.assert_allclose(pl.erf(pl.Tensor(made)).numpy(), x, rtol=1e-5, atol=1e-6)
 
 
 # CUDA functions, on a stub of the runtime whose device is the host.

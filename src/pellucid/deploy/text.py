@@ -99,6 +99,7 @@ def header_text(name: str, inputs: Sequence[Port], outputs: Sequence[Port], layo
         "   hold as many elements as the macros say; bool is a byte, 0 or 1. No two may overlap.",
         "   Returns 0, or 1 where a pointer is null. Intermediate results live in one static",
         "   arena: call it from one thread at a time.",
+        *_failures(layout),
         "",
         *(f"   {p.parameter}: {p.described}, read" for p in inputs),
         *(f"   {p.parameter}: {p.described}, written" for p in outputs),
@@ -112,6 +113,12 @@ def header_text(name: str, inputs: Sequence[Port], outputs: Sequence[Port], layo
         f"#endif /* {upper}_H */",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _failures(layout: Layout) -> Iterator[str]:
+    hosts = [c.host for c in layout.program.calls if c.host is not None]
+    if any(host.may_fail for host in hosts):
+        yield "   Returns 2 where one of your own functions does not return 0."
 
 
 def _port_macros(prefix: str, group: Sequence[Port]) -> Iterator[str]:
