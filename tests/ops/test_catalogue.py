@@ -119,11 +119,11 @@ def test_lowering_agrees_with_reference(case: Case) -> None:
 
 @pytest.mark.parametrize("case", BATCHABLE, ids=str)
 def test_batching_agrees_with_a_loop(case: Case) -> None:
+    """For every choice of batched operands."""
     graph = sample_graph(case)
-    count = len(graph.inputs)
-    patterns = {(True,) * count, *(tuple(i == j for j in range(count)) for i in range(count))}
-    for pattern in sorted(patterns):
-        _check_batching(graph, case.sample, pattern)
+    for pattern in itertools.product((False, True), repeat=len(graph.inputs)):
+        if any(pattern):
+            _check_batching(graph, case.sample, pattern)
 
 
 def _check_batching(graph: Graph, sample: Sample, pattern: Sequence[bool]) -> None:
