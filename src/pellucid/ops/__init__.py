@@ -154,7 +154,14 @@ from pellucid.ops.nans import (
     nansum,
     nanvar,
 )
-from pellucid.ops.neighbours import broadcast_arrays, diff, meshgrid, nextafter
+from pellucid.ops.neighbours import (
+    broadcast_arrays,
+    cummax,
+    cummin,
+    diff,
+    meshgrid,
+    nextafter,
+)
 from pellucid.ops.normalization import (
     batch_moments,
     batch_norm,
@@ -336,6 +343,8 @@ __all__ = [
     "count_nonzero",
     "cov",
     "cross_entropy",
+    "cummax",
+    "cummin",
     "cumprod",
     "cumsum",
     "cumulative_prod",

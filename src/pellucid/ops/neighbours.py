@@ -1,13 +1,16 @@
-"""Neighbours: differences of neighbouring elements, neighbouring floats, arrays on one grid."""
+"""Neighbours: differences of neighbouring elements, running extrema, neighbouring floats, arrays on
+one grid.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.shape import broadcast_shapes, normalize_axis
 from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, subtract
+from pellucid.ops.binary import maximum, minimum
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import bitcast
 from pellucid.ops.comparison import equal, greater, isnan, logical_or, not_equal, where
@@ -70,6 +73,39 @@ def nextafter(x: Operand, y: Operand) -> Value:
     near = where(equal(a, 0), where(greater(b, 0), least, lowest), near)
     near = where(equal(a, b), b, near)
     return where(logical_or(isnan(a), isnan(b)), add(a, b), near)
+
+
+def cummax(x: Operand, axis: int | None = None) -> Value:
+    """The greatest so far along `axis`; NaN from the first one on. `None` flattens.
+
+    Gradient: to the element that it is; shared where several attain it.
+
+    Cost: `log2(n)` steps, each `maximum` of what stands 1, 2, 4, … places apart.
+    """
+    return _running("cummax", maximum, x, axis)
+
+
+def cummin(x: Operand, axis: int | None = None) -> Value:
+    """The least so far along `axis`; NaN from the first one on. `None` flattens.
+
+    Gradient and cost: as for `cummax`.
+    """
+    return _running("cummin", minimum, x, axis)
+
+
+def _running(
+    name: str, best: Callable[[Value, Value], Value], x: Operand, axis: int | None
+) -> Value:
+    (value,) = unify(name, x)
+    if axis is None:
+        value, axis = reshape(value, (value.type.size,)), 0
+    at = normalize_axis(name, axis, value.shape)
+    n, apart = value.shape[at], 1
+    while apart < n:
+        later, earlier = slice_axis(value, at, apart, n), slice_axis(value, at, 0, n - apart)
+        value = concatenate([slice_axis(value, at, 0, apart), best(later, earlier)], at)
+        apart *= 2
+    return value
 
 
 def broadcast_arrays(*xs: Value) -> list[Value]:

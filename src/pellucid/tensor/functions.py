@@ -161,6 +161,8 @@ copysign = lift_elementwise(ops.copysign)
 cos = lift(ops.cos)
 cosh = lift(ops.cosh)
 count_nonzero = lift(ops.count_nonzero)
+cummax = lift(ops.cummax)
+cummin = lift(ops.cummin)
 cumprod = lift(ops.cumprod)
 cumsum = lift(ops.cumsum)
 cumulative_prod = lift(ops.cumulative_prod)
@@ -308,6 +310,8 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cummax",
+    "cummin",
     "cumprod",
     "cumsum",
     "cumulative_prod",

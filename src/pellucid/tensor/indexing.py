@@ -60,8 +60,10 @@ def _array_of(entry: Any) -> Any:
             return entry._array
         return bool(entry._array) if entry.dtype.kind == "bool" else entry
     if isinstance(entry, slice):
-        parts = (entry.start, entry.stop, entry.step)
-        return slice(*map(_known, parts)) if any(isinstance(p, Box) for p in parts) else entry
+        start, stop, step = entry.start, entry.stop, entry.step
+        if isinstance(start, Box) or isinstance(stop, Box) or isinstance(step, Box):
+            return slice(_known(start), _known(stop), _known(step))
+        return entry
     if isinstance(entry, list) and not any(isinstance(e, Box) for e in entry):
         array = np.asarray(entry)
         entry = array.astype(np.int64) if array.size == 0 else array
