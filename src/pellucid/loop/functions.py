@@ -155,6 +155,7 @@ def _either(real: Callable[[Array], Any], complex_: Callable[[Array], Any]) -> C
 
 _expm1 = _either(np.expm1, complex_functions.expm1)
 _log1p = _either(np.log1p, complex_functions.log1p)
+_tan = _either(np.tan, complex_functions.tan)
 _tanh = _either(np.tanh, complex_functions.tanh)
 _exp2 = _either(np.exp2, complex_functions.exp2)
 
@@ -195,7 +196,7 @@ _SAME: list[tuple[str, int, frozenset[Kind], Callable[..., Any], str]] = [
     ("rsqrt", 1, _INEXACT, _rsqrt, "1 / sqrt(x)"),
     ("sin", 1, _INEXACT, np.sin, "sine"),
     ("cos", 1, _INEXACT, np.cos, "cosine"),
-    ("tan", 1, _INEXACT, np.tan, "tangent"),
+    ("tan", 1, _INEXACT, _tan, "tangent"),
     ("asin", 1, _INEXACT, np.arcsin, "inverse sine"),
     ("acos", 1, _INEXACT, np.arccos, "inverse cosine"),
     ("atan", 1, _INEXACT, np.arctan, "inverse tangent"),

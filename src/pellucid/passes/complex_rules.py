@@ -7,23 +7,15 @@ runs by its NumPy reference: functions whose special values take more than a for
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import cast
 
 from pellucid import ops
 from pellucid.core.dtype import DType
 from pellucid.graph.ir import ArrayAttr, Attr, Node, Value, emit, emit_all
 from pellucid.ops.comparison import EQ
-
-
-class Parts(NamedTuple):
-    """A complex value as its real and its imaginary part, two real values of one type."""
-
-    real: Value
-    imag: Value
-
+from pellucid.passes.complex_functions import FUNCTIONS, Parts
 
 Split = Value | Parts
 Rule = Callable[[Node, Sequence[Split]], Sequence[Split]]
@@ -65,20 +57,6 @@ def _over(a: Parts, b: Parts) -> Split:
     real = ops.divide(ops.add(first, ops.multiply(second, ratio)), length)
     turned = ops.subtract(second, ops.multiply(first, ratio))
     return Parts(real, ops.divide(ops.where(wide, turned, ops.negative(turned)), length))
-
-
-def _exp(z: Parts) -> Split:
-    """`e^a (cos b + i sin b)`, as two factors, since `e^a` may overflow where the product does not;
-    the standard's values where `a` or `b` is infinite.
-    """
-    a, b = z
-    half = ops.exp(ops.multiply(a, 0.5))
-    real, imag = (ops.multiply(ops.multiply(half, turn), half) for turn in (ops.cos(b), ops.sin(b)))
-    lost = ops.logical_not(ops.isfinite(b))
-    low = ops.logical_and(lost, ops.equal(a, -math.inf))
-    high = ops.logical_and(lost, ops.equal(a, math.inf))
-    real = ops.where(low, 0, ops.where(high, math.inf, real))
-    return Parts(real, ops.where(low, 0, ops.where(ops.equal(b, 0), b, imag)))
 
 
 def _equal(node: Node, operands: Sequence[Split]) -> Sequence[Split]:
@@ -151,7 +129,7 @@ RULES: Mapping[str, Rule] = MappingProxyType({
     **dict.fromkeys(_LINEAR, _each),
     "mul": _one(_times),
     "div": _one(_over),
-    "exp": _one(_exp),
+    **{name: _one(fn) for name, fn in FUNCTIONS.items()},
     "conj": _one(lambda z: Parts(z.real, ops.negative(z.imag))),
     "real": _one(lambda z: z.real),
     "imag": _one(lambda z: z.imag),

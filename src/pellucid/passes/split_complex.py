@@ -15,7 +15,8 @@ from pellucid.graph.prune import prune
 from pellucid.ops.movement import slice_axis
 from pellucid.ops.pairs import VIEWS, interleave, view_as_complex, view_as_real
 from pellucid.passes.access import has_complex
-from pellucid.passes.complex_rules import Parts, Split, rule_of
+from pellucid.passes.complex_functions import Parts
+from pellucid.passes.complex_rules import Split, rule_of
 from pellucid.passes.rewrite import keep_node, map_bodies, start
 
 
