@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pellucid.codegen.llvm import assembly, compile_ir, render_kernel
 from pellucid.codegen.llvm_kernel import kernel_scratch_bytes
 from pellucid.core.shape import Shape
-from pellucid.core.size import Dim, estimating
+from pellucid.core.size import Dim
 from pellucid.core.size_input import size_of_row, size_row
 from pellucid.core.target import Target
 from pellucid.loop.compute import Recipe
@@ -26,7 +26,7 @@ from pellucid.loop.sizes import kernel_dims
 from pellucid.lower.inplace import inplace_params
 from pellucid.schedule.choice import RULES, Choice
 from pellucid.schedule.hoist import Hoisted, hoist
-from pellucid.schedule.recipes import schedule_kernel
+from pellucid.schedule.recipes.versions import schedule_versions
 from pellucid.schedule.trace import Step
 
 
@@ -123,8 +123,7 @@ class CompiledKernel:
     def steps(self) -> tuple[Step, ...]:
         """The schedule, step by step; the last step's kernel is what is compiled."""
         target, choice = self.target, self.choice
-        with estimating():
-            return schedule_kernel(self.kernel, target, self.constants, choice, self.recipe)
+        return schedule_versions(self.kernel, target, self.constants, choice, self.recipe)
 
     @cached_property
     def hoisted(self) -> Hoisted:

@@ -355,7 +355,8 @@ def likely(size: int) -> int:
     if scope is None:
         return value_of(size, {d.name: d.likely for d in dims_of(size)})
     if scope.decisions is None:  # what is made once for all sizes is not made for one or two
-        usual = {d.name: min(max(d.likely, LIKELY), d.max) for d in dims_of(size)}
+        usual = {d.name: scope.usual or max(d.likely, LIKELY) for d in dims_of(size)}
+        usual = {d.name: min(usual[d.name], d.max) for d in dims_of(size)}
         return value_of(size, usual)
     return value_of(size, {d.name: scope.sizes.get(d.name, d.likely) for d in dims_of(size)})
 
@@ -465,6 +466,7 @@ class Scope:
 
     decisions: list[Decision] | None
     sizes: Sizes
+    usual: int = 0
 
     def add(self, decision: Decision) -> None:
         """Write down what a recording hangs on, once."""
@@ -487,9 +489,9 @@ def deciding(sizes: Sizes = MappingProxyType({})) -> Iterator[list[Decision]]:
 
 
 @contextmanager
-def estimating() -> Iterator[None]:
-    """In this block likely values decide, of what bears on speed only."""
-    token = _SCOPE.set(Scope(None, MappingProxyType({})))
+def estimating(usual: int = 0) -> Iterator[None]:
+    """In this block likely values, or the `usual` one, decide what bears on speed only."""
+    token = _SCOPE.set(Scope(None, MappingProxyType({}), usual))
     try:
         yield
     finally:

@@ -167,8 +167,9 @@ def _rank(term: Expr, order: list[str]) -> tuple[int, int]:
 
 def _upper_var(var: Var, coefficient: int, rest: Affine, facts: Facts) -> Bound:
     if isinstance(var, Open):
-        end = var.dim.max if coefficient > 0 else var.dim.min
-        return _upper(rest.plus(coefficient * end), facts)
+        if coefficient > 0:  # what can be as large as it likes gets no memory for the largest
+            return math.inf
+        return _upper(rest.plus(coefficient * var.dim.min), facts)
     if var.name not in facts.extents:
         return math.inf
     if coefficient < 0:

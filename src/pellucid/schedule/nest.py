@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pellucid.core.errors import ScheduleError, did_you_mean
+from pellucid.loop.affine import affine
 from pellucid.loop.bounds import Facts
-from pellucid.loop.ir import Alloc, Buffer, For, If, Kernel, Load, Stmt
+from pellucid.loop.ir import Alloc, Buffer, For, If, Kernel, Load, Stmt, as_expr
 from pellucid.loop.rewrite import Block, allocated, loops, map_bodies, with_body
 
 Change = Callable[[For, Facts], Block]
@@ -96,6 +97,6 @@ def with_allocs(buffers: list[Buffer], block: Block) -> Block:
 def in_bounds(load: Load, facts: Facts) -> bool:
     """Whether an element is proved to lie inside its buffer."""
     return all(
-        facts.lower(i) >= 0 and facts.upper(i) < n
+        facts.lower(i) >= 0 and facts.upper_sum(affine(i) - affine(as_expr(n))) < 0
         for i, n in zip(load.indices, load.buffer.shape, strict=True)
     )

@@ -123,7 +123,7 @@ def choose_tiling(
     if row is not None:
         even = tile_height(extent_of(row), most)
         if constant(row.extent) is None:
-            even = min(most, OPEN_HEIGHT)
+            even = min(most, OPEN_HEIGHT, extent_of(row))
         height = schedule.decide("height", even, range(1, min(extent_of(row), most) + 1))
     if row is not None and len(nest.loops) == 2:
         panels = _panels(found, lane, width, wide, narrow, target)
