@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid import array_api, data, fft, linalg, nn, optim, tree
+from pellucid import array_api, data, extend, fft, linalg, nn, optim, tree
 from pellucid.core.dtype import (
     DType,
     bfloat16,
@@ -133,6 +133,7 @@ __all__ = [
     "default_generator",
     "dim",
     "enable_grad",
+    "extend",
     "fft",
     "float8_e4m3fn",
     "float8_e5m2",

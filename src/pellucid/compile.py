@@ -305,7 +305,7 @@ class Compiled:
         return {
             symbol: KernelObject(
                 compile_ir(_host_ir(call, symbol), self.target),
-                Scratch(0, 0),
+                Scratch(0 if call.host is None else call.host.workspace, 0),
                 tuple(range(len(call.args))),
             )
             for symbol, call in calls.items()

@@ -50,6 +50,11 @@ void axpy_i32(const int32_t *x, const int32_t *y, int32_t *out, int64_t n, doubl
   seen = x;
   for (int64_t i = 0; i < n; i++) out[i] = (int32_t)a * x[i] + y[i];
 }
+void reverse_f32(const float *x, float *out, void *work, int64_t n) {
+  float *copy = work;
+  for (int64_t i = 0; i < n; i++) copy[i] = x[i];
+  for (int64_t i = 0; i < n; i++) out[i] = copy[n - 1 - i];
+}
 int positive_f32(const float *x, float *out, int64_t n) {
   for (int64_t i = 0; i < n; i++) { if (x[i] < 0) return 3; out[i] = x[i]; }
   return 0;
@@ -124,6 +129,45 @@ def test_the_status_of_a_c_function_is_an_error(library: ctypes.CDLL) -> None:
         close(call(pl.ones(3)), np.ones(3))
         with pytest.raises(LoweringError, match="failed, got status 3"):
             call(-pl.ones(3))
+
+
+@needs_gcc
+def test_a_c_function_with_a_workspace(library: ctypes.CDLL, tmp_path: Path) -> None:
+    op = extend.custom_op(
+        "test_workspace", "(n) -> (n)",
+        {"float32": extend.c_function(
+            library.reverse_f32,
+            numbers=lambda inputs, outputs: (inputs[0].size,),
+            workspace=lambda inputs, outputs: inputs[0].nbytes,
+        )},
+    )  # fmt: skip
+    for n in (3, 1000):
+        x = rand(n)
+        want = x[::-1] * 2
+        jitted = pl.jit(lambda x: op(x) * 2.0)
+        close(op(x), x[::-1])
+        close(jitted(pl.Tensor(x)), want)
+        plan = jitted.lower(pl.Tensor(x)).memory
+        assert any(r.name == "scratch of test_workspace" for r in plan.rectangles)
+        assert plan.peak >= x.nbytes
+    export = export_c(lambda x: op(x) * 2.0, pl.Tensor(x), folder=tmp_path)
+    assert "(const float *, float *, void *, int64_t)" in export.source.read_text()
+    (tmp_path / "mine.c").write_text(SOURCE)
+    program = compile_c(export, flags=("-O1", str(tmp_path / "mine.c")))
+    np.testing.assert_allclose(program.run(x)[0], want)
+
+
+@needs_gcc
+def test_what_a_c_function_gets_is_checked(library: ctypes.CDLL) -> None:
+    rules: list[tuple[str, Any]] = [
+        ("numbers must return", {"numbers": lambda i, o: ("n",)}),
+        ("workspace must return", {"workspace": lambda i, o: -1}),
+    ]
+    for text, rule in rules:
+        made = extend.c_function(library.reverse_f32, **rule)
+        op = extend.custom_op("test_bad_numbers", "(n) -> (n)", {"float32": made})
+        with pytest.raises(ArgumentError, match=text):
+            op(pl.ones(3))
 
 
 @needs_gcc

@@ -1,9 +1,9 @@
 """Calls of functions on the host as LLVM IR: for each kind of call a small function of its own.
 
 Enters: what is called and how many arrays it gets. Leaves: a module with one exported function,
-`i32 symbol(ptr record, ptr p0, ptr p1, ...)`, which programs call as they call kernels. `record`
-is two words of 64 bits that the runtime fills: the address of the host's function, and a status,
-0 once the call went well. The status is also what is returned.
+`i32 symbol(ptr record, ptr p0, ptr p1, ..., [ptr workspace])`, which programs call as they call
+kernels. `record` is two words of 64 bits that the runtime fills: the address of the host's
+function, and a status, 0 once the call went well. The status is also what is returned.
 
 A Python function is reached through `void f(ptr arrays)`, with the addresses in an array; it clears
 the status itself, so that one that was left by an exception counts as failed.
@@ -24,10 +24,11 @@ def render_host(host: HostCall, arrays: int, symbol: str) -> str:
 
     Args:
         host: what is called; of a C function, its numbers become part of the code.
-        arrays: inputs and outputs together.
+        arrays: inputs and outputs together; the workspace is one more.
         symbol: the function's name.
     """
     module = Module()
+    arrays += host.workspace > 0
     params = ", ".join(["ptr %record", *(f"ptr %p{k}" for k in range(arrays))])
     made = Function(module, symbol, params, "nounwind", "i32")
     function = made.emit("load ptr, ptr %record, align 8")
@@ -38,7 +39,7 @@ def render_host(host: HostCall, arrays: int, symbol: str) -> str:
     else:
         _call_python(made, function, arrays)
     made.finish(result=made.emit(f"trunc i64 {made.emit(f'load i64, ptr {status}')} to i32"))
-    return module.text()
+    return f"; workspace of {host.workspace} bytes\n{module.text()}"
 
 
 def _call_python(made: Function, function: str, arrays: int) -> None:

@@ -89,15 +89,15 @@ def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
     }
     sizes = {symbol: c_scratch_bytes(kernel) for symbol, kernel in kernels.items()}
     count = len(program.slots)
-    names = [
-        symbols[s] if c.host is None else c_function_of(c).name
+    named = [
+        (symbols[s], sizes[symbols[s]]) if c.host is None else _named(c)
         for s, c in zip(compiled.symbols, calls, strict=True)
     ]
     arguments = tuple(
-        KernelArguments(symbol=s, slots=c.args, scratch=count + i if sizes.get(s) else None)
-        for i, (s, c) in enumerate(zip(names, calls, strict=True))
+        KernelArguments(symbol=s, slots=c.args, scratch=count + i if size else None)
+        for i, ((s, size), c) in enumerate(zip(named, calls, strict=True))
     )
-    scratch = {a.scratch: Scratch(sizes[a.symbol], 0) for a in arguments if a.scratch is not None}
+    scratch = {count + i: Scratch(size, 0) for i, (_, size) in enumerate(named) if size}
     return Layout(
         program=program,
         kernels=kernels,
@@ -105,6 +105,12 @@ def lay_out(frozen: Frozen, *, schedule: bool = True) -> Layout:
         weights=_weights(compiled, program, frozen.weights),
         plan=plan_program(program, arguments, scratch, threads=1),
     )
+
+
+def _named(call: KernelCall) -> tuple[str, int]:
+    """A call of the host: the C function's name, and the bytes it works in."""
+    function = c_function_of(call)
+    return function.name, function.workspace
 
 
 def c_function_of(call: KernelCall) -> CFunction:

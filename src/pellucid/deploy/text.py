@@ -231,6 +231,7 @@ def _declaration(call: KernelCall) -> str:
     inputs = len(params) - call.kernel.outputs
     kinds = [f"const {c_type(b.dtype)} *" for b in params[:inputs]]
     kinds += [f"{c_type(b.dtype)} *" for b in params[inputs:]]
+    kinds += ["void *"] if function.workspace else []
     kinds += ["int64_t" if isinstance(n, int) else "double" for n in function.numbers]
     result = "int" if function.status else "void"
     return f"{result} {function.name}({', '.join(kinds) or 'void'});"

@@ -75,8 +75,9 @@ class Loops:
 class CFunction:
     """A function of a shared library in this process, called with the addresses of arrays.
 
-    `void name(const T *input, ..., T *output, ..., int64_t or double number, ...)`: one pointer per
-    input, one per output, all row-major and dense, then `numbers` in order. Nothing is copied.
+    `void name(const T *input, ..., T *output, ..., [void *workspace], int64_t or double number,
+    ...)`: one pointer per input, one per output, all row-major and dense, one to `workspace` bytes
+    where it wants some, then `numbers` in order. Nothing is copied.
 
     Attributes:
         name: its name in C, which exported programs call.
@@ -84,6 +85,7 @@ class CFunction:
         owner: what keeps it there, such as the `ctypes.CDLL`.
         numbers: passed behind the pointers, whole ones as `int64_t`, others as `double`.
         status: it returns an `int` instead of nothing, 0 if all went well.
+        workspace: bytes of memory that it may use meanwhile, aligned for any type.
     """
 
     name: str
@@ -91,6 +93,7 @@ class CFunction:
     owner: Any
     numbers: tuple[int | float, ...] = ()
     status: bool = False
+    workspace: int = 0
 
 
 HostFunction = Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]
@@ -110,6 +113,11 @@ class HostCall:
     def may_fail(self) -> bool:
         """Whether a call can end the program: Python functions raise, C functions have a status."""
         return not isinstance(self.run, CFunction) or self.run.status
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of working memory."""
+        return self.run.workspace if isinstance(self.run, CFunction) else 0
 
 
 Lowering = Pointwise | Reduction | Loops | HostCall

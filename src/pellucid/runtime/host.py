@@ -126,7 +126,8 @@ def call_c(
     solid = [np.ascontiguousarray(a) for a in inputs]
     kinds = [ctypes.c_int64 if isinstance(n, int) else ctypes.c_double for n in function.numbers]
     result = ctypes.c_int if function.status else None
-    pointers = [a.ctypes.data for a in (*solid, *outputs)]
+    working = [np.empty(function.workspace, np.uint8)] if function.workspace else []
+    pointers = [a.ctypes.data for a in (*solid, *outputs, *working)]
     prototype = ctypes.CFUNCTYPE(result, *[ctypes.c_void_p] * len(pointers), *kinds)
     status = prototype(function.address)(*pointers, *function.numbers)
     if function.status and status:

@@ -151,6 +151,22 @@ class FormKernel:
         return self.rule(*types, attrs)
 
 
+def _numbers(
+    name: str, rule: Numbers | None, types: tuple[Types, Types], attrs: Attrs
+) -> tuple[int | float, ...]:
+    """The numbers that a C function gets.
+
+    Raises:
+        ArgumentError: one is none.
+    """
+    given = () if rule is None else rule(*types, **attrs)
+    numbers = tuple(n.item() if isinstance(n, np.generic) else n for n in given)
+    if not all(isinstance(n, (int, float)) for n in numbers):
+        what = "numbers must return a sequence of whole numbers and floats"
+        raise ArgumentError(name, what, operands={"it": repr(given)})
+    return numbers
+
+
 @dataclass(frozen=True, slots=True)
 class CKernel:
     """A C function on the memory of arrays; `loop.compute.CFunction` says how it is called."""
@@ -160,12 +176,16 @@ class CKernel:
     owner: Any
     numbers: Numbers | None
     status: bool
+    workspace: Callable[..., int] | None
 
     def function(self, types: tuple[Types, Types], attrs: Attrs) -> CFunction:
-        """The function with its numbers for these types."""
-        given = () if self.numbers is None else self.numbers(*types, **attrs)
-        numbers = tuple(n.item() if isinstance(n, np.generic) else n for n in given)
-        return CFunction(self.name, self.address, self.owner, numbers, self.status)
+        """The function with its numbers and its workspace for these types."""
+        numbers = _numbers(self.name, self.numbers, types, attrs)
+        nbytes = 0 if self.workspace is None else self.workspace(*types, **attrs)
+        if not isinstance(nbytes, int) or nbytes < 0:
+            rule = "workspace must return a number of bytes"
+            raise ArgumentError("c_function", rule, operands={"it": repr(nbytes)})
+        return CFunction(self.name, self.address, self.owner, numbers, self.status, nbytes)
 
     def run(self, arrays: Sequence[Array], types: tuple[Types, Types], attrs: Attrs) -> Any:
         """Call it on fresh arrays for its results."""
@@ -189,7 +209,7 @@ class CudaKernel:
     def run(self, arrays: Sequence[Array], types: tuple[Types, Types], attrs: Attrs) -> Any:
         """Copy there, launch, wait, copy back."""
         outputs = tuple(np.empty(t.shape, t.dtype.numpy) for t in types[1])
-        numbers = () if self.numbers is None else self.numbers(*types, **attrs)
+        numbers = _numbers("cuda_function", self.numbers, types, attrs)
         self.runtime.launch(self.function, arrays, outputs, numbers)
         return outputs
 
@@ -224,17 +244,25 @@ def lowering(rule: Callable[..., Lowering]) -> FormKernel:
 
 
 def c_function(
-    function: Any, *, numbers: Numbers | None = None, status: bool = False, name: str = ""
+    function: Any,
+    *,
+    numbers: Numbers | None = None,
+    workspace: Callable[..., int] | None = None,
+    status: bool = False,
+    name: str = "",
 ) -> CKernel:
     """A C function as the kernel of an operator, called with no copy and no lock held.
 
-    `void name(const T *input, ..., T *output, ..., numbers...)`: a pointer per operand, then one
-    per result, to dense row-major arrays. It must not keep them, nor write to the inputs.
+    `void name(const T *input, ..., T *output, ..., [void *workspace], numbers...)`: a pointer per
+    operand, then one per result, to dense row-major arrays. It must not keep them, nor write to the
+    inputs.
 
     Args:
         function: a function of a `ctypes` library, or any other pointer to one that ctypes knows.
         numbers: `numbers(input types, output types, **attrs)` -> what is passed after the pointers:
             whole numbers as `int64_t`, others as `double`.
+        workspace: `workspace(input types, output types, **attrs)` -> bytes of memory that it may
+            use while it runs; the program's memory plan has them.
         status: it returns an `int`, and anything but 0 is an error.
         name: what it is called in C, for exported programs; by default the function's own.
 
@@ -251,7 +279,7 @@ def c_function(
             fix="load a library: ctypes.CDLL('./mine.so').my_function",
         )  # fmt: skip
     known = name or getattr(function, "__name__", "")
-    return CKernel(known, address, function, numbers, status)
+    return CKernel(known, address, function, numbers, status, workspace)
 
 
 def cuda_function(
