@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 
 import pellucid as pl
 from pellucid.core.errors import ArgumentError, DTypeError, PellucidError, ShapeError, TraceError
+from pellucid.graph.printer import print_graph
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3,)).astype(np.float32)
@@ -422,3 +426,47 @@ def test_gradients_cannot_begin_inside() -> None:
 
     with pytest.raises(TraceError, match="a gradient is set or cleared inside"):
         pl.scan(step, pl.ones(2), length=2)
+
+
+STORED = """
+import sys
+from pathlib import Path
+import numpy as np
+from pellucid.autodiff.control import RECORDS
+from pellucid.compile import compile_graph
+from pellucid.graph.parser import parse_graph
+from pellucid.ops.catalogue import CATALOGUE
+from pellucid.runtime.executable import Executable
+table = {**CATALOGUE, **{op.name: op for op in RECORDS}}
+graph = parse_graph(Path(sys.argv[1]).read_text(), table)
+print(*Executable(compile_graph(graph)).run([np.full(2, 3.0, np.float32)])[0])
+"""
+
+
+def test_a_stored_loop_runs_without_its_source(tmp_path: Path) -> None:
+    """openmlsys CG-4: the graph's text in another process, which never sees the function."""
+
+    def root(a: Any) -> Any:
+        return pl.while_loop(
+            lambda x: (pl.abs(x * x - a) > 1e-5).any(), lambda x: (x + a / x) / 2, a
+        )
+
+    graph = pl.jit(root).lower(pl.ones(2)).graph
+    path = tmp_path / "root.txt"
+    path.write_text(print_graph(graph), encoding="utf-8")
+    command = [sys.executable, "-c", STORED, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    np.testing.assert_allclose([float(v) for v in done.stdout.split()], np.sqrt(3.0), rtol=1e-5)
+
+
+def test_checkpoint_saves_the_carries_only() -> None:
+    def step(h: Any, x: Any) -> Any:
+        return pl.sin(pl.tanh(h * 1.5) + x) * pl.exp(-h * h), None
+
+    def memory(fn: Any) -> int:
+        graph = pl.jit(pl.grad(lambda h, xs: pl.scan(fn, h, xs)[0].sum()))
+        args = (pl.zeros(500), pl.zeros((40, 500)))
+        return int(graph.lower(*args).memory.peak)
+
+    row = 40 * 500 * 4
+    assert memory(pl.checkpoint(step)) < 1.5 * row < 3 * row < memory(step)

@@ -7,7 +7,9 @@ op's cost rule.
 from __future__ import annotations
 
 from collections import Counter
+from typing import cast
 
+from pellucid.core.size import likely
 from pellucid.graph.ir import Graph, Node, Value
 from pellucid.graph.op import Cost
 
@@ -36,6 +38,24 @@ def _count(graph: Graph, counts: Counter[str]) -> None:
         for attr in node.attrs.values():
             if isinstance(attr, Graph):
                 _count(attr, counts)
+
+
+UNKNOWN_TURNS = 64
+"""How often a loop of unknown length is taken to run."""
+
+
+def node_runs(graph: Graph) -> int:
+    """How many nodes run, each as often as the loops around it say."""
+    return sum(map(_runs, graph.nodes))
+
+
+def _runs(node: Node) -> int:
+    bodies = [a for a in node.attrs.values() if isinstance(a, Graph)]
+    if not bodies:
+        return 1
+    turns = node.attrs.get("length", node.attrs.get("max_steps", 1))
+    times = UNKNOWN_TURNS if turns is None else likely(cast("int", turns))
+    return 1 + times * sum(map(node_runs, bodies))
 
 
 def io_bytes(graph: Graph) -> int:

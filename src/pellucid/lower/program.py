@@ -6,6 +6,7 @@ gives slots addresses. Holds no decisions of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from pellucid.graph.ir import TensorType
 from pellucid.graph.op import Cost
 from pellucid.loop.compute import HostCall, Recipe
 from pellucid.loop.ir import Kernel
-from pellucid.lower.flow import Step, leaves
+from pellucid.lower.flow import Branch, Loop, Step, leaves
 
 Role = Literal["input", "output", "constant", "temp", "view"]
 
@@ -73,7 +74,46 @@ class LoweredProgram:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
+    def __str__(self) -> str:
+        """The steps: each call with the slots it reads and writes, in its branches and loops."""
+        return "\n".join([f"program {self.name}", *_lines(self.steps, "  ")])
+
     @property
     def calls(self) -> tuple[KernelCall, ...]:
         """All calls, also those in branches and loops."""
         return tuple(leaves(self.steps))
+
+
+def _lines(steps: Iterable[Step], indent: str) -> Iterator[str]:
+    """Steps as text, one call a line."""
+    for step in steps:
+        if isinstance(step, Branch):
+            for k, branch in enumerate(step.branches):
+                yield f"{indent}{'if' if k == 0 else 'elif'} slot {step.index} is {k}:"
+                yield from _lines(branch, indent + "  ")
+        elif isinstance(step, Loop):
+            yield f"{indent}loop{_turns(step)}:"
+            for carry in step.carries:
+                ends = f"{carry.start} -> {carry.end}"
+                yield f"{indent}  carry {carry.read} -> {carry.written}, {ends}"
+            for row in step.slices:
+                yield f"{indent}  row {row.part} of {row.whole}{', written' * row.written}"
+            yield from _lines(step.cond, indent + "  ")
+            if step.test is not None:
+                yield f"{indent}  leave unless slot {step.test}"
+            yield from _lines(step.body, indent + "  ")
+        else:
+            count = len(step.args) - step.kernel.outputs
+            read, made = step.args[:count], step.args[count:]
+            yield f"{indent}{step.kernel.name}: {_slots(read)} -> {_slots(made)}"
+
+
+def _turns(loop: Loop) -> str:
+    most = "" if loop.length is None else f" {loop.length} times"
+    if loop.count is not None:
+        most = f" as often as slot {loop.count} says, at most{most}"
+    return most + (", from the last row" if loop.reverse else "")
+
+
+def _slots(slots: Sequence[int]) -> str:
+    return ", ".join(map(str, slots))

@@ -22,7 +22,7 @@ from pellucid.core.log import get_logger
 from pellucid.core.size import likely
 from pellucid.graph.ir import Graph
 from pellucid.graph.key import graph_key
-from pellucid.graph.stats import graph_cost
+from pellucid.graph.stats import graph_cost, node_runs
 from pellucid.passes.access import runs_on_host
 from pellucid.runtime.executable import Executable
 from pellucid.tensor.box import Array
@@ -126,7 +126,7 @@ def _calls_worth_interpreting(graph: Graph) -> float:
         return math.inf
     if nbytes >= current_config().eager_compile_bytes:
         return 0
-    call_ns = _NODE_NS * len(graph.nodes) + _BYTE_NS * nbytes + _FLOP_NS * flops
+    call_ns = _NODE_NS * node_runs(graph) + _BYTE_NS * nbytes + _FLOP_NS * flops
     return _COMPILE_NS // call_ns
 
 
