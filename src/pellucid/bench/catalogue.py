@@ -20,6 +20,7 @@ from pellucid.bench import (
     startup,
     steps,
     techniques,
+    transforms,
 )
 from pellucid.bench.row import Row
 from pellucid.core.errors import ArgumentError, did_you_mean
@@ -39,6 +40,7 @@ ROWS: tuple[Row, ...] = (
     *scaling.ROWS,
     *search.ROWS,
     *techniques.ROWS,
+    *transforms.ROWS,
 )
 
 

@@ -42,7 +42,16 @@ def run_fresh(what: str, work: str, who: str, threads: int, **more: str) -> floa
 
 def run_import(module: str, threads: int, **more: str) -> float:
     """Seconds that importing takes in a fresh process."""
-    return _number([sys.executable, "-c", _IMPORT.format(module)], threads, more)
+    return run_code(_IMPORT.format(module), threads, **more)
+
+
+def run_code(code: str, threads: int, **more: str) -> float:
+    """The number that Python code prints in a fresh process.
+
+    Raises:
+        ArgumentError: the process failed.
+    """
+    return _number([sys.executable, "-c", code], threads, more)
 
 
 def _number(command: list[str], threads: int, more: Mapping[str, str]) -> float:
