@@ -35,7 +35,7 @@ def jitted(fn: Any) -> Any:
 @pytest.mark.parametrize(
     ("fn", "what", "instead"),
     [
-        (branch, "bool", r"where\(condition, a, b\), or make the argument static"),
+        (branch, "bool", r"jit\(convert=True\), use .*where\(condition, a, b\), or make"),
         (loop, "bool", "where"),
         (lambda x: x if x.any() else -x, "bool", "where"),
         (lambda x: 1.0 in x, "bool", "where"),

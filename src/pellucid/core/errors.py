@@ -89,6 +89,10 @@ class TraceError(PellucidError, TypeError):
     """Python code that cannot be recorded into a graph."""
 
 
+class TraceWarning(UserWarning):
+    """A value that was looked at while recording, and is now part of the program."""
+
+
 class GradientError(PellucidError, RuntimeError):
     """A derivative that does not exist, or was asked of something that has none."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.core.errors import ArgumentError, DeviceError, TraceError
 from pellucid.core.source import user_line
 from pellucid.tensor.box import STATE, Array, Box
+from pellucid.tensor.trace import note_decision
 
 if TYPE_CHECKING:  # the class these methods end up on
     from pellucid.tensor.tensor import Tensor
@@ -95,13 +96,18 @@ class Exchange(Box):
                 ),
                 source=user_line(),
             )
+        if trace is not None and what in _DECIDING:
+            note_decision(self, what)
         return self._array
 
 
+_DECIDING = frozenset(("bool", "int", "float", "complex", "index", "item"))
 _INSTEAD = {
     "copy": "use x.clone()",
-    "bool": "use pellucid.where(condition, a, b), or make the argument static with static_argnames",
-    "index": "use pellucid.take, or make the argument static with static_argnames",
+    "bool": "record with jit(convert=True), use pellucid.where(condition, a, b), or make the argument "
+    "static with static_argnames",
+    "index": "use pellucid.take (for `range`: jit(convert=True)), or make the argument static with "
+    "static_argnames",
     "int": "keep it a tensor, or make the argument static with static_argnames",
     "float": "keep it a tensor, or make the argument static with static_argnames",
     "complex": "keep it a tensor, or make the argument static with static_argnames",

@@ -7,6 +7,7 @@ constants where they are plain data.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ import numpy as np
 
 from pellucid.autodiff.reverse import backward
 from pellucid.core.dtype import DType
-from pellucid.core.errors import DTypeError, ShapeError, TraceError
-from pellucid.core.source import user_line
+from pellucid.core.errors import DTypeError, ShapeError, TraceError, TraceWarning
+from pellucid.core.source import user_line, user_place
 from pellucid.graph.ir import ArrayAttr, Graph, GraphBuilder, Node, TensorType, Value, emit
 from pellucid.ops.create import CONSTANT
 from pellucid.ops.identity import stop_gradient
@@ -314,6 +315,24 @@ def is_written(cell: Box) -> bool:
         trace.current.get(cell) is not trace.inputs.get(Capture(cell, "value"))
         for trace in open_traces()
     )
+
+
+def note_decision(box: Box, what: str) -> None:
+    """Tie what `jit` is recording to the contents of a tensor from outside that Python looks at,
+    and warn: they may decide what is recorded.
+    """
+    traces = [t for t in open_traces() if t.kind == "jit"]
+    for trace in traces:
+        if not any(c.box is box for c in trace.constants_read):
+            trace.constants_read.append(Constant(box, box.shared(), user_line()))
+    if traces:
+        path, line = user_place()
+        warnings.warn_explicit(
+            f"{what}: the value of {box.type}, a tensor from outside, becomes part of the compiled "
+            "program, which is compiled again whenever it changes. Fix: compute with the tensor "
+            "(where, cond, or an `if` under jit(convert=True)), or pass it as an argument.",
+            TraceWarning, path or "pellucid", line,
+        )  # fmt: skip
 
 
 def tie_to_contents(cell: Box) -> None:

@@ -18,7 +18,7 @@ from pellucid import ops
 from pellucid.core.errors import TraceError
 from pellucid.core.source import user_line
 from pellucid.tensor.box import STATE
-from pellucid.tensor.convert.logic import is_recorded, truth
+from pellucid.tensor.convert.logic import both, is_recorded, truth
 from pellucid.tensor.convert.state import DEPTH
 from pellucid.tensor.dispatch import apply
 from pellucid.tensor.tensor import Buffer
@@ -107,6 +107,14 @@ def assert_(test: Any, message: Callable[[], Any] | None = None) -> None:
     check = Check(Buffer(np.True_), () if message is None else (message(),), user_line())
     _OPEN.checks.append(check)
     check.cell.assign_(apply(ops.logical_and, check.cell, truth(test)))
+
+
+def holding() -> Any:
+    """Whether all that was asserted so far holds: a loop that would run on after it need not."""
+    found: Any = True
+    for check in _OPEN.checks or ():
+        found = both(found, check.cell)
+    return found
 
 
 def raising() -> None:

@@ -10,11 +10,13 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from pellucid.core.errors import ArgumentError
 from pellucid.tensor.box import STATE
 from pellucid.tensor.convert.calls import convertible
+from pellucid.tensor.convert.refused import refuse_suspending, yields
 from pellucid.tensor.convert.rewrite import converted_code
 from pellucid.tensor.convert.state import REASONS, explained
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_KINDS = (FunctionType, MethodType, functools.partial)
 
 
 class ConvertedFunction(Generic[P, R]):
@@ -24,8 +26,10 @@ class ConvertedFunction(Generic[P, R]):
         functools.update_wrapper(self, fn)
         self.__name__: str = getattr(fn, "__name__", "function")
         self.__convertible__ = fn
+        written = _written(fn)
+        if yields(written):
+            refuse_suspending(written)
         self._fn: Callable[P, R] = convertible(fn)
-        _written(fn)  # refuses now, not at the first call, what has no source
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The function's result."""
@@ -58,14 +62,14 @@ def _written(fn: Any) -> FunctionType:
         ArgumentError: it is none a user has written in Python.
     """
     while not isinstance(fn, FunctionType):
-        inner = (
-            getattr(fn, "__convertible__", None)
-            or (fn.func if isinstance(fn, functools.partial) else None)
-            or (fn.__func__ if isinstance(fn, MethodType) else None)
-        )
-        if inner is None and not isinstance(fn, type):
+        inner = getattr(fn, "__convertible__", None)
+        if isinstance(fn, functools.partial):
+            inner = fn.func
+        elif isinstance(fn, MethodType):
+            inner = fn.__func__
+        elif inner is None and not isinstance(fn, type):
             inner = getattr(type(fn), "forward", None) or vars(type(fn)).get("__call__")
-        if not callable(inner):
+        if not isinstance(inner, _KINDS):
             raise ArgumentError(
                 "convert", "takes a function written in Python", operands={"it": repr(fn)},
                 fix="wrap it: convert(lambda x: ...)",

@@ -14,9 +14,10 @@ from typing import Any
 from pellucid.core.source import user_line
 from pellucid.tensor.box import STATE
 from pellucid.tensor.convert.branches import nothing, record_branches
+from pellucid.tensor.convert.checks import holding
 from pellucid.tensor.convert.emit import Emitter
 from pellucid.tensor.convert.iteration import MOST_UNROLLED, Counted, Rows, rows_of
-from pellucid.tensor.convert.logic import and_, either, is_recorded, not_, truth
+from pellucid.tensor.convert.logic import and_, both, either, is_recorded, not_, truth
 from pellucid.tensor.convert.plans import Loop
 from pellucid.tensor.convert.state import Scope, Variable
 
@@ -39,7 +40,7 @@ def record_while(test: Callable[[], Any], body: Body, variables: list[Variable])
     """Record a loop as one `while_loop`."""
     loop = Loop(f"the loop at {user_line()}", variables, certain=False)
     turn = loop.settle(lambda _: body())
-    decision = loop.record("test", lambda _: truth(test()))
+    decision = loop.record("test", lambda _: truth(both(test(), holding())))
     Emitter(loop, turn, decision).repeat(None)
 
 

@@ -12,6 +12,11 @@ from pellucid.tensor.convert.jumps import jumps_in
 from pellucid.tensor.convert.names import own_nodes
 
 _SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_GENERATOR = (
+    "a generator stops in the middle of its blocks, so it cannot be converted",
+    "return a list, or keep the generator out of the recorded function",
+)
+_ASYNC = "`async` code cannot be converted", "wait for its result outside"
 _YIELDS = (ast.Yield, ast.YieldFrom)
 
 
@@ -23,6 +28,18 @@ def is_generator(fn: ast.FunctionDef) -> bool:
 def yields(fn: FunctionType) -> bool:
     """Whether a function yields or awaits."""
     return bool(fn.__code__.co_flags & _SUSPENDS)
+
+
+def refuse_suspending(fn: FunctionType) -> None:
+    """Refuse a generator or a coroutine.
+
+    Raises:
+        TraceError: always.
+    """
+    generator = bool(fn.__code__.co_flags & inspect.CO_GENERATOR)
+    rule, fix = _GENERATOR if generator else _ASYNC
+    line = f"{fn.__code__.co_filename.rpartition('/')[2]}:{fn.__code__.co_firstlineno}"
+    raise TraceError("convert", rule, fix=fix, source=line)
 
 
 def refuse_unsound(fn: ast.FunctionDef, file: str) -> None:
@@ -40,12 +57,9 @@ def refuse_unsound(fn: ast.FunctionDef, file: str) -> None:
 def _reasons(node: ast.AST) -> Iterator[tuple[str, str]]:
     match node:
         case ast.Yield() | ast.YieldFrom():
-            yield (
-                "a generator stops in the middle of its blocks, so it cannot be converted",
-                "return a list, or keep the generator out of the recorded function",
-            )
+            yield _GENERATOR
         case ast.Await() | ast.AsyncFor() | ast.AsyncWith():
-            yield "`async` code cannot be converted", "wait for its result outside"
+            yield _ASYNC
         case ast.TryStar():
             yield "`except*` cannot be converted", "use `except`"
         case ast.Try() if any(True for s in node.finalbody for _ in jumps_in(s)):

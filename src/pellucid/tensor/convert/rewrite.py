@@ -5,14 +5,12 @@ import __future__
 
 import ast
 import copy
-import inspect
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from pellucid.core.errors import TraceError
 from pellucid.tensor.convert.expressions import Expressions
 from pellucid.tensor.convert.refused import refuse_unsound
 from pellucid.tensor.convert.source import definition_of, place
@@ -78,9 +76,6 @@ def with_code(fn: FunctionType, converted: Converted, runtime: Any) -> FunctionT
 
 def _convert(fn: FunctionType) -> Converted:
     code = fn.__code__
-    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
-        rule = "`async` code cannot be converted"
-        raise TraceError("convert", rule, fix="wait for its result outside", source=place(code))
     node = _as_function(copy.deepcopy(definition_of(fn)))
     file = place(code).rpartition(":")[0]
     refuse_unsound(node, file)

@@ -16,6 +16,7 @@ from types import CellType, FunctionType
 from typing import Any, Protocol
 
 from pellucid.core.errors import TraceError
+from pellucid.tensor.box import Box
 
 ABSENT: Any = object()
 
@@ -137,6 +138,7 @@ class Scope:
                 _Attribute(f"{type(owner).__name__}.{attr}", owner, attr), True, inplace, False
             )
             for owner, attr, inplace in rows
+            if not isinstance(owner, Box)  # what a tensor holds, the trace itself knows
         ]
 
 
@@ -196,7 +198,10 @@ def explained(error: NameError) -> Exception:
     why = REASONS.why.get(match[1]) if match else None
     if why is None or match is None:
         return error
-    rule = f"the variable {match[1]} has no value here: {why}"
+    what = f"the variable {match[1]}"
+    if match[1].startswith("result_"):
+        what = "what the function returns"
+    rule = f"{what} has no value here: {why}"
     return TraceError("convert", rule, source=_innermost(error))
 
 

@@ -47,8 +47,15 @@ def runtime_call(name: str, args: Sequence[ast.expr], at: ast.AST, **named: ast.
     """`pl_.name(*args, **named)` at the place of a node."""
     function = ast.Attribute(ast.Name(RUNTIME, ast.Load()), name, ast.Load())
     keywords = [ast.keyword(k, v) for k, v in named.items()]
-    call = ast.copy_location(ast.Call(function, list(args), keywords), at)
-    return ast.fix_missing_locations(call)
+    return _at_line_of(at, ast.Call(function, list(args), keywords))
+
+
+def _at_line_of(at: ast.AST, new: ast.Call) -> ast.Call:
+    """A call on the first line of a node: Python takes the last line for that of the call."""
+    ast.copy_location(new, at)
+    if new.end_lineno != new.lineno:
+        new.end_lineno, new.end_col_offset = new.lineno, new.col_offset + 1
+    return ast.fix_missing_locations(new)
 
 
 def is_runtime_call(node: ast.Call) -> bool:
