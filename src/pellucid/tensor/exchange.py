@@ -104,8 +104,8 @@ class Exchange(Box):
 _DECIDING = frozenset(("bool", "int", "float", "complex", "index", "item"))
 _INSTEAD = {
     "copy": "use x.clone()",
-    "bool": "record with jit(convert=True), use pellucid.where(condition, a, b), or make the argument "
-    "static with static_argnames",
+    "bool": "record with jit(convert=True), use pellucid.where(condition, a, b), or make the "
+    "argument static with static_argnames",
     "index": "use pellucid.take (for `range`: jit(convert=True)), or make the argument static with "
     "static_argnames",
     "int": "keep it a tensor, or make the argument static with static_argnames",

@@ -78,7 +78,9 @@ def both(a: Any, b: Any) -> Any:
 
 
 def _both(a: Tensor, b: Any, either: bool) -> Any:
-    if a.dtype == dt.bool_ and (isinstance(b, bool) or _is_bool(b)):
+    if a.dtype == dt.bool_ and isinstance(b, bool):
+        return b if b is either else truth(a)
+    if a.dtype == dt.bool_ and _is_bool(b):
         return apply(ops.logical_or if either else ops.logical_and, truth(a), truth(b))
     if not isinstance(b, (Tensor, int, float)):
         raise TraceError(

@@ -19,6 +19,7 @@ from pellucid.tensor.convert.emit import Emitter
 from pellucid.tensor.convert.iteration import MOST_UNROLLED, Counted, Rows, rows_of
 from pellucid.tensor.convert.logic import and_, both, either, is_recorded, not_, truth
 from pellucid.tensor.convert.plans import Loop
+from pellucid.tensor.convert.regions import Region, new_gradients
 from pellucid.tensor.convert.state import Scope, Variable
 
 Body = Callable[..., Any]
@@ -98,11 +99,16 @@ def _record_rows(rows: Rows, body: Body, scope: Scope) -> None:
     except NameError:  # a variable that is read has no type for all turns
         if rows.begun:
             raise
-    if region is not None and (rows.begun or not any(slot.why for slot in loop.slots)):
+    if region is not None and (rows.begun or _is_settled(loop, region)):
         Emitter(loop, region, None).count(rows.length, rows.columns, rows.reverse)
         return
     _run([rows.first()], body, scope)
     _record_rows(rows.rest(), body, scope)
+
+
+def _is_settled(loop: Loop, region: Region) -> bool:
+    """Whether all that a turn leaves was there before it, in the same type."""
+    return not (any(slot.why for slot in loop.slots) or new_gradients([region]))
 
 
 class _Held:

@@ -165,16 +165,20 @@ def written_cells(regions: Sequence[Region]) -> list[Capture]:
     Raises:
         TraceError: a gradient is set that was not there before.
     """
-    found = list(dict.fromkeys(c for r in regions for c in r.traced.writes))
-    for capture in found:
-        if capture.slot == "grad" and read_grad(capture.box) is None:
-            raise TraceError(
-                "convert",
-                "a gradient begins to exist in a block that depends on a tensor",
-                fix="use pellucid.grad, or call backward once outside of it",
-                source=user_line(),
-            )
-    return found
+    if new_gradients(regions):
+        raise TraceError(
+            "convert",
+            "a gradient begins to exist in a block that depends on a tensor",
+            fix="use pellucid.grad, or call backward once outside of it",
+            source=user_line(),
+        )
+    return list(dict.fromkeys(c for r in regions for c in r.traced.writes))
+
+
+def new_gradients(regions: Sequence[Region]) -> list[Capture]:
+    """Gradients that regions set where there was none."""
+    writes = [c for r in regions for c in r.traced.writes]
+    return [c for c in writes if c.slot == "grad" and read_grad(c.box) is None]
 
 
 def commit(captures: Sequence[Capture], results: Sequence[Box]) -> None:
