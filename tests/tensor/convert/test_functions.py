@@ -142,7 +142,8 @@ def test_tracebacks_show_the_users_lines() -> None:
     with pytest.raises(pl.PellucidError) as caught:
         pl.jit(fails, convert=True)(pl.ones((2, 2)))
     frames = traceback.extract_tb(caught.value.__traceback__)
-    own = [(f.lineno or 0) - fails.__code__.co_firstlineno for f in frames if f.filename == __file__]
+    first = fails.__code__.co_firstlineno
+    own = [(f.lineno or 0) - first for f in frames if f.filename == __file__]
     assert own[-2:] == [2, 6]
 
 
