@@ -27,7 +27,7 @@ def test_the_source_can_be_read() -> None:
 
 
 def test_it_looks_like_the_original() -> None:
-    converted = pl.convert(absolute)
+    converted: Any = pl.convert(absolute)
     assert (converted.__name__, converted.__doc__) == ("absolute", "Its text stays.")
     assert converted.__wrapped__ is absolute
 

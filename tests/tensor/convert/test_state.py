@@ -111,7 +111,7 @@ def test_training_loop_over_rows() -> None:
 
 def test_gradient_clipped_in_a_branch() -> None:
     def weights(compiled: bool) -> Any:
-        w = pl.Parameter(np.ones(3, np.float32))
+        w: Any = pl.Parameter(np.ones(3, np.float32))
         optimizer = pl.optim.SGD([w], lr=0.1)
 
         def step(x: Any) -> Any:
