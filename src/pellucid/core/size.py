@@ -554,12 +554,23 @@ def as_size(dim: Dim) -> int:
 
 
 def solve(shapes: Sequence[Sequence[int]], actual: Sequence[Sequence[int]]) -> dict[str, int]:
-    """The sizes of all dimensions that stand alone on an axis; the first place counts."""
+    """The sizes of all dimensions that some axis tells, as `n` or `2*n + 1`; the first counts."""
     found: dict[str, int] = {}
     for shape, real in zip(shapes, actual, strict=True):
         for size, number in zip(shape, real, strict=True):
-            if isinstance(size, Size) and len(size.terms) == 1:
-                ((monomial, count),) = size.terms
-                if count == 1 and len(monomial) == 1 and isinstance(monomial[0], Dim):
-                    found.setdefault(monomial[0].name, number)
+            if isinstance(size, Size) and (told := _told(size)):
+                dim, count, constant = told
+                if dim.name not in found and (number - constant) % count == 0:
+                    found[dim.name] = (number - constant) // count
     return found
+
+
+def _told(size: Size) -> tuple[Dim, int, int] | None:
+    """`(n, 2, 1)` of `2*n + 1`."""
+    terms = dict(size.terms)
+    constant = terms.pop((), 0)
+    if len(terms) == 1:
+        ((monomial, count),) = terms.items()
+        if len(monomial) == 1 and isinstance(monomial[0], Dim):
+            return monomial[0], count, constant
+    return None

@@ -24,6 +24,7 @@ from pellucid.loop.ir import (
     Store,
     Var,
 )
+from pellucid.loop.sizes import kernel_dims
 
 
 class _Numbering:
@@ -93,6 +94,7 @@ def kernel_key(kernel: Kernel) -> str:
     """A hash of parameter types, statements and expressions; names do not count."""
     names = _Numbering()
     params = ",".join(names.declare(buffer) for buffer in kernel.params)
-    names.parts.append(f"kernel({params})->{kernel.outputs}")
+    dims = "".join(f"{d}={d.min}..{d.max};" for d in kernel_dims(kernel))
+    names.parts.append(f"kernel({dims}{params})->{kernel.outputs}")
     names.block(kernel.body)
     return hashlib.sha256("\n".join(names.parts).encode()).hexdigest()

@@ -16,7 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pellucid.compile import Compiled
-from pellucid.core.errors import ArgumentError
+from pellucid.core.errors import ArgumentError, LoweringError
 from pellucid.core.meanwhile import NO_COLLECTION
 from pellucid.core.size import solve
 from pellucid.runtime.executable import Executable, load
@@ -40,6 +40,10 @@ class OpenExecutable:
             self._loaded = load(compiled)
         self.program, self.cached = self._loaded.program, self._loaded.cached
         self._shapes = [port.shape for port in self.program.inputs]
+        told = solve(self._shapes, self._shapes)
+        for dim, _ in self.program.sizes:
+            if dim.name not in told:
+                raise LoweringError(self.program.name, f"no input tells the size {dim}")
         self._by_sizes: OrderedDict[tuple[int, ...], tuple[Executable, object]] = OrderedDict()
 
     def run(
