@@ -470,3 +470,57 @@ def test_checkpoint_saves_the_carries_only() -> None:
 
     row = 40 * 500 * 4
     assert memory(pl.checkpoint(step)) < 1.5 * row < 3 * row < memory(step)
+
+
+def test_training_in_a_loop_equals_training_step_by_step() -> None:
+    """Parameters, gradients and an optimiser's state inside: all of it is carried."""
+    xs = RNG.normal(size=(6, 8, 4)).astype(np.float32)
+    ys = xs.sum(-1, keepdims=True)
+
+    def trainer() -> tuple[Any, Any]:
+        pl.manual_seed(0)
+        model = pl.nn.Linear(4, 1)
+        optimiser = pl.optim.Adam(model.parameters(), lr=0.1)
+
+        def step(_: Any, batch: Any) -> Any:
+            x, y = batch
+            loss = ((model(x) - y) ** 2).mean()
+            loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            return None, loss
+
+        return model, step
+
+    model, step = trainer()
+    losses = [step(None, (pl.Tensor(x), pl.Tensor(y)))[1] for x, y in zip(xs, ys, strict=True)]
+    looped, again = trainer()
+    run = pl.jit(lambda xs, ys: pl.scan(again, None, (xs, ys))[1])
+    _close(run(pl.Tensor(xs), pl.Tensor(ys)), pl.stack(losses))
+    _close(looped.weight, model.weight)
+    assert looped.weight.grad is None
+
+
+def test_a_function_that_fails_inside_a_loop_ends_it() -> None:
+    seen: list[int] = []
+
+    def spy(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        seen.append(len(seen))
+        if len(seen) == 3:
+            raise ValueError("the third step")
+        return x + 1
+
+    op: Any = pl.custom_op("control_spy", lambda x: x, reference=spy)
+    cell = pl.Buffer(np.zeros(2, np.float32))
+
+    def step(c: Any, _: Any) -> Any:
+        cell.assign_(cell + 1)
+        return op(c), None
+
+    jitted = pl.jit(lambda x: pl.scan(step, x, length=5)[0])
+    with pytest.raises(ValueError, match="the third step"):
+        jitted(pl.ones(2))
+    assert not cell.numpy().any()
+    seen[:] = [0] * 10
+    _close(jitted(pl.ones(2)), np.full(2, 6, np.float32))
+    _close(cell, np.full(2, 5, np.float32))

@@ -23,9 +23,11 @@ from pellucid.passes.rewrite import map_bodies, rewrite
 
 LIMIT_BYTES = 1 << 28
 GROWTH_BYTES = 1 << 10
-KEPT = frozenset({"constant", "iota", "random_bits", "barrier", "broadcast_to"})
-"""Never folded: literals, what loops get for free (positions, repetition), random numbers, and
-`barrier`, whose whole meaning is that nothing is moved across it."""
+KEPT = frozenset(
+    {"constant", "iota", "random_bits", "barrier", "broadcast_to", "scan", "while_loop"}
+)
+"""Never folded: literals, what loops get for free (positions, repetition), random numbers, loops,
+which may run long, and `barrier`, whose whole meaning is that nothing is moved across it."""
 
 
 def _small(node: Node, inputs: Sequence[Value]) -> bool:

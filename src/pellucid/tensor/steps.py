@@ -24,7 +24,7 @@ from pellucid.tensor.box import STATE, Box
 from pellucid.tensor.dispatch import apply
 from pellucid.tensor.recording import TENSOR, as_tensor, is_array, run_graph
 from pellucid.tensor.tensor import Tensor, full
-from pellucid.tensor.trace import Capture, Traced, open_trace, write_grad
+from pellucid.tensor.trace import Capture, Traced, open_trace, read_grad, write_grad
 from pellucid.tensor.tree import TreeDef, flatten, leaf_names
 
 Place = int | Capture
@@ -235,7 +235,8 @@ def captured(op: str, steps: Sequence[Step]) -> Captured:
     """
     reads = dict.fromkeys(c for s in steps for c in s.traced.captures)
     writes = dict.fromkeys(w for s in steps for w in s.traced.writes)
-    if any(w not in reads for w in writes) or any(s.traced.cleared for s in steps):
+    cleared = [b for s in steps for b in s.traced.cleared if read_grad(b) is not None]
+    if any(w not in reads for w in writes) or cleared:
         raise TraceError(
             op, "a gradient is set or cleared inside, but not before",
             fix="use grad(...) inside, or call backward and zero_grad outside",
