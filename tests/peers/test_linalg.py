@@ -73,6 +73,8 @@ CASES: dict[str, Case] = {
     "svdvals": ((3, 4), lambda x, lib: lib.linalg.svdvals(x)),
     "qr": ((4, 3), _qr),
     "pinv": ((4, 3), lambda x, lib: lib.linalg.pinv(x)),
+    "expm": ((), lambda x, lib: (lib.linalg.expm if lib is pl else torch.matrix_exp)(x / 9)),
+    "cond": ((), lambda x, lib: lib.linalg.cond(x)),
     "power": ((), lambda x, lib: lib.linalg.matrix_power(x, 3)),
     **{f"vector norm {p}": ((4, 3), _vector_norm(p)) for p in (1, 2, 3, float("inf"))},
     **{f"matrix norm {p}": ((4, 3), _matrix_norm(p)) for p in ("fro", "nuc", 1, 2, float("inf"))},

@@ -76,6 +76,13 @@ def test_transforms_along_several_axes_agree(
     close(getattr(fft, name)(pl.Tensor(x), s=s, axes=axes, norm=norm), want)
 
 
+@pytest.mark.parametrize("name", ["fft2", "ifft2", "rfft2", "irfft2"])
+def test_transforms_of_planes_agree(name: str) -> None:
+    x = waves(2, 4, 6, real=name == "rfft2")
+    close(getattr(fft, name)(pl.Tensor(x)), getattr(np.fft, name)(x))
+    close(getattr(fft, name)(pl.Tensor(x), s=(3, 4)), getattr(np.fft, name)(x, (3, 4)))
+
+
 def test_a_size_of_minus_one_is_the_axis() -> None:
     x = waves(4, 3)
     close(fft.fftn(pl.Tensor(x), s=(-1, 5), axes=(0, 1)), np.fft.fftn(x, (4, 5), (0, 1)))

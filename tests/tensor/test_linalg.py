@@ -196,6 +196,47 @@ def test_vector_norm_agrees(axis: Any, dtype: str, keepdims: bool, ord: float) -
     close(got, want.astype(x.real.dtype), dtype)
 
 
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, 2), (2, 1)])
+def test_norm_agrees(axis: Any) -> None:
+    x = matrices(2, 3, 4)
+    orders = (None,) if axis is None else (None, 1, 2, math.inf)
+    for ord in orders:
+        for keepdims in (False, True):
+            want = np.linalg.norm(x, ord, axis, keepdims)
+            close(linalg.norm(pl.Tensor(x), ord, axis, keepdims), want)
+    close(linalg.norm(pl.Tensor(x[0]), "nuc"), np.linalg.norm(x[0], "nuc"))
+
+
+@pytest.mark.parametrize("p", [None, 1, 2, -2, math.inf, "fro"])
+def test_condition_numbers_agree(p: Any) -> None:
+    x = matrices(2, 3, 3)
+    close(linalg.cond(pl.Tensor(x), p), np.linalg.cond(x, p))
+    assert linalg.cond(pl.Tensor(np.zeros((2, 2)) + np.eye(2)[0])).item() > 1e15
+
+
+def test_multi_dot_takes_the_cheapest_order() -> None:
+    shapes = [(2, 30), (30, 3), (3, 40), (40, 1)]
+    x = [matrices(*s, seed=i) for i, s in enumerate(shapes)]
+    close(linalg.multi_dot([pl.Tensor(a) for a in x]), np.linalg.multi_dot(x))
+    ends = [x[0][0], *x[1:3], x[3][:, 0]]
+    close(linalg.multi_dot([pl.Tensor(a) for a in ends]), np.linalg.multi_dot(ends))
+    text = str(pl.jit(lambda *a: linalg.multi_dot(a)).lower(*[pl.Tensor(a) for a in x]).graph)
+    assert "f64[3, 1]" in text  # the last two first
+
+
+def test_expm_agrees_with_the_eigenvalues() -> None:
+    for scale in (1e-3, 1.0, 30.0):
+        x = hermitian(3, 3) * scale
+        w, v = np.linalg.eigh(x)
+        want = (v * np.exp(w)) @ v.T
+        got = linalg.expm(pl.Tensor(x)).numpy()
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12 * np.abs(want).max())
+    both = np.stack([np.eye(2), np.full((2, 2), np.inf)])
+    made = linalg.expm(pl.Tensor(both)).numpy()
+    np.testing.assert_allclose(made[0], np.eye(2) * math.e)
+    assert np.isnan(made[1]).all()
+
+
 def test_norms_of_nothing_are_zero() -> None:
     x = pl.Tensor(np.zeros((3, 0)))
     for ord in ("fro", "nuc", 1, 2, math.inf):
@@ -287,6 +328,9 @@ SQUARE: dict[str, Callable[[Any], Any]] = {
     "solve_triangular, lower": lambda x: linalg.solve_triangular(x, x * x),
     "solve_triangular, upper": lambda x: linalg.solve_triangular(x, x * x, upper=True),
     "trace": linalg.trace,
+    "expm": linalg.expm,
+    "cond": linalg.cond,
+    "cond, 1-norm": lambda x: linalg.cond(x, 1),
 }
 OBLONG: dict[str, Callable[[Any], Any]] = {
     "pinv": linalg.pinv,
@@ -476,6 +520,8 @@ def test_matrices_that_are_not_finite_are_refused(fn: Callable[..., Any]) -> Non
         (lambda: linalg.cross(pl.zeros(2), pl.zeros(2)), "cross: both need 3 elements"),
         (lambda: linalg.cross(pl.zeros((3, 1)), pl.zeros((1, 3)), axis=-1), "cross: both need 3"),
         (lambda: linalg.outer(pl.eye(2), pl.zeros(2)), "outer: takes two vectors"),
+        (lambda: linalg.norm(pl.zeros((2, 2, 2)), 1), "norm: takes one axis or two"),
+        (lambda: linalg.multi_dot([pl.eye(2)]), "multi_dot: takes two matrices or more"),
         (lambda: linalg.lstsq(pl.eye(2), pl.zeros(3)), "lstsq: b needs as many rows"),
         (lambda: linalg.trace(pl.zeros(2)), "trace: takes matrices"),
         (lambda: linalg.pinv(pl.eye(2), rtol=pl.zeros((), "bool")), "pinv: rtol must be a real"),

@@ -28,6 +28,7 @@ from pellucid.ops.create import RECORDS as CREATE_RECORDS
 from pellucid.ops.determinant import RECORDS as DETERMINANT_RECORDS
 from pellucid.ops.eig import RECORDS as EIG_RECORDS
 from pellucid.ops.eigh import RECORDS as EIGH_RECORDS
+from pellucid.ops.expm import RECORDS as EXPM_RECORDS
 from pellucid.ops.flash_attention import RECORDS as ATTENTION_RECORDS
 from pellucid.ops.fourier import RECORDS as FOURIER_RECORDS
 from pellucid.ops.identity import RECORDS as IDENTITY_RECORDS
@@ -87,6 +88,7 @@ CATALOGUE: Mapping[str, Op] = collect(
         DETERMINANT_RECORDS,
         EIGH_RECORDS,
         EIG_RECORDS,
+        EXPM_RECORDS,
         FOURIER_RECORDS,
         IDENTITY_RECORDS,
         INDEX_RECORDS,

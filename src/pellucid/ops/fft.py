@@ -27,22 +27,27 @@ from pellucid.ops.promotion import floating
 
 __all__ = [
     "fft",
+    "fft2",
     "fftfreq",
     "fftn",
     "fftshift",
     "hfft",
     "ifft",
+    "ifft2",
     "ifftn",
     "ifftshift",
     "ihfft",
     "irfft",
+    "irfft2",
     "irfftn",
     "rfft",
+    "rfft2",
     "rfftfreq",
     "rfftn",
 ]
 
 Sizes = Sequence[int] | None
+_PLANE = (-2, -1)
 
 
 def fft(x: Value, n: int | None = None, axis: int = -1, norm: str = "backward") -> Value:
@@ -84,6 +89,28 @@ def fftn(x: Value, s: Sizes = None, axes: Sizes = None, norm: str = "backward") 
 def ifftn(x: Value, s: Sizes = None, axes: Sizes = None, norm: str = "backward") -> Value:
     """The inverse of `fftn`; arguments as there."""
     return _complex("ifftn", x, s, axes, norm)
+
+
+def fft2(x: Value, s: Sizes = None, axes: Sequence[int] = _PLANE, norm: str = "backward") -> Value:
+    """`fftn` along two axes, the last by default."""
+    return _complex("fft2", x, s, axes, norm)
+
+
+def ifft2(x: Value, s: Sizes = None, axes: Sequence[int] = _PLANE, norm: str = "backward") -> Value:
+    """`ifftn` along two axes, the last by default."""
+    return _complex("ifft2", x, s, axes, norm)
+
+
+def rfft2(x: Value, s: Sizes = None, axes: Sequence[int] = _PLANE, norm: str = "backward") -> Value:
+    """`rfftn` along two axes, the last by default."""
+    return _rfftn("rfft2", x, s, axes, norm)
+
+
+def irfft2(
+    x: Value, s: Sizes = None, axes: Sequence[int] = _PLANE, norm: str = "backward"
+) -> Value:
+    """`irfftn` along two axes, the last by default."""
+    return _irfftn("irfft2", x, s, axes, norm)
 
 
 def rfft(x: Value, n: int | None = None, axis: int = -1, norm: str = "backward") -> Value:

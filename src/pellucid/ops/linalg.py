@@ -5,6 +5,8 @@ Decompositions and solvers are records of their own files; what is here is compo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pellucid.core.dtype import DTypeLike
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.core.shape import broadcast_shapes
@@ -17,11 +19,12 @@ from pellucid.ops.determinant import cofactors, det, slogdet
 from pellucid.ops.eig import eig, eigvals
 from pellucid.ops.eigh import eigh, eigvalsh
 from pellucid.ops.einsum import diagonal as _diagonal
+from pellucid.ops.expm import expm
 from pellucid.ops.join import concatenate
 from pellucid.ops.layout import matrix_transpose
 from pellucid.ops.matrices import identity_like, matrices
 from pellucid.ops.movement import slice_axis
-from pellucid.ops.norms import matrix_norm, matrix_rank, vector_norm
+from pellucid.ops.norms import cond, matrix_norm, matrix_rank, norm, vector_norm
 from pellucid.ops.pseudoinverse import lstsq, pinv
 from pellucid.ops.qr import qr
 from pellucid.ops.reduction import sum
@@ -31,6 +34,7 @@ from pellucid.ops.svd import svd, svdvals
 __all__ = [
     "cholesky",
     "cofactors",
+    "cond",
     "cross",
     "det",
     "diagonal",
@@ -38,6 +42,7 @@ __all__ = [
     "eigh",
     "eigvals",
     "eigvalsh",
+    "expm",
     "inv",
     "lstsq",
     "matmul",
@@ -45,6 +50,8 @@ __all__ = [
     "matrix_power",
     "matrix_rank",
     "matrix_transpose",
+    "multi_dot",
+    "norm",
     "outer",
     "pinv",
     "qr",
@@ -130,6 +137,53 @@ def matrix_power(x: Value, n: int) -> Value:
         if bit == "1":
             result = matmul(result, base)
     return result
+
+
+def multi_dot(arrays: Sequence[Value]) -> Value:
+    """The product of several matrices, in the order that takes the fewest operations.
+
+    Args:
+        arrays: at least two matrices of fitting sizes; the first may be a row, the last a column,
+            given as vectors.
+
+    Raises:
+        ShapeError: there are fewer than two, or one is no matrix, or sizes do not fit.
+
+    Source: Cormen, Leiserson, Rivest and Stein, Introduction to Algorithms, section 15.2.
+    """
+    ranks = [x.rank for x in arrays]
+    inner = ranks[1:-1]
+    if len(ranks) < 2 or any(r != 2 for r in inner) or not {ranks[0], ranks[-1]} <= {1, 2}:
+        operands: dict[str, object] = {f"x{i}": x.type for i, x in enumerate(arrays)}
+        raise ShapeError("multi_dot", "takes two matrices or more", operands=operands)
+    sizes = [1 if ranks[0] == 1 else arrays[0].shape[0]]
+    sizes += [x.shape[0] for x in arrays[1:]]
+    sizes.append(1 if ranks[-1] == 1 else arrays[-1].shape[-1])
+    return _chain(arrays, _splits(sizes), 0, len(arrays) - 1)
+
+
+def _splits(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
+    """Where to cut each run of factors, the i-th of which is `[sizes[i], sizes[i + 1]]`."""
+    count = len(sizes) - 1
+    least: dict[tuple[int, int], int] = {(i, i): 0 for i in range(count)}
+    cuts: dict[tuple[int, int], int] = {}
+    for width in range(1, count):
+        for i in range(count - width):
+            j = i + width
+            costs = [
+                least[i, k] + least[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1]
+                for k in range(i, j)
+            ]
+            least[i, j] = min(costs)
+            cuts[i, j] = i + costs.index(least[i, j])
+    return cuts
+
+
+def _chain(arrays: Sequence[Value], cuts: dict[tuple[int, int], int], i: int, j: int) -> Value:
+    if i == j:
+        return arrays[i]
+    k = cuts[i, j]
+    return matmul(_chain(arrays, cuts, i, k), _chain(arrays, cuts, k + 1, j))
 
 
 def _check_rank(op: str, x: Value) -> None:

@@ -6,21 +6,22 @@ import math
 from collections.abc import Sequence
 
 from pellucid.core.dtype import int64
-from pellucid.core.errors import ArgumentError
-from pellucid.core.shape import normalize_axes
+from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.shape import normalize_axes, normalize_axis
 from pellucid.graph.ir import Value
-from pellucid.ops.arithmetic import add, multiply, square
+from pellucid.ops.arithmetic import add, divide, multiply, square
 from pellucid.ops.binary import pow
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import equal, greater, not_equal, where
 from pellucid.ops.create import zeros
-from pellucid.ops.layout import expand_dims
+from pellucid.ops.layout import expand_dims, moveaxis, squeeze
 from pellucid.ops.matrices import matrices
 from pellucid.ops.movement import slice_axis
 from pellucid.ops.parts import imag_part, real_part
 from pellucid.ops.promotion import Operand, floating
 from pellucid.ops.pseudoinverse import with_tolerance
 from pellucid.ops.reduction import max, min, sum
+from pellucid.ops.solve import inv
 from pellucid.ops.svd import svdvals
 from pellucid.ops.unary import abs, sqrt
 
@@ -108,6 +109,60 @@ def matrix_rank(x: Value, rtol: Operand | None = None) -> Value:
         return zeros(limit.shape, int64)
     greatest = slice_axis(values, last, 0, 1)
     return sum(astype(greater(values, multiply(expand_dims(limit, -1), greatest)), int64), last)
+
+
+def norm(
+    x: Value, ord: int | float | str | None = None, axis: Axis = None, keepdims: bool = False
+) -> Value:
+    """The norm of a vector or a matrix, as NumPy's `linalg.norm`.
+
+    Args:
+        x: float or complex.
+        ord: as for `vector_norm` or `matrix_norm`; their own default if left out.
+        axis: one axis, of vectors, or two, of matrices; by default those of a vector or matrix
+            `x`, or with no `ord` all axes as those of one vector.
+        keepdims: whether the axes stay, with size 1.
+
+    Raises:
+        ShapeError: `ord` is given without `axis`, and `x` is neither a vector nor a matrix.
+    """
+    value = floating("norm", x)
+    if axis is None and ord is not None:
+        axis = tuple(range(value.rank))
+    given = 1 if axis is None or isinstance(axis, int) else len(axis)
+    if axis is None or given == 1:
+        return vector_norm(value, axis, keepdims, 2 if ord is None else ord)  # type: ignore[arg-type]  # it checks
+    if given != 2 or isinstance(axis, int):
+        fix = "say which axes are those of the vectors or matrices: axis=-1, axis=(-2, -1)"
+        operands: dict[str, object] = {"x": value.type, "axis": axis}
+        raise ShapeError("norm", "takes one axis or two", operands=operands, fix=fix)
+    places = [normalize_axis("norm", a, value.shape) for a in axis]
+    result = matrix_norm(moveaxis(value, places, (-2, -1)), False, ord)
+    return expand_dims(result, sorted(places)) if keepdims else result
+
+
+def cond(x: Value, p: int | float | str | None = None) -> Value:
+    """The condition number of each matrix: how much solving with it may enlarge an error.
+
+    Args:
+        x: float or complex, `[..., m, n]`.
+        p: the norm, as for `matrix_norm`. By default, and for 2 and -2, the ratio of the greatest
+            to the least singular value, or the inverse; for others the matrices must be square.
+
+    Returns:
+        Real, `[...]`; infinity for a singular matrix by default.
+
+    Raises:
+        LinAlgError: a matrix is singular, and `p` another norm.
+    """
+    value = matrices("cond", x)
+    if p not in (None, 2, -2):
+        return multiply(matrix_norm(value, False, p), matrix_norm(inv(value), False, p))
+    values = svdvals(value)
+    last = values.rank - 1
+    k = values.shape[last]
+    ends = [squeeze(slice_axis(values, last, i, i + 1), last) for i in (0, k - 1)]
+    return divide(*(ends if p != -2 else ends[::-1]))
 
 
 def _of_values(values: Value, ord: object) -> Value:

@@ -1,8 +1,9 @@
 """Linear algebra on tensors: the namespace `pellucid.linalg`.
 
-Names and results are the array API's, with `cofactors`, `eig`, `eigvals`, `lstsq` and
-`solve_triangular` besides. A matrix is the last two axes of a tensor, all axes before them are a
-stack. LAPACK computes, through NumPy: eagerly, and as a call to the host from compiled programs.
+Names and results are the array API's, with NumPy's `cond`, `eig`, `eigvals`, `lstsq`, `multi_dot`
+and `norm` besides, and `cofactors`, `expm` and `solve_triangular`. A matrix is the last two axes of
+a tensor, all axes before them are a stack. LAPACK computes, through NumPy: eagerly, and as a call
+to the host from compiled programs.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def _named(fn: Function, result: Callable[..., Any]) -> Function:
 
 cholesky = lift(linalg.cholesky)
 cofactors = lift(linalg.cofactors)
+cond = lift(linalg.cond)
 cross = lift(linalg.cross)
 det = lift(linalg.det)
 diagonal = lift(linalg.diagonal)
@@ -80,11 +82,14 @@ eig = _named(linalg.eig, EigResult)
 eigh = _named(linalg.eigh, EighResult)
 eigvals = lift(linalg.eigvals)
 eigvalsh = lift(linalg.eigvalsh)
+expm = lift(linalg.expm)
 inv = lift(linalg.inv)
 lstsq = lift(linalg.lstsq)
 matrix_norm = lift(linalg.matrix_norm)
 matrix_power = lift(linalg.matrix_power)
 matrix_rank = lift(linalg.matrix_rank)
+multi_dot = lift(linalg.multi_dot)
+norm = lift(linalg.norm)
 outer = lift(linalg.outer)
 pinv = lift(linalg.pinv)
 qr = _named(linalg.qr, QRResult)
@@ -105,6 +110,7 @@ __all__ = [
     "SlogdetResult",
     "cholesky",
     "cofactors",
+    "cond",
     "cross",
     "det",
     "diagonal",
@@ -112,6 +118,7 @@ __all__ = [
     "eigh",
     "eigvals",
     "eigvalsh",
+    "expm",
     "inv",
     "lstsq",
     "matmul",
@@ -119,6 +126,8 @@ __all__ = [
     "matrix_power",
     "matrix_rank",
     "matrix_transpose",
+    "multi_dot",
+    "norm",
     "outer",
     "pinv",
     "qr",
