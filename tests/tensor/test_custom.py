@@ -279,6 +279,58 @@ def test_stop_gradient_everywhere() -> None:
     near(pl.grad(lambda x: pl.grad(f)(x).sum())(x), np.zeros(X.shape))
 
 
+def scanned(f: Any) -> Any:
+    return lambda x: pl.scan(lambda c, _: (f(c) + c * x, c), x, None, length=3)[0].sum()
+
+
+def unrolled(f: Any) -> Any:
+    def run(x: Any) -> Any:
+        carry = x
+        for _ in range(3):
+            carry = f(carry) + carry * x
+        return carry.sum()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        pl.grad,
+        lambda g: pl.jit(pl.grad(g)),
+        lambda g: lambda x: pl.jvp(g, (x,), (x,))[1],
+        lambda g: pl.vmap(pl.grad(g)),
+        pl.hessian,
+        lambda g: pl.jit(pl.grad(pl.checkpoint(g, policy="everything"))),
+    ],
+    ids=["grad", "jit", "jvp", "vmap", "hessian", "checkpoint"],
+)
+@pytest.mark.parametrize("f", [grow, swell, rise], ids=["jvp", "result", "argument"])
+def test_inside_loops(f: Any, transform: Callable[[Any], Any]) -> None:
+    x = pl.Tensor(np.linspace(0.1, 0.3, 3))
+    near(transform(scanned(f))(x), transform(unrolled(f))(x).numpy(), 1e-9)
+
+
+def test_inside_branches() -> None:
+    def f(x: Any) -> Any:
+        return pl.cond(x.sum() > 0, lambda x: grow(1.0 * x), lambda x: swell(x * 2.0), x).sum()
+
+    for sign in (1.0, -1.0):
+        x = sign * np.linspace(0.1, 0.3, 3)
+        want = 2.0 * np.exp(x) if sign > 0 else 4.0 * np.exp(2 * x)
+        for run in (pl.grad(f), pl.jit(pl.grad(f))):
+            near(run(pl.Tensor(x)), want)
+
+
+def test_complex_numbers() -> None:
+    f = pl.custom_vjp(lambda z: z * z)
+    f.defvjp(lambda z: (f(z), z), lambda z, g: (2.0 * g * pl.conj(z),))
+    z = pl.Tensor(np.array([1 + 2j, 3 - 1j]))
+    got = pl.grad(lambda z: pl.abs(f(z)).sum())(z)
+    near(got, pl.grad(lambda z: pl.abs(z * z).sum())(z).numpy())
+    near(pl.jvp(f, (z,), (z,))[1], 2 * z.numpy() ** 2)
+
+
 # as classes --------------------------------------------------------------------------------------
 
 
