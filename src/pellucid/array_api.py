@@ -1,10 +1,10 @@
-"""The Python array API standard, 2024.12: exactly its names, for code that works with any library.
+"""The Python array API standard, 2024.12: its names only, for code that works with any library.
 
 `x.__array_namespace__()` gives this module. The functions are `pellucid`'s own, which take more
 than the standard asks for. Left open by the standard, and so decided here: Python floats become
 float32, Python ints int64; integers and bools promote to the float beside them; functions of
 floats take them as float32; functions whose result's shape depends on the data work at once, not
-while a function is recorded.
+while a function is recorded. 2025.12's new functions, `isin` and `broadcast_shapes`, are here too.
 
 Source: https://data-apis.org/array-api/2024.12/.
 """
@@ -54,6 +54,7 @@ from pellucid.tensor.functions import (
     bitwise_right_shift,
     bitwise_xor,
     broadcast_arrays,
+    broadcast_shapes,
     broadcast_to,
     can_cast,
     ceil,
@@ -89,6 +90,7 @@ from pellucid.tensor.functions import (
     imag,
     isdtype,
     isfinite,
+    isin,
     isinf,
     isnan,
     less,
@@ -197,6 +199,7 @@ __all__ = [
     "bitwise_xor",
     "bool",
     "broadcast_arrays",
+    "broadcast_shapes",
     "broadcast_to",
     "can_cast",
     "ceil",
@@ -243,6 +246,7 @@ __all__ = [
     "int64",
     "isdtype",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "less",

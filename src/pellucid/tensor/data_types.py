@@ -1,17 +1,19 @@
-"""Questions about element types: the array API's data type functions.
+"""Questions about element types and shapes: the array API's data type functions.
 
-Enters: dtypes, and tensors for their dtype. Leaves: answers; no tensor is computed.
+Enters: dtypes, shapes, and tensors for their dtype. Leaves: answers; no tensor is computed.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from pellucid.core import shape
 from pellucid.core.dtype import DType, DTypeLike, as_dtype, promote, scalar_dtype
 from pellucid.core.errors import ArgumentError, DTypeError, did_you_mean
 from pellucid.tensor.box import Box
@@ -153,3 +155,12 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     for number in numbers:  # complex ones too, where there are complex dtypes
         result = scalar_dtype(result, number)
     return result
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes have together.
+
+    Raises:
+        ShapeError: they do not broadcast.
+    """
+    return shape.broadcast_shapes("broadcast_shapes", *map(tuple, shapes))

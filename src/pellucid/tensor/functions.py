@@ -26,7 +26,14 @@ from pellucid.tensor.creation import (
     zeros,
     zeros_like,
 )
-from pellucid.tensor.data_types import can_cast, finfo, iinfo, isdtype, result_type
+from pellucid.tensor.data_types import (
+    broadcast_shapes,
+    can_cast,
+    finfo,
+    iinfo,
+    isdtype,
+    result_type,
+)
 from pellucid.tensor.dispatch import apply, elementwise
 from pellucid.tensor.indexing import check_indices
 from pellucid.tensor.selection import (
@@ -298,6 +305,7 @@ __all__ = [
     "bitwise_right_shift",
     "bitwise_xor",
     "broadcast_arrays",
+    "broadcast_shapes",
     "broadcast_to",
     "can_cast",
     "ceil",
