@@ -47,6 +47,11 @@ class _Ops:
 _OPS = _Ops()
 
 
+def op_key(op: Op) -> str:
+    """The record's name, with a number where another record of that name is in use."""
+    return _OPS.key(op)
+
+
 def graph_key(graph: Graph) -> str:
     """A hash of input types, nodes (op, operands, attributes, output types) and outputs.
 

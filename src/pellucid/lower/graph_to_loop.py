@@ -17,17 +17,18 @@ from pellucid.core.errors import LoweringError
 from pellucid.graph.ir import ArrayAttr, Graph, Node, TensorType, Value
 from pellucid.graph.key import nodes_key
 from pellucid.graph.op import Cost
-from pellucid.loop.compute import HostCall, Loops, Recipe
+from pellucid.loop.compute import Loops, Recipe
 from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, as_expr, const
 from pellucid.loop.simplify import simplify
 from pellucid.lower.collapse import collapse_axes
 from pellucid.lower.control import CONTROL
 from pellucid.lower.flow import Step
+from pellucid.lower.hosts import host_call, host_of
 from pellucid.lower.inplace import inplace_params
 from pellucid.lower.interleave import store_interleaved
 from pellucid.lower.program import BufferSlot, KernelCall, LoweredProgram, Role
 from pellucid.lower.region import Region, lower_region
-from pellucid.passes.access import is_view, lowering_of, template
+from pellucid.passes.access import is_view, template
 
 _NAME_PARTS = 5
 _QUIET = frozenset({"constant", "reshape", "broadcast_to", "cast", "transpose", "slice", "barrier"})
@@ -186,29 +187,14 @@ class _Program:
         written = tuple(self.written_slot(v) for v in node.outputs)
         if all(v.type.size == 0 for v in node.outputs):
             return
-        host = _host_call(node)
+        host = host_of(node)
         if host is not None:
-            self._call_host(node, host, written)
+            args = (*map(self.read_slot, node.inputs), *written)
+            self.steps.append(host_call(node, host, args, _node_flops(node)))
             return
         made = self._lowered(node)
         args = (*(self.read_slot(node.inputs[k]) for k in made.inputs), *written)
         self._add(made, args, tuple(v.name for v in node.outputs))
-
-    def _call_host(self, node: Node, host: HostCall, written: tuple[int, ...]) -> None:
-        values = (*node.inputs, *node.outputs)
-        names = [f"x{k}" for k in range(len(node.inputs))]
-        names += [f"y{k}" for k in range(len(node.outputs))]
-        params = [Buffer(n, v.shape, v.dtype) for n, v in zip(names, values, strict=True)]
-        self.steps.append(
-            KernelCall(
-                kernel=Kernel(node.op.name, tuple(params), len(written), ()),
-                args=(*map(self.read_slot, node.inputs), *written),
-                nodes=tuple(v.name for v in node.outputs),
-                sources=(node.source,) if node.source else (),
-                cost=Cost(_node_flops(node), sum(p.nbytes for p in params)),
-                host=host,
-            )
-        )
 
     def _lowered(self, node: Node) -> _Lowered:
         """The node's kernel; nodes of one body, or of bodies of equal structure, share it."""
@@ -307,14 +293,6 @@ def _splats(graph: Graph, literals: Mapping[Value, Const]) -> dict[Value, Const]
 def _is_statement(node: Node) -> bool:
     nested = any(isinstance(a, Graph) for a in node.attrs.values())
     return not nested and isinstance(template(node).lowering, Loops)
-
-
-def _host_call(node: Node) -> HostCall | None:
-    """What the node's record asks of the host, where it has no loops."""
-    if any(isinstance(a, Graph) for a in node.attrs.values()):
-        return None
-    lowering = lowering_of(node)
-    return lowering if isinstance(lowering, HostCall) else None
 
 
 def _roots(nodes: Sequence[Node]) -> dict[Value, Value]:

@@ -50,6 +50,7 @@ class KernelCall:
             output element is computed from, of that input, only the element it replaces.
         recipe: schedules the nest; by default the package's own do.
         host: what runs instead of a nest; where it fails, the program ends.
+        host_key: what finds it again in the graph as recorded (`hosts.py`).
     """
 
     kernel: Kernel
@@ -60,6 +61,7 @@ class KernelCall:
     inplace: tuple[tuple[int, int], ...] = ()
     recipe: Recipe | None = None
     host: HostCall | None = None
+    host_key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -141,7 +141,7 @@ class Executable:
         ]
         self.hosts: HostFunctions | None = None
         if any(call.host is not None for call in self.program.calls):
-            self.hosts = HostFunctions(self.program.calls, compiled.lowered.calls)
+            self.hosts = HostFunctions(self.program.calls, compiled)
         self._sizes: Sizes = {}
         self.place_memory()
 

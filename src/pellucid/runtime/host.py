@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.codegen.llvm_host import FAILED
+from pellucid.compile import Compiled
 from pellucid.core.errors import ArgumentError, DTypeError, LoweringError, ShapeError
 from pellucid.graph.ir import TensorType
 from pellucid.loop.compute import CFunction, HostFunction
 from pellucid.loop.ir import Buffer
+from pellucid.lower.hosts import find_host_calls
 from pellucid.lower.program import KernelCall
 from pellucid.runtime.program import ProgramCall
 
@@ -35,15 +37,19 @@ class HostFunctions:
 
     Args:
         calls: the program's calls.
-        lowered: the same calls with the functions themselves.
+        compiled: where the functions are: in the graph as recorded, or else as lowered.
 
     Attributes:
         addresses: of each function's record, by slot of the program's table.
         may_fail: whether a call can end the program; else there is nothing to `begin` and `end`.
     """
 
-    def __init__(self, calls: Sequence[ProgramCall], lowered: Sequence[KernelCall]) -> None:
-        pairs = [(c, w) for c, w in zip(calls, lowered, strict=True) if c.host is not None]
+    def __init__(self, calls: Sequence[ProgramCall], compiled: Compiled) -> None:
+        mine = [c for c in calls if c.host is not None]
+        found = find_host_calls(compiled.graph, {c.host_key for c in mine})
+        if any(c.host_key not in found for c in mine):
+            found = {c.host_key: c for c in compiled.lowered.calls}
+        pairs = [(c, found[c.host_key]) for c in mine]
         self.may_fail = any(w.host is not None and w.host.may_fail for _, w in pairs)
         self._run = _Run()
         self._records = [_Record(call, self._run) for _, call in pairs]

@@ -47,7 +47,7 @@ class ProgramCall:
     """One call: what runs, on which slots, for which values and lines, at what cost in all turns of
     the loops it is in.
 
-    `host` is the slot of the record of a function of the host.
+    `host` is the slot of the record of a function of the host, `host_key` finds the function.
     """
 
     kernel: str
@@ -59,6 +59,7 @@ class ProgramCall:
     flops: int
     nbytes: int
     host: int | None = None
+    host_key: str = ""
 
     @property
     def arguments(self) -> KernelArguments:
@@ -278,7 +279,7 @@ def _call(call: KernelCall, arguments: KernelArguments, times: int) -> ProgramCa
     flops, nbytes = call.cost.flops * times, call.cost.bytes * times
     return ProgramCall(
         call.kernel.name, arguments.symbol, arguments.slots, arguments.scratch,
-        call.nodes, call.sources, flops, nbytes, arguments.host,
+        call.nodes, call.sources, flops, nbytes, arguments.host, call.host_key,
     )  # fmt: skip
 
 
