@@ -171,3 +171,20 @@ def test_scalars_beside_tensors() -> None:
     assert (pl.Tensor([1, 2]) ** 1j).dtype == pl.complex64
     assert pl.jit(lambda v: v * 2j + 1)(x).tolist() == [1 + 2j, 1 + 4j]
     assert pl.jit(lambda c: c * 1j)(2.0).dtype == pl.complex64
+
+
+def test_complex_arguments_of_jit_are_data() -> None:
+    scaled = pl.jit(lambda v, c: v * c)
+    x = pl.Tensor([1.0, 2.0])
+    for k in range(20):
+        made = scaled(x, complex(k, 1))
+        assert (made.tolist(), made.dtype) == ([k + 1j, 2 * k + 2j], pl.complex64)
+    assert scaled(x.astype("float64"), 1j).dtype == pl.complex128
+    assert scaled(1.0, 1j).dtype == pl.complex64
+    assert "a Python complex" in scaled.explain()
+
+
+@pytest.mark.parametrize("power", [0.5, -0.5, -1, 1, 2, 3, 4, 5, -2, 0, 1.5, 1j])
+def test_powers(power: complex) -> None:
+    z = RNG.normal(size=9) + 1j * RNG.normal(size=9)
+    np.testing.assert_allclose((pl.Tensor(z) ** power).numpy(), z**power, rtol=1e-12)

@@ -16,11 +16,13 @@ _REAL_TYPES = {32: "float", 64: "double"}
 
 
 def c_type(dtype: DType) -> str:
-    """The C type that holds one element; bool is a byte."""
+    """The C type that holds one element; bool is a byte, a complex number its two parts."""
     if dtype.kind == "bool":
         return "uint8_t"
     if dtype.is_float:
         return _REAL_TYPES[dtype.bits]
+    if dtype.is_complex:
+        return f"{_REAL_TYPES[dtype.real.bits]} _Complex"
     return f"{dtype.kind}{dtype.bits}_t"
 
 

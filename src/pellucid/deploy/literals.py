@@ -21,6 +21,8 @@ _COLUMNS = 100
 def array_text(symbol: str, array: NDArray[Any]) -> str:
     """`static const float symbol[n] = {...};`, row-major; zeros alone print as `{0}`."""
     dtype = as_dtype(array.dtype)
+    if dtype.is_complex:
+        return array_text(symbol, np.ascontiguousarray(array).reshape(-1).view(dtype.real.numpy))
     head = f"static const {c_type(dtype)} {symbol}[{max(1, array.size)}] ="
     flat = np.ascontiguousarray(array).reshape(-1)
     if not flat.tobytes().strip(b"\0"):

@@ -79,7 +79,7 @@ def pow(x: Operand, y: Operand) -> Value:
 
     Gradient: 0 for `x` where `y` is 0, and 0 for `y` where `x` is 0 and `y >= 0`, as PyTorch's.
     """
-    if isinstance(x, Value) and x.dtype.is_float and isinstance(y, bool | int | float):
+    if isinstance(x, Value) and x.dtype.is_inexact and isinstance(y, bool | int | float):
         if y == 1.0:
             return x
         if y in _POWERS:

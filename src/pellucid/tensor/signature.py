@@ -5,7 +5,9 @@ data, values of what is static.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -62,16 +64,21 @@ def leaf_text(leaf: Any) -> str:
     return f"static {text}" if "\n" not in text else f"static {type(leaf[2]).__name__}"
 
 
+_NUMBERS: Mapping[type, Any] = MappingProxyType(
+    {int: np.int64, float: np.float64, complex: np.complex128}
+)
+
+
 def is_data(leaf: Any) -> bool:
     """Whether an argument is data: a tensor, an array or a number."""
-    return isinstance(leaf, (Tensor, np.ndarray, np.generic)) or type(leaf) in (int, float)
+    return isinstance(leaf, (Tensor, np.ndarray, np.generic)) or type(leaf) in _NUMBERS
 
 
 def describe_leaf(leaf: Any, boxes: list[Tensor]) -> Any:
     """An argument as part of a signature; data is moved to `boxes` as tensors."""
     if not is_data(leaf):
         return ("static", type(leaf), static_key("argument", leaf))
-    if type(leaf) in (int, float):
+    if type(leaf) in _NUMBERS:
         boxes.append(_number(leaf))
         return ("number", type(leaf))
     box = leaf if isinstance(leaf, Tensor) else Tensor(leaf)
@@ -81,10 +88,10 @@ def describe_leaf(leaf: Any, boxes: list[Tensor]) -> Any:
     return ("tensor", box.shape, box.dtype, box.requires_grad)
 
 
-def _number(value: float) -> Tensor:
+def _number(value: complex) -> Tensor:
     """A Python number as data, with all its digits; operations round it to what it meets."""
     try:
-        box = Tensor.plain(np.asarray(value, np.float64 if type(value) is float else np.int64))
+        box = Tensor.plain(np.asarray(value, _NUMBERS[type(value)]))
     except OverflowError:
         raise DTypeError("jit", "an int argument must fit int64", operands={"it": value}) from None
     box.weak = True
