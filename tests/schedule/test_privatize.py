@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,25 @@ def test_the_recipe_uses_it_where_results_do_not_fill_vectors(machine: Target, w
     kernel = only_kernel(dots, f(8, 3 * wide, 64), f(8, wide, 64))
     used = "privatize" in [s.name for s in schedule_kernel(kernel, machine)]
     assert used == (wide == 1)
+
+
+def test_parts_of_the_term_may_have_names() -> None:
+    named = """alloc d: f32[] local
+        d[] = x0[i, k, j] - x1[k, j]
+        s[] = s[] + d[] * d[]"""
+    kernel = parse_kernel(DOTS.replace("s[] = s[] + x0[i, k, j] * x1[k, j]", named))
+    made = privatize(kernel, "k", "j")
+    verify_kernel(made)
+    np.testing.assert_allclose(results(made), results(kernel), rtol=1e-5)
+    two = DOTS.replace("s[] = s[] + x0", "s[] = s[] + x1[k, j]\n        s[] = s[] + x0")
+    with pytest.raises(ScheduleError, match="must be one update"):
+        privatize(parse_kernel(two), "k", "j")
+
+
+def test_a_long_sum_of_named_parts_is_shared_by_threads() -> None:
+    def spread(x: Value) -> Value:
+        centred = ops.subtract(x, 1.5)
+        return ops.sum(ops.multiply(ops.multiply(centred, centred), ops.exp(centred)))
+
+    kernel = schedule_kernel(only_kernel(spread, f(1 << 20)), replace(AVX2, cores=2))[-1].kernel
+    assert "parallel" in [x.kind for x in loops(kernel.body)]

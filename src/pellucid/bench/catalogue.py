@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from pellucid.bench import (
     attention,
+    complex_numbers,
     convolution,
     elementwise,
     gemm,
@@ -30,6 +31,7 @@ ROWS: tuple[Row, ...] = (
     *steps.ROWS,
     *inference.ROWS,
     *elementwise.ROWS,
+    *complex_numbers.ROWS,
     *normalization.ROWS,
     *movement.ROWS,
     *convolution.ROWS,

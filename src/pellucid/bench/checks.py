@@ -29,9 +29,10 @@ def difference(row: str, peer: str, ours: Sequence[Array], theirs: Sequence[Arra
 def _difference(row: str, peer: str, ours: Array, theirs: Array) -> float:
     if ours.size == 0:
         return 0.0
-    if np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
+    if np.array_equal(ours, theirs, equal_nan=ours.dtype.kind in "fc"):
         return 0.0
-    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    wide = np.complex128 if ours.dtype.kind == "c" else np.float64
+    a, b = ours.astype(wide), theirs.astype(wide)
     apart = np.abs(a - b)[~(np.isnan(a) & np.isnan(b)) & (a != b)]
     worst = float(apart.max(initial=0.0))
     scale = float(np.nanmax(np.abs(b)))

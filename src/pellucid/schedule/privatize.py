@@ -14,10 +14,12 @@ names: TVM: rfactor over an inner axis; reduction privatization.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pellucid.core.errors import ScheduleError
 from pellucid.loop.bounds import Facts
 from pellucid.loop.functions import call
-from pellucid.loop.ir import Buffer, Const, For, Kernel, Load, Store, Var, const
+from pellucid.loop.ir import Alloc, Buffer, Const, For, Kernel, Load, Store, Var, const
 from pellucid.loop.rewrite import Block, constant, fresh, index_vars, kernel_names
 from pellucid.schedule.dependence import update_of
 from pellucid.schedule.nest import rewrite_loops, with_allocs
@@ -32,7 +34,7 @@ def privatize(kernel: Kernel, var: str, inner: str) -> Kernel:
     Args:
         kernel: the kernel.
         var: the outermost loop of a perfect nest around one update `x = fn(x, term)`, whose index
-            depends on none of the nest's loops.
+            depends on none of the nest's loops; parts of the term may have names.
         inner: the nest's innermost loop, of constant extent.
 
     Raises:
@@ -42,7 +44,10 @@ def privatize(kernel: Kernel, var: str, inner: str) -> Kernel:
     start, last = fresh(f"{inner}z", taken), fresh(f"{inner}c", taken)
 
     def change(loop: For, facts: Facts) -> Block:
-        nest, store = _reduction(loop, inner)
+        nest = _nest(loop, inner)
+        names, store = split_update(nest[-1].body)
+        if store is None:
+            raise ScheduleError("privatize", f"the body of {inner!r} must be one update")
         update = update_of(store)
         if update is None or index_vars(store) & {x.var for x in nest}:
             raise ScheduleError("privatize", f"{store.buffer.name} is not reduced over {var!r}")
@@ -51,7 +56,7 @@ def privatize(kernel: Kernel, var: str, inner: str) -> Kernel:
         private = Buffer(fresh(f"{store.buffer.name}_p", taken), (count,), dtype, "local")
         zero = Store(private, (Var(start),), const(neutral(fn, dtype), dtype))
         own, total = Load(private, (Var(inner),)), Load(store.buffer, store.indices)
-        body: Block = (Store(private, (Var(inner),), call(fn, own, term)),)
+        body = names((Store(private, (Var(inner),), call(fn, own, term)),))
         for x in reversed(nest):
             body = (For(x.var, x.extent, body, x.kind),)
         joined = call(fn, total, Load(private, (Var(last),)))
@@ -65,8 +70,23 @@ def privatize(kernel: Kernel, var: str, inner: str) -> Kernel:
     return rewrite_loops(kernel, "privatize", var, change)
 
 
-def _reduction(loop: For, inner: str) -> tuple[list[For], Store]:
-    """The loops from `loop` to `inner`, and the only statement in them."""
+def split_update(body: Block) -> tuple[Callable[[Block], Block], Store | None]:
+    """The one statement a body is for, and what puts a block in its place, behind the statements
+    that name the parts of its term; None where the body does more than that.
+    """
+    if len(body) == 1 and isinstance(body[0], Store):
+        return lambda block: block, body[0]
+    if len(body) != 1 or not isinstance(body[0], Alloc):
+        return lambda block: block, None
+    named, (*parts, last) = body[0].buffer, body[0].body
+    around, store = split_update((last,))
+    if not all(isinstance(s, Store) and s.buffer == named for s in parts):
+        return around, None
+    return lambda block: (Alloc(named, (*parts, *around(block))),), store
+
+
+def _nest(loop: For, inner: str) -> list[For]:
+    """The loops from `loop` to `inner`."""
     nest = [loop]
     while nest[-1].var != inner:
         body = nest[-1].body
@@ -75,9 +95,6 @@ def _reduction(loop: For, inner: str) -> tuple[list[For], Store]:
                 "privatize", f"no perfect nest leads from {loop.var!r} to {inner!r}"
             )
         nest.append(body[0])
-    body = nest[-1].body
     if constant(nest[-1].extent) is None:
         raise ScheduleError("privatize", f"the extent of {inner!r} must be constant")
-    if len(body) != 1 or not isinstance(body[0], Store):
-        raise ScheduleError("privatize", f"the body of {inner!r} must be one update")
-    return nest, body[0]
+    return nest

@@ -23,7 +23,7 @@ from pellucid.schedule.cut import cut
 from pellucid.schedule.lanes import lanes
 from pellucid.schedule.nest import flatten
 from pellucid.schedule.parallelize import parallelize
-from pellucid.schedule.privatize import privatize
+from pellucid.schedule.privatize import privatize, split_update
 from pellucid.schedule.recipes.ahead import fetch_ahead
 from pellucid.schedule.recipes.columns import SHORT, columns_are_contiguous, schedule_columns
 from pellucid.schedule.recipes.elementwise import cut_pieces, parallel_outer, share_loop
@@ -125,9 +125,9 @@ def _share_reduction(schedule: Schedule, loop: For, target: Target) -> None:
     extent, var = extent_of(loop), loop.var
     if target.cores < 2 or work(loop.body, extent) < 4 * PARALLEL_WORK:
         return
-    update = loop.body[0]
+    _, update = split_update(loop.body)
     even = [n for n in PARTS if extent % n == 0]
-    if not even or len(loop.body) != 1 or not isinstance(update, Store):
+    if not even or update is None:
         return
     width = SUMS_AT_ONCE * target.lanes(update.buffer.dtype)
     parts = next((n for n in even if n >= FEWEST_PARTS and extent // n % width == 0), even[0])
