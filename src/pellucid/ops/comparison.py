@@ -30,7 +30,10 @@ def _compare(op: Op, name: str, x: Operand, y: Operand) -> Value:
         return full(x.shape, _ORDERS[op.name](0, _side(x, y)))
     if isinstance(y, Value) and _side(y, x):
         return full(y.shape, _ORDERS[op.name](_side(y, x), 0))
-    return emit(op, *unify(name, x, y))
+    values = unify(name, x, y)
+    if op.name not in ("eq", "ne"):
+        refuse_complex(name, *values)
+    return emit(op, *values)
 
 
 _ORDERS: dict[str, Callable[[int, int], bool]] = {
@@ -51,12 +54,6 @@ def _bitwise(op: Op, name: str, x: Operand, y: Operand) -> Value:
     return emit(op, *unify(name, x, y))
 
 
-def _order(op: Op, name: str, x: Operand, y: Operand) -> Value:
-    values = unify(name, x, y)
-    refuse_complex(name, *values)
-    return emit(op, *values)
-
-
 def equal(x: Operand, y: Operand) -> Value:
     """`x == y` as bool; NaN equals nothing."""
     return _compare(EQ, "equal", x, y)
@@ -69,22 +66,22 @@ def not_equal(x: Operand, y: Operand) -> Value:
 
 def less(x: Operand, y: Operand) -> Value:
     """`x < y` as bool."""
-    return _order(LT, "less", x, y)
+    return _compare(LT, "less", x, y)
 
 
 def less_equal(x: Operand, y: Operand) -> Value:
     """`x <= y` as bool."""
-    return _order(LE, "less_equal", x, y)
+    return _compare(LE, "less_equal", x, y)
 
 
 def greater(x: Operand, y: Operand) -> Value:
     """`x > y` as bool."""
-    return _order(GT, "greater", x, y)
+    return _compare(GT, "greater", x, y)
 
 
 def greater_equal(x: Operand, y: Operand) -> Value:
     """`x >= y` as bool."""
-    return _order(GE, "greater_equal", x, y)
+    return _compare(GE, "greater_equal", x, y)
 
 
 def _logical(op: Op, name: str, *operands: Operand) -> Value:
