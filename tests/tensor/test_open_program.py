@@ -82,6 +82,12 @@ CASES: dict[str, Case] = {
     "batched products": (lambda x: x @ pl.permute_dims(x, (0, 2, 1)), BOTH,
                          lambda n, m: (noise(n, m, 9),)),
     "attention": (heads, {"x": {0: "n", 2: "m"}}, lambda n, m: (noise(n, 2, m, 8),)),
+    "running sums": (lambda x: (pl.cumulative_sum(x, axis=1), pl.cumulative_sum(x, axis=0)), BOTH,
+                     lambda n, m: (noise(n, m),)),
+    "loops": (lambda x: pl.scan(lambda c, t: (pl.tanh(t + c),) * 2, x[0] * 0, x)[1], BOTH,
+              lambda n, m: (noise(n, m),)),
+    "images": (lambda x: F.relu(F.conv2d(x, C, padding=1)), {"x": {2: "n", 3: "m"}},
+               lambda n, m: (noise(1, 3, n, m),)),
     "gather": (lambda x: W[x], BOTH, lambda n, m: (places(n, m),)),
     "triangle": (lambda x: pl.tril(x) + pl.arange(x.shape[1], dtype=pl.float32), BOTH,
                  lambda n, m: (noise(n, m),)),
@@ -124,9 +130,9 @@ def test_a_gpt_at_any_batch_and_length() -> None:
 
 
 def test_what_wants_to_know_sizes_says_so() -> None:
-    compiled = pl.jit(lambda x: pl.cumulative_sum(x, axis=0), dynamic=LEADING)
+    compiled = pl.jit(lambda x: pl.sort(x, axis=0), dynamic=LEADING)
     for n in (3, 9):
-        check(lambda x: pl.cumulative_sum(x, axis=0), compiled, (noise(n, 2),))
+        check(lambda x: pl.sort(x, axis=0), compiled, (noise(n, 2),))
     assert "one program per size, because" in compiled.explain()
 
 
@@ -161,3 +167,17 @@ def test_other_processes_find_the_program(tmp_path: Any) -> None:
         code = [sys.executable, "-c", PROGRAM % sizes]
         made.append(subprocess.run(code, env=env, check=True, capture_output=True, text=True))
     assert [m.stdout.split() for m in made] == [["1", "False"], ["1", "True"]]
+
+
+def test_random_numbers_are_the_same_for_any_size() -> None:
+    def drop(x: Tensor) -> Tensor:
+        made: Tensor = F.dropout(x, 0.5)
+        return made
+
+    compiled = pl.jit(drop, dynamic=BOTH)
+    for n, m in ((3, 5), (70, 4), (1, 1)):
+        pl.manual_seed(7)
+        made = compiled(noise(n, m))
+        pl.manual_seed(7)
+        np.testing.assert_array_equal(made.numpy(), drop(noise(n, m)).numpy())
+    assert ONE in compiled.explain()

@@ -41,6 +41,11 @@ _OPPOSITE: dict[Relation, Relation] = {
 }  # fmt: skip
 
 
+_TURNED: dict[Relation, Relation] = {
+    "==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<=",
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Dim:
     """A named dimension: any size from `min` to `max`, both included.
@@ -239,6 +244,10 @@ class Size(_Base):
         return value
 
     __int__ = __index__
+
+    def bit_length(self) -> int:
+        """As of an int."""
+        return self.__index__().bit_length()
 
     def __float__(self) -> float:
         scope = _SCOPE.get()
@@ -450,14 +459,18 @@ class Decision:
         return f"{self.left - self.right} {self.relation}"
 
     def __str__(self) -> str:
-        left, right = _balanced(self.left, self.right)
-        return f"{left} {self.relation} {right}" + (f" (at {self.source})" if self.source else "")
+        left, relation, right = _balanced(self)
+        return f"{left} {relation} {right}" + (f" (at {self.source})" if self.source else "")
 
 
-def _balanced(left: int, right: int) -> tuple[int, int]:
-    """`n - 3 < 0` as `n < 3`."""
-    constant = dict(left.terms).get((), 0) if isinstance(left, Size) else 0
-    return left - constant, right - constant
+def _balanced(decision: Decision) -> tuple[int, str, int]:
+    """`n - 3 < 0` as `n < 3`, and `-n <= -1` as `n >= 1`."""
+    gap = decision.left - decision.right
+    terms = dict(gap.terms) if isinstance(gap, Size) else {}
+    constant = terms.pop((), 0)
+    if terms and all(count < 0 for count in terms.values()):
+        return constant - gap, _TURNED[decision.relation], constant
+    return gap - constant, decision.relation, -constant
 
 
 @dataclass(slots=True)
@@ -542,10 +555,9 @@ def prove(left: int, relation: Relation, right: int) -> bool | None:
 
 
 def _refuse(size: Size, rule: str) -> NoReturn:
-    raise ShapeError(
-        "size", rule, operands={"size": size},
-        fix="give the dimension bounds (pellucid.dim(name, min=..., max=...)), or no name",
-    )  # fmt: skip
+    fix = "give the dimension bounds (pellucid.dim(name, min=..., max=...)), or no name"
+    in_compiler = _SCOPE.get() is not None
+    raise ShapeError("size", rule, operands={"size": size}, fix="" if in_compiler else fix)
 
 
 def as_size(dim: Dim) -> int:

@@ -41,6 +41,7 @@ from pellucid.loop.ir import (
     Stmt,
     Store,
     Var,
+    as_expr,
     compare,
     const,
     iadd,
@@ -141,7 +142,7 @@ def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
 
         def row(idx: Index) -> tuple[Stmt, ...]:
             body = _chunk(state, out, idx, count)
-            return (For("chunk", Const(chunks), body, "parallel" if chunks >= 256 else "serial"),)
+            return (For("chunk", as_expr(chunks), body, "parallel" if chunks >= 256 else "serial"),)
 
         return nest("o", state.shape[:-1], row)
 

@@ -33,13 +33,13 @@ from pellucid.loop.ir import (
     Alloc,
     Buffer,
     Call,
-    Const,
     Expr,
     For,
     Load,
     Stmt,
     Store,
     Var,
+    as_expr,
     const,
     isub,
 )
@@ -265,7 +265,7 @@ def _sweep(
         update = _update(name, [cast_expr(Load(s, at), wide) for s in sources], Load(state, ()))
         body = (Store(state, (), update), Store(out, at, cast_expr(Load(state, ()), out.dtype)))
         start = Store(state, (), const(init, wide))
-        return (Alloc(state, (start, For("s0", Const(n), body))),)
+        return (Alloc(state, (start, For("s0", as_expr(n), body))),)
 
     return nest("i", [m for a, m in enumerate(out.shape) if a != axis], line)
 

@@ -13,6 +13,7 @@ import numpy as np
 from pellucid.core.dtype import DType, bfloat16, bool_, float32, float64, int32, int64, uint8
 from pellucid.core.errors import ShapeError
 from pellucid.core.shape import Shape, normalize_axis
+from pellucid.core.size import likely
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample
 from pellucid.loop.compute import Index, Loops, Lowering
@@ -171,7 +172,7 @@ class _MergeSort:
 
 def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
     n = inputs[0].shape[integer(attrs, "axis")]
-    passes = max(n - 1, 0).bit_length()
+    passes = max(likely(n) - 1, 0).bit_length()
     return Cost(inputs[0].size * passes, inputs[0].nbytes + outputs[0].nbytes)
 
 

@@ -24,6 +24,7 @@ from pellucid.core.dtype import (
 )
 from pellucid.core.errors import ShapeError
 from pellucid.core.shape import Shape, normalize_axis, size_of
+from pellucid.core.size import likely
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.loop.compute import Loops, Lowering
@@ -138,7 +139,7 @@ class _Sort:
 
 def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
     (x,) = inputs
-    passes = max(x.shape[1] - 1, 0).bit_length()
+    passes = max(likely(x.shape[1]) - 1, 0).bit_length()
     return Cost(x.size * passes, 2 * x.nbytes)
 
 
