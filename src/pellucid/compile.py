@@ -16,7 +16,7 @@ import functools
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,8 +34,10 @@ from pellucid.codegen.llvm import (
 )
 from pellucid.codegen.llvm_host import render_host
 from pellucid.core.config import Config, current_config
+from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import CompileError, LoweringError
 from pellucid.core.meanwhile import QUICK_TURNS
+from pellucid.core.shape import size_of
 from pellucid.core.size import Dim, estimating, is_static
 from pellucid.core.target import Target
 from pellucid.core.version import source_digest
@@ -46,6 +48,7 @@ from pellucid.graph.sizes import graph_dims
 from pellucid.loop.ir import Kernel
 from pellucid.loop.key import kernel_key
 from pellucid.loop.printer import print_kernel
+from pellucid.lower.ahead import Around, loop_before, loops_around, ready_slots, with_ahead
 from pellucid.lower.donation import donate_inputs
 from pellucid.lower.flow import numbered, open_numbers
 from pellucid.lower.graph_to_loop import lower_graph
@@ -171,6 +174,15 @@ class PackCall(NamedTuple):
     slot: int
 
 
+class AheadCall(NamedTuple):
+    """A copy that a loop makes before its first step: the code, the call, when it is needed."""
+
+    pack: PackObject
+    call: KernelArguments
+    begin: int
+    end: int
+
+
 class Binding(NamedTuple):
     """A program's calls with the slots they get, and what runs once before the first of them.
 
@@ -180,12 +192,25 @@ class Binding(NamedTuple):
         packs: what fills the slots of packed constants.
         sizes: open sizes and their slots.
         numbers: what loops count with that is made of open sizes, and its slots.
+        flow: the calls' numbers in their branches and loops.
+        ahead: copies that loops make before their first step, with the numbers of the first and
+            the last call between which they are needed.
     """
 
     calls: tuple[KernelArguments, ...]
     packs: tuple[PackCall, ...]
     sizes: tuple[tuple[Dim, int], ...] = ()
     numbers: tuple[tuple[int, int], ...] = ()
+    flow: tuple[Any, ...] = ()
+    ahead: tuple[AheadCall, ...] = ()
+
+    def slots(self, program: int) -> int:
+        """How many slots there are, with those of the program itself."""
+        made = [s for c in self.calls for s in (*c.slots, c.scratch, c.host) if s is not None]
+        made += [p.slot for p in self.packs]
+        made += [s for a in self.ahead for s in (*a.call.slots, a.call.scratch) if s is not None]
+        made += [slot for _, slot in (*self.sizes, *self.numbers)]
+        return max([program, *(s + 1 for s in made)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,13 +260,22 @@ class Compiled:
 
     @cached_property
     def constants(self) -> tuple[frozenset[str], ...]:
-        """For each call, the parameters of its kernel whose contents are known."""
+        """For each call, the parameters of its kernel whose contents are known, or the same in all
+        steps of a loop around it.
+        """
         lowered = self.lowered
         known = {slot.id for slot in lowered.slots if slot.role == "constant"}
-        return tuple(
-            frozenset(p.name for p, a in zip(c.kernel.params, c.args, strict=True) if a in known)
-            for c in lowered.calls
-        )
+        found = []
+        for call, around in zip(lowered.calls, self.around, strict=True):
+            ready = known | ready_slots(call, around)
+            pairs = zip(call.kernel.params, call.args, strict=True)
+            found.append(frozenset(p.name for p, a in pairs if a in ready))
+        return tuple(found)
+
+    @cached_property
+    def around(self) -> list[tuple[Around, ...]]:
+        """For each call the loops that it is in."""
+        return loops_around(self.lowered)
 
     @cached_property
     def kernel_keys(self) -> tuple[str, ...]:
@@ -312,11 +346,6 @@ class Compiled:
         }
 
     @property
-    def flow(self) -> tuple[Any, ...]:
-        """The calls' numbers in their branches and loops."""
-        return numbered(self.lowered.steps)
-
-    @property
     def entry(self) -> str:
         """The symbol of the function that makes all calls, with a table of pointers by slot."""
         return f"program_{self.key[:32]}"
@@ -352,16 +381,12 @@ class Compiled:
         fresh = itertools.count(len(self.lowered.slots))
         sizes = {d: next(fresh) for d in graph_dims(self.graph)}
         numbers = {n: next(fresh) for n in dict.fromkeys(open_numbers(self.lowered.steps))}
-        packs: dict[tuple[str, tuple[int, ...]], PackCall] = {}
+        packs = _Packs(self.lowered, fresh)
         calls = []
-        for symbol, call in zip(self.symbols, self.lowered.calls, strict=True):
+        rows = zip(self.symbols, self.lowered.calls, self.around, strict=True)
+        for symbol, call, around in rows:
             made = objects[symbol]
-            copies = []
-            for pack in made.packs:
-                sources = tuple(call.args[i] for i in pack.sources)
-                if (pack.symbol, sources) not in packs:
-                    packs[pack.symbol, sources] = PackCall(pack, sources, next(fresh))
-                copies.append(packs[pack.symbol, sources].slot)
+            copies = [packs.slot(p, [call.args[i] for i in p.sources], around) for p in made.packs]
             slots = tuple(call.args[i] if i >= 0 else copies[-1 - i] for i in made.params)
             if symbol in self.kernels:
                 slots += tuple(sizes[d] for d in self.kernels[symbol].dims)
@@ -371,13 +396,19 @@ class Compiled:
             host = None if call.host is None else next(fresh)
             calls.append(KernelArguments(symbol=symbol, slots=slots, scratch=scratch, host=host))
         made_of = tuple(sizes.items()), tuple(numbers.items())
-        return Binding(tuple(calls), tuple(packs.values()), *made_of)
+        flow = with_ahead(numbered(self.lowered.steps), packs.by_loop)
+        return Binding(
+            tuple(calls), tuple(packs.constant.values()), *made_of, flow, tuple(packs.ahead)
+        )
 
     def entry_object(self, binding: Binding) -> bytes:
         """The object file of the entry, which makes these calls."""
         numbers = dict(binding.numbers)
         with self._stage("entry"):
-            text = render_entry(binding.calls, self.entry, steps=self.flow, numbers=numbers)
+            text = render_entry(
+                binding.calls, self.entry, steps=binding.flow, numbers=numbers,
+                ahead=[made.call for made in binding.ahead],
+            )  # fmt: skip
             return compile_ir(text, self.target)
 
     @property
@@ -431,6 +462,41 @@ class Compiled:
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class _Packs:
+    """Copies that kernels want made before they run: of constants once, else before a loop."""
+
+    def __init__(self, lowered: LoweredProgram, fresh: Iterator[int]) -> None:
+        self.fresh = fresh
+        self.known = {s.id for s in lowered.slots if s.role == "constant"}
+        self.constant: dict[tuple[str, tuple[int, ...]], PackCall] = {}
+        self.ahead: list[AheadCall] = []
+        self.by_loop: dict[int, tuple[int, ...]] = {}
+        self._made: dict[tuple[str, tuple[int, ...], int], int] = {}
+
+    def slot(self, pack: PackObject, sources: Sequence[int], around: Sequence[Around]) -> int:
+        """Where the copy is, made if it is not there yet."""
+        key = pack.symbol, tuple(sources)
+        if self.known.issuperset(sources):
+            if key not in self.constant:
+                self.constant[key] = PackCall(pack, key[1], next(self.fresh))
+            return self.constant[key].slot
+        loop = loop_before(around, [s for s in sources if s not in self.known])
+        if loop is None:
+            raise CompileError(pack.symbol, "copies what changes in the loop around it")
+        made = self._made.get((*key, loop.number))
+        if made is None:
+            made = self._made[*key, loop.number] = next(self.fresh)
+            scratch = next(self.fresh) if pack.scratch else None
+            nbytes = size_of(pack.shape) * as_dtype(pack.dtype).itemsize
+            call = KernelArguments(
+                symbol=pack.symbol, slots=(*sources, made), scratch=scratch, zeroed=nbytes
+            )
+            mine = self.by_loop.get(loop.number, ())
+            self.by_loop[loop.number] = (*mine, len(self.ahead))
+            self.ahead.append(AheadCall(pack, call, loop.begin, loop.end))
+        return made
 
 
 def compile_graph(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import pellucid as pl
 from pellucid.autodiff.reverse import value_and_vjp_graph
 from pellucid.compile import compile_graph
 from pellucid.graph.interpreter import interpret
@@ -28,6 +30,7 @@ from pellucid.lower.flow import (
 )
 from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.runtime.executable import Executable
+from pellucid.runtime.memory_plan import check_plan
 from pellucid.runtime.program import Program, make_program
 from tests.autodiff.numeric import fill
 from tests.autodiff.test_control import PAIRS
@@ -92,6 +95,38 @@ def test_outputs_of_loops_take_over_inputs() -> None:
     made = Executable(compiled).run(given)
     assert made[0] is given[1]
     agree(made, list(interpret(graph, *arrays)), 1e-9)
+
+
+def _products(h: Any, w: Any, v: Any, xs: Any) -> Any:
+    """Products with weights that no step changes, that only inner steps leave, and that all do."""
+
+    def step(carry: Any, x: Any) -> Any:
+        h, v = carry
+        h = pl.scan(lambda c, _: (pl.tanh(pl.tanh(c @ w) @ v), None), h, length=5)[0]
+        h = pl.while_loop(lambda c: (c * c).sum() > 1.0, lambda c: (c @ w) * 0.3, h, max_steps=9)
+        return (h + x, v * 0.9), None
+
+    return pl.scan(step, (h, v), xs)[0][0]
+
+
+def test_copies_of_weights_are_made_before_the_loop() -> None:
+    rng = np.random.default_rng(0)
+    shapes = ((33, 64), (64, 64), (64, 64), (4, 33, 64))
+    args = [pl.Tensor(rng.normal(size=s).astype(np.float32) * 0.2) for s in shapes]
+    lowered = pl.jit(_products).lower(*args)
+    program = lowered.executable.program
+    assert program.ahead
+    assert Program.from_bytes(program.to_bytes()).ahead == program.ahead
+    names = [r.name for r in program.plan.rectangles]
+    assert sum(name.startswith("copy for") for name in names) == len(program.ahead)
+    check_plan(program.plan)
+    arrays = [a.numpy() for a in args]
+    expected = interpret(lowered.graph, *arrays)
+    agree(lowered.executable.run(arrays), list(expected), 1e-4)
+    agree(lowered.executable.run_profiled(arrays)[0], list(expected), 1e-4)
+    both = pl.jit(pl.grad(lambda *a: (_products(*a) ** 2).sum(), (0, 1, 2, 3)))
+    wanted = interpret(both.lower(*args).graph, *arrays)
+    agree([g.numpy() for g in both(*args)], list(wanted), 1e-3)
 
 
 @pytest.mark.parametrize("name", ["gradient of scan", "while", "second branch"])

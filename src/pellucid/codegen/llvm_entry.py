@@ -26,13 +26,15 @@ class KernelArguments:
     """One call of a program: its symbol and the pointer table entries it gets.
 
     `host` is the entry of the record of a function of the host (`llvm_host.py`); such a call
-    returns a status, and ends the program where it is not 0.
+    returns a status, and ends the program where it is not 0. `zeroed` says how many bytes of the
+    last slot a loop clears before a call that it makes ahead.
     """
 
     symbol: str
     slots: tuple[int, ...]
     scratch: int | None = None
     host: int | None = None
+    zeroed: int = 0
 
     @property
     def pointers(self) -> tuple[int, ...]:
@@ -52,6 +54,7 @@ def render_entry(
     profiled: bool = False,
     steps: Sequence[Any] = (),
     numbers: Mapping[int, int] = MappingProxyType({}),
+    ahead: Sequence[KernelArguments] = (),
 ) -> str:
     """`void symbol(ptr table)` that runs `calls` in order with the pointers `table[slot]`.
 
@@ -65,15 +68,16 @@ def render_entry(
         profiled: whether times are taken.
         steps: the calls' numbers in branches and loops; by default one after another.
         numbers: the table entries of what loops count with that is not known yet (int64).
+        ahead: calls that loops make before their first step, by the numbers that they name.
     """
     module = Module()
     params = "ptr %table, ptr %times" if profiled else "ptr %table"
     entry = Function(module, symbol, params, "nounwind")
     clock = _Clock(entry) if profiled else None
-    for call in calls:
+    for call in (*calls, *ahead):
         module.declare(f"{call.result} @{call.symbol}({', '.join('ptr' for _ in call.pointers)})")
     if any(not isinstance(step, int) for step in steps):
-        _write_flow(entry, calls, (steps, numbers), clock)
+        _write_flow(entry, calls, (steps, numbers, ahead), clock)
     elif len(calls) > max(LONG_PROGRAM, REPEATS * len({c.symbol for c in calls})):
         _write_list(entry, calls, clock)
     else:
@@ -96,7 +100,7 @@ def _write_calls(entry: Function, calls: Sequence[KernelArguments], clock: _Cloc
 def _write_flow(
     entry: Function,
     calls: Sequence[KernelArguments],
-    flow: tuple[Sequence[Any], Mapping[int, int]],
+    flow: tuple[Sequence[Any], Mapping[int, int], Sequence[KernelArguments]],
     clock: _Clock | None,
 ) -> None:
     """The calls in their branches and loops."""
@@ -114,8 +118,17 @@ def _write_flow(
             _call(entry, calls[number], pointers)
             clock.store(str(2 * number + 1))
 
-    steps, numbers = flow
-    FlowWriter(entry, steps, numbers, write).write(steps)
+    steps, numbers, ahead = flow
+
+    def prepare(number: int, pointer: Callable[[int], str]) -> None:
+        call = ahead[number]
+        pointers = [pointer(slot) for slot in call.pointers]
+        entry.module.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+        cleared = f"ptr {pointer(call.slots[-1])}, i8 0, i64 {call.zeroed}, i1 0"
+        entry.effect(f"call void @llvm.memset.p0.i64({cleared})")
+        _call(entry, call, pointers)
+
+    FlowWriter(entry, steps, numbers, (write, prepare)).write(steps)
 
 
 def _write_list(entry: Function, calls: Sequence[KernelArguments], clock: _Clock | None) -> None:

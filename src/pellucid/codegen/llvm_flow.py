@@ -14,6 +14,7 @@ from pellucid.codegen.llvm_emitter import Function
 from pellucid.lower.flow import Branch, Carry, Loop, Slice, nested
 
 Call = Callable[[int, Callable[[int], str], bool], None]
+Prepare = Callable[[int, Callable[[int], str]], None]
 
 
 class FlowWriter:
@@ -23,14 +24,19 @@ class FlowWriter:
         entry: the function.
         steps: the program's.
         numbers: the table entries of numbers that are not known yet.
-        call: writes a call, given its number, where to find a slot's pointer, and whether the call
-            may run more than once.
+        calls: writes a call, given its number, where to find a slot's pointer, and whether the call
+            may run more than once; and one that a loop makes before its first step.
     """
 
     def __init__(
-        self, entry: Function, steps: Sequence[Any], numbers: Mapping[int, int], call: Call
+        self,
+        entry: Function,
+        steps: Sequence[Any],
+        numbers: Mapping[int, int],
+        calls: tuple[Call, Prepare],
     ) -> None:
-        self.entry, self.numbers, self.call = entry, numbers, call
+        self.entry, self.numbers = entry, numbers
+        self.call, self.prepare = calls
         self.views = set(_views(steps))
 
     def write(self, steps: Iterable[Any], again: bool = False) -> None:
@@ -77,6 +83,8 @@ class FlowWriter:
         return self.entry.emit(f"call {kind} @{symbol}({kind} {x}, {kind} {y})")
 
     def _loop(self, loop: Loop) -> None:
+        for number in loop.ahead:
+            self.prepare(number, self.pointer)
         buffers = [self._begin(carry, loop) for carry in loop.carries]
         if loop.test is not None:
             turns = self._while(loop, loop.test, buffers)

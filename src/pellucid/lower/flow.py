@@ -81,6 +81,7 @@ class Loop:
         cond: what runs before each turn,
         test: and the slot of the bool that it leaves: the loop ends where that is false.
         steps: the slot of an int32 for how often it ran.
+        ahead: the numbers of copies that are made before it (`ahead.py`).
     """
 
     body: tuple[Step, ...]
@@ -92,6 +93,7 @@ class Loop:
     cond: tuple[Step, ...] = ()
     test: int | None = None
     steps: int | None = None
+    ahead: tuple[int, ...] = ()
 
     @property
     def is_counted(self) -> bool:
@@ -299,6 +301,7 @@ def _to_row(step: Any) -> Any:
             "cond": to_rows(step.cond),
             "test": step.test,
             "steps": step.steps,
+            "ahead": step.ahead,
         }
     return step
 
@@ -325,4 +328,4 @@ def _from_row(row: Any) -> Any:
     inner = {"body": from_rows(row["body"]), "cond": from_rows(row["cond"])}
     length = None if row["length"] is None else size_of_row(row["length"])
     rows = {"carries": tuple(carries), "slices": tuple(slices), "length": length}
-    return Loop(**{**row, **inner, **rows})
+    return Loop(**{**row, **inner, **rows, "ahead": tuple(row["ahead"])})

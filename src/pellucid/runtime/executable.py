@@ -292,10 +292,18 @@ class Executable:
         calls = [call.arguments for call in self.program.calls]
         symbol = f"{self.program.entry}_profiled"
         code = compile_ir(
-            render_entry(calls, symbol, True, self.program.flow, dict(self.program.numbers)),
+            render_entry(
+                calls,
+                symbol,
+                True,
+                self.program.flow,
+                dict(self.program.numbers),
+                self.program.ahead,
+            ),
             self.compiled.target,
         )
-        kernels = {call.symbol: self.library.addresses[call.symbol] for call in self.program.calls}
+        called = [*calls, *self.program.ahead]
+        kernels = {call.symbol: self.library.addresses[call.symbol] for call in called}
         return link([code], [symbol], kernels).function(symbol, ctypes.c_void_p, ctypes.c_void_p)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pellucid.codegen.kernel import Scratch
 from pellucid.codegen.llvm import KernelArguments
-from pellucid.compile import Compiled, ObjectStore
+from pellucid.compile import AheadCall, Compiled, ObjectStore
 from pellucid.core.dtype import as_dtype
 from pellucid.core.errors import CompileError
 from pellucid.core.shape import Shape
@@ -85,6 +85,7 @@ class Program:
         constants: arrays by slot.
         objects: object files by symbol, the entry's among them.
         flow: the calls' numbers in their branches and loops.
+        ahead: calls that loops make before their first step.
         shared: in words, equal parts that were optimised once.
         sizes: open sizes, and where each goes; `plan` is for likely ones, and costs are sizes too.
         numbers: what loops count with that is made of open sizes, and where it goes.
@@ -103,6 +104,7 @@ class Program:
     constants: Mapping[int, NDArray[Any]]
     objects: Mapping[str, bytes]
     flow: tuple[Any, ...]
+    ahead: tuple[KernelArguments, ...] = ()
     shared: tuple[str, ...] = ()
     sizes: tuple[tuple[Dim, int], ...] = ()
     numbers: tuple[tuple[int, int], ...] = ()
@@ -140,6 +142,7 @@ class Program:
             ],
             "shared": self.shared,
             "flow": to_rows(self.flow),
+            "ahead": [[c.symbol, c.slots, c.scratch, c.zeroed] for c in self.ahead],
             "sizes": [[d.name, d.min, d.max, d.likely, slot] for d, slot in self.sizes],
             "numbers": [[size_row(number), slot] for number, slot in self.numbers],
             "lives": [[x.slot, x.name, size_row(x.nbytes), x.start, x.end] for x in self.lives],
@@ -172,6 +175,7 @@ class Program:
             constants=constants,
             objects={symbol: next(blobs) for symbol, _ in head["objects"]},
             flow=from_rows(head["flow"]),
+            ahead=tuple(_ahead_of_row(row) for row in head["ahead"]),
             shared=tuple(head["shared"]),
             sizes=tuple((Dim(*row[:4]), row[4]) for row in head["sizes"]),
             numbers=tuple((size_of_row(number), slot) for number, slot in head["numbers"]),
@@ -188,13 +192,14 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
     """
     objects = compiled.objects(store)
     binding = compiled.bind(objects)
-    arguments, packs, sizes, numbers = binding
+    arguments, packs, sizes, numbers, flow, ahead = binding
     lowered = compiled.lowered
     scratch = {a.scratch: objects[a.symbol].scratch for a in arguments if a.scratch is not None}
     code = {symbol: made.code for symbol, made in objects.items()}
     graph = compiled.graph
-    hosts = sum(a.host is not None for a in arguments)
     lives, shares = program_lives(lowered, arguments, scratch, threads)
+    lives += _lives_ahead(ahead)
+    code |= {made.pack.symbol: made.pack.code for made in ahead}
     likely_lives = [replace(x, nbytes=likely(x.nbytes)) for x in lives]
     plan = plan_memory([x for x in likely_lives if x.nbytes], shares)
     return Program(
@@ -204,17 +209,32 @@ def make_program(compiled: Compiled, threads: int, store: ObjectStore | None = N
         inputs=_ports(lowered.inputs, [v.type for v in graph.inputs]),
         outputs=_ports(lowered.outputs, [v.type for v in graph.outputs]),
         donated=dict(compiled.donated),
-        slots=len(lowered.slots) + len(sizes) + len(numbers) + len(scratch) + len(packs) + hosts,
+        slots=binding.slots(len(lowered.slots)),
         plan=plan,
-        constants=_used(pack_constants(_constants(lowered), packs), arguments, compiled.flow),
+        constants=_used(pack_constants(_constants(lowered), packs), arguments, flow),
         objects={**code, compiled.entry: compiled.entry_object(binding)},
-        flow=compiled.flow,
+        flow=flow,
+        ahead=tuple(made.call for made in ahead),
         shared=tuple(map(str, compiled.passes.shared)),
         sizes=sizes,
         numbers=numbers,
         lives=tuple(lives) if sizes else (),
         shares=tuple(shares) if sizes else (),
     )
+
+
+def _lives_ahead(ahead: Sequence[AheadCall]) -> list[Lifetime]:
+    """Copies that loops make live as long as the loop, the memory to make them in until its first
+    call.
+    """
+    lives = []
+    for made in ahead:
+        name = f"copy for {made.pack.symbol}"
+        lives.append(Lifetime(made.call.slots[-1], name, made.call.zeroed, made.begin, made.end))
+        if made.call.scratch is not None:
+            size = made.pack.scratch
+            lives.append(Lifetime(made.call.scratch, name, size, made.begin, made.begin))
+    return lives
 
 
 def _used(
@@ -312,6 +332,11 @@ def _port(row: list[Any]) -> Port:
 def _row(record: ProgramCall | Rectangle) -> list[Any]:
     """A record's fields; `asdict` would copy what is in them."""
     return [getattr(record, field.name) for field in fields(record)]
+
+
+def _ahead_of_row(row: Sequence[Any]) -> KernelArguments:
+    symbol, slots, scratch, zeroed = row
+    return KernelArguments(symbol=symbol, slots=tuple(slots), scratch=scratch, zeroed=zeroed)
 
 
 def _cut(data: bytes, start: int, sizes: Sequence[int]) -> Iterator[bytes]:
