@@ -188,3 +188,40 @@ def test_complex_arguments_of_jit_are_data() -> None:
 def test_powers(power: complex) -> None:
     z = RNG.normal(size=9) + 1j * RNG.normal(size=9)
     np.testing.assert_allclose((pl.Tensor(z) ** power).numpy(), z**power, rtol=1e-12)
+
+
+NUMPYS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "cov": lambda xp, a, b: xp.cov(a),
+    "corrcoef": lambda xp, a, b: xp.corrcoef(a),
+    "convolve": lambda xp, a, b: xp.convolve(a[0], b[1, :3]),
+    "correlate": lambda xp, a, b: xp.correlate(a[0], b[1, :3], "full"),
+    "correlate, swapped": lambda xp, a, b: xp.correlate(a[0, :2], b[1]),
+    "vdot": lambda xp, a, b: xp.vdot(a, b),
+    "kron": lambda xp, a, b: xp.kron(a[0], b[0]),
+    "diff": lambda xp, a, b: xp.diff(a),
+    "isin": lambda xp, a, b: xp.isin(a, a[1]),
+    "nan_to_num": lambda xp, a, b: xp.nan_to_num(a / xp.zeros_like(a)),
+    "sinc": lambda xp, a, b: xp.sinc(a),
+    "polyval": lambda xp, a, b: xp.polyval(a[0], b[0]),
+    "tensordot": lambda xp, a, b: xp.tensordot(a, b, ((1,), (1,))),
+    "einsum": lambda xp, a, b: xp.einsum("ij,kj->ik", a, b),
+    "outer": lambda xp, a, b: xp.outer(a[0], b[0]),
+    "trace": lambda xp, a, b: xp.trace(a[:, :3]),
+    "roll": lambda xp, a, b: xp.roll(a, 2, 1),
+    "where": lambda xp, a, b: xp.where(xp.abs(a) > 1, a, b),
+    "concatenate": lambda xp, a, b: xp.concatenate([a, b]),
+    "tril": lambda xp, a, b: xp.tril(a),
+    "cumsum": lambda xp, a, b: xp.cumsum(a, 1),
+    "prod": lambda xp, a, b: xp.prod(a, 1),
+}
+
+
+@pytest.mark.parametrize("name", NUMPYS)
+@pytest.mark.parametrize("wrap", [lambda f: f, pl.jit], ids=["eager", "jit"])
+def test_functions_of_arrays_are_numpys(name: str, wrap: Any) -> None:
+    a, b = (RNG.normal(size=(3, 5)) + 1j * RNG.normal(size=(3, 5)) for _ in range(2))
+    with np.errstate(all="ignore"):
+        want = NUMPYS[name](np, a, b)
+    got = wrap(lambda x, y: NUMPYS[name](pl, x, y))(pl.Tensor(a), pl.Tensor(b)).numpy()
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)

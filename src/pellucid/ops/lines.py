@@ -20,6 +20,7 @@ from pellucid.ops.create import zeros
 from pellucid.ops.join import concatenate
 from pellucid.ops.layout import reshape
 from pellucid.ops.movement import flip, slice_axis
+from pellucid.ops.parts import conj, imag_part, make_complex, real_part
 from pellucid.ops.promotion import Operand, common_dtype, floating, unify
 from pellucid.ops.reduction import sum
 from pellucid.ops.scan import cumsum
@@ -136,6 +137,8 @@ def _slide(op: str, x: Value, kernel: Value, mode: Mode, turned: bool) -> Value:
     if mode not in ("full", "same", "valid"):
         raise ArgumentError(op, "mode must be full, same or valid", operands={"mode": mode})
     dtype = common_dtype(op, [x, kernel])
+    if dtype.is_complex:
+        return _slide_parts(op, astype(x, dtype), astype(kernel, dtype), mode, turned)
     work = dtype if dtype.is_float else float64  # exact for integers below 2**53
     swapped = kernel.shape[0] > x.shape[0]
     long, short = (kernel, x) if swapped else (x, kernel)
@@ -148,6 +151,14 @@ def _slide(op: str, x: Value, kernel: Value, mode: Mode, turned: bool) -> Value:
     if not turned and swapped:
         line = flip(line)  # the shorter slid over the longer runs the other way
     return astype(line if work is dtype else round(line), dtype)
+
+
+def _slide_parts(op: str, x: Value, kernel: Value, mode: Mode, turned: bool) -> Value:
+    """Complex vectors as four real convolutions; `correlate` conjugates its kernel, as NumPy's."""
+    a, b = real_part(x), imag_part(x)
+    c, d = real_part(kernel), imag_part(kernel if turned else conj(kernel))
+    ac, bd, ad, bc = (_slide(op, u, v, mode, turned) for u, v in ((a, c), (b, d), (a, d), (b, c)))
+    return make_complex(subtract(ac, bd), add(ad, bc))
 
 
 def _margins(k: int, mode: Mode) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from pellucid.ops.index import scatter_add
 from pellucid.ops.join import concatenate
 from pellucid.ops.layout import matrix_transpose, reshape
 from pellucid.ops.movement import flip, slice_axis
+from pellucid.ops.parts import conj, imag_part, make_complex, real_part
 from pellucid.ops.promotion import Operand, floating, unify
 from pellucid.ops.reduction import Axis, max, min, sum
 from pellucid.ops.search import searchsorted
@@ -61,7 +62,7 @@ def _spread_weights(x: Value, weights: Value, axes: Sequence[int]) -> Value:
 
 
 def cov(x: Value, rowvar: bool = True, correction: float = 1.0) -> Value:
-    """The covariance matrix of variables, `[n, n]`.
+    """The covariance matrix of variables, `[n, n]`; the second of each two is conjugated.
 
     Args:
         x: one variable per row, `[n, samples]`, or a vector, which is one variable.
@@ -77,7 +78,7 @@ def cov(x: Value, rowvar: bool = True, correction: float = 1.0) -> Value:
     rows = rows if rowvar or x.rank < 2 else matrix_transpose(rows)
     centred = subtract(rows, mean(rows, 1, keepdims=True))
     free = rows.shape[1] - correction
-    product = divide(matmul(centred, matrix_transpose(centred)), float(free))
+    product = divide(matmul(centred, matrix_transpose(conj(centred))), float(free))
     return reshape(product, ()) if rows.shape[0] == 1 else product
 
 
@@ -86,8 +87,11 @@ def corrcoef(x: Value, rowvar: bool = True) -> Value:
     joint = cov(x, rowvar)
     if joint.rank == 0:
         return divide(joint, joint)
-    spread = sqrt(diagonal(joint))
-    return clip(divide(joint, outer(spread, spread)), -1, 1)
+    spread = sqrt(real_part(diagonal(joint)))
+    made = divide(joint, outer(spread, spread))
+    if not made.dtype.is_complex:
+        return clip(made, -1, 1)
+    return make_complex(*(clip(part, -1, 1) for part in (real_part(made), imag_part(made))))
 
 
 def bincount(x: Value, weights: Value | None = None, length: int = 0) -> Value:

@@ -27,6 +27,7 @@ from pellucid.ops.comparison import (
     where,
 )
 from pellucid.ops.create import scalar
+from pellucid.ops.parts import imag_part, make_complex, real_part
 from pellucid.ops.promotion import Operand, unify
 from pellucid.ops.reduction import Axis, all, max, min, prod, sum
 from pellucid.ops.scan import cumprod, cumsum
@@ -138,8 +139,14 @@ def nanargmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Va
 def nan_to_num(
     x: Operand, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Value:
-    """`x` with numbers for NaN and infinities: by default 0 and the dtype's greatest and least."""
+    """`x` with numbers for NaN and infinities: by default 0 and the dtype's greatest and least.
+
+    Complex numbers: each part on its own.
+    """
     (value,) = unify("nan_to_num", x)
+    if value.dtype.is_complex:
+        parts = (real_part(value), imag_part(value))
+        return make_complex(*(nan_to_num(part, nan, posinf, neginf) for part in parts))
     if not value.dtype.is_float:
         return value
     most = float(ml_dtypes.finfo(value.dtype.numpy).max)  # type: ignore[no-untyped-call]

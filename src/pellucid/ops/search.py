@@ -25,6 +25,7 @@ from pellucid.ops.create import full
 from pellucid.ops.index import gather
 from pellucid.ops.layout import reshape
 from pellucid.ops.promotion import Operand, as_value, common_dtype
+from pellucid.ops.reduction import any
 from pellucid.ops.sort_values import sort
 from pellucid.ops.take import take
 
@@ -98,7 +99,12 @@ def isin(x1: Operand, x2: Operand, invert: bool = False) -> Value:
     wanted, row = (astype(as_value("isin", v, dtype), wide) for v in (x1, x2))
     if row.type.size == 0:
         return full(wanted.shape, invert)
-    row = sort(reshape(row, (row.type.size,)), 0)
+    row = reshape(row, (row.type.size,))
+    if wide.is_complex:  # which have no order to search in
+        hits = equal(reshape(wanted, (*wanted.shape, 1)), row)
+        found = any(hits, -1)
+        return logical_not(found) if invert else found
+    row = sort(row, 0)
     place = minimum(searchsorted(row, wanted), row.shape[0] - 1)
     found = equal(gather(row, place, axis=0), wanted)
     return logical_not(found) if invert else found

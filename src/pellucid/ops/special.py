@@ -26,7 +26,7 @@ from pellucid.ops.comparison import (
     where,
 )
 from pellucid.ops.identity import stop_gradient
-from pellucid.ops.promotion import Operand, floating, unify
+from pellucid.ops.promotion import Operand, floating, refuse_complex, unify
 from pellucid.ops.unary import abs, erf, exp, exp2, log, log1p, round, sin, sqrt, tan, trunc
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -40,6 +40,7 @@ _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760)
 def cbrt(x: Operand) -> Value:
     """The cube root, of negative numbers too. Gradient: 0 at 0, where it would be infinite."""
     value = floating("cbrt", x)
+    refuse_complex("cbrt", value)
     wide = astype(value, float64)
     plain = logical_or(equal(wide, 0), logical_not(isfinite(wide)))
     size = abs(where(plain, 1, wide))
