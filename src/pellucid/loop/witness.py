@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from pellucid.core.errors import VerifyError
+from pellucid.core.size import is_static
+from pellucid.loop.affine import affine
 from pellucid.loop.bounds import Facts
-from pellucid.loop.ir import Const, Expr, For, Load, Var
+from pellucid.loop.ir import Const, Expr, For, Load, Var, as_expr
 from pellucid.loop.rewrite import free_vars
 
 MOST_POINTS = 4096
@@ -118,8 +120,11 @@ def _assign(place: Place, names: list[str], point: Point, *, whole: bool) -> Ite
 def out_of_bounds(kernel: str, load: Load, axis: int, place: Place) -> VerifyError | None:
     """The error for an index that leaves its axis, or None where it is proved not to."""
     expr, size = load.indices[axis], load.buffer.shape[axis]
-    if place.facts.lower(expr) >= 0 and place.facts.upper(expr) < size:
+    beyond = affine(expr) - affine(as_expr(size))
+    if place.facts.lower(expr) >= 0 and place.facts.upper_sum(beyond) < 0:
         return None
+    if not is_static(size):
+        return VerifyError(kernel, f"cannot prove index {axis} of {load.buffer.name} below {size}")
     for point in points(place, (expr,), {}):
         value = evaluate_index(expr, point)
         if value is not None and not 0 <= value < size:

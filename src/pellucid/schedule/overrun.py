@@ -47,8 +47,13 @@ from pellucid.schedule.nest import rewrite_loops
 from pellucid.schedule.specialize import is_full
 
 
-def overrun(kernel: Kernel, var: str) -> Kernel:
+def overrun(kernel: Kernel, var: str, always: bool = False) -> Kernel:
     """Every loop over `var` with a branch for full tiles, and one for the last, that runs on.
+
+    Args:
+        kernel: the kernel.
+        var: the loop over tiles.
+        always: full tiles are no case of their own: less code, where there are few tiles.
 
     Raises:
         ScheduleError: no such loop, no extent `min(constant, rest)` in it, or what is stored
@@ -61,8 +66,10 @@ def overrun(kernel: Kernel, var: str) -> Kernel:
             raise ScheduleError("overrun", "all its tiles are full", operands={"loop": var})
         _check(loop)
         inside = facts.enter(loop)
-        then = simplify_block(loop.body, inside.assume(full))
         other = _RunOn(loop).block(loop.body, {})
+        if always:
+            return (For(loop.var, loop.extent, simplify_block(other, inside), loop.kind),)
+        then = simplify_block(loop.body, inside.assume(full))
         last = simplify_block(other, inside.assume(full, truth=False))
         return (For(loop.var, loop.extent, (If(full, then, last),), loop.kind),)
 

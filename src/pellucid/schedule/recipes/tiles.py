@@ -6,6 +6,7 @@ from pellucid.loop.ir import For
 from pellucid.loop.rewrite import constant, loops
 from pellucid.schedule.overrun import overrun
 from pellucid.schedule.recipes.plan import attempt
+from pellucid.schedule.recipes.shape import extent_of
 from pellucid.schedule.specialize import specialize
 from pellucid.schedule.trace import Schedule
 
@@ -24,6 +25,8 @@ def part_tiles(schedule: Schedule, var: str, rows: bool) -> bool:
         rows: it is one over rows, which may run on: not over lanes.
     """
     found = list(loops(schedule.kernel.body, var))
-    if rows and any(map(is_open, found)) and attempt(schedule, overrun, var):
-        return True
+    if rows and any(map(is_open, found)):
+        few = all(extent_of(x) == 1 for x in found)
+        if attempt(schedule, overrun, var, few):
+            return True
     return attempt(schedule, specialize, var)

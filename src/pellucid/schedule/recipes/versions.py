@@ -4,7 +4,7 @@ What is good for many rows (operands copied in the order they are read, tall til
 it saves where there are a few. So the kernel asks once:
 
 ```
-if rows <= 16:
+if rows <= 32:
   if rows <= 1: ... no tiles, operands where they are
   else:         ... tiles of eight rows, operands where they are
 else:           ... as for any number of rows
@@ -27,7 +27,7 @@ from pellucid.schedule.recipes.shape import outer_nest
 from pellucid.schedule.recipes.tiling import find_contraction
 from pellucid.schedule.trace import Step
 
-VERSIONS = ((8, 16), (1, 1))  # rows that a schedule is made for, and up to how many rows get it
+VERSIONS = ((8, 32), (1, 1))  # rows that a schedule is made for, and up to how many rows get it
 LEAST_BYTES = 1 << 16  # of a matrix that is not worth a copy for a few rows
 
 
