@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +118,23 @@ def test_a_c_function_gets_the_array_itself(library: ctypes.CDLL) -> None:
     tensor = pl.Tensor(x)
     axpy(tensor, tensor, a=1.0)
     assert library.last_seen() == tensor.numpy().ctypes.data
+
+
+@needs_gcc
+def test_calls_of_a_c_function_leave_no_references_behind(library: ctypes.CDLL) -> None:
+    axpy, tensor = c_axpy(library, "test_c_leaks"), pl.Tensor(rand(64))
+    jitted, array = pl.jit(lambda x: axpy(x, x, a=2.0)), tensor.numpy()
+    calls: list[Callable[[], Any]] = [lambda: axpy(tensor, tensor, a=2.0), lambda: jitted(tensor)]
+    for call in calls:
+        for _ in range(20):
+            call()
+        gc.collect()
+        before = sys.getrefcount(array), len(gc.get_objects())
+        for _ in range(200):
+            call()
+        gc.collect()
+        assert sys.getrefcount(array) == before[0]
+        assert len(gc.get_objects()) - before[1] < 40
 
 
 @needs_gcc

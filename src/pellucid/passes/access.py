@@ -223,9 +223,10 @@ def live_nodes(nodes: Sequence[Node], outputs: Sequence[Value]) -> tuple[Node, .
 
 
 def runs_on_host(node: Node) -> bool:
-    """True when compiled programs call a function of the host for the node."""
+    """True when compiled programs go back to Python, or to C that may fail, for the node."""
     nested = any(isinstance(a, Graph) for a in node.attrs.values())
-    return not nested and isinstance(lowering_of(node), HostCall)
+    lowering = None if nested else lowering_of(node)
+    return isinstance(lowering, HostCall) and lowering.may_fail
 
 
 def is_view(node: Node) -> bool:

@@ -26,6 +26,7 @@ from pellucid.loop.compute import CFunction, HostFunction
 from pellucid.loop.ir import Buffer
 from pellucid.lower.hosts import find_host_calls
 from pellucid.lower.program import KernelCall
+from pellucid.runtime.buffer import data_pointer
 from pellucid.runtime.program import ProgramCall
 
 _Words = ctypes.c_int64 * 2  # address and status
@@ -116,28 +117,36 @@ class _Record:
             self.words[0] = ctypes.cast(self._kept, ctypes.c_void_p).value or 0
 
 
-def call_c(
-    function: CFunction, inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]
-) -> None:
-    """Call a C function from Python, as compiled programs call it.
+def c_caller(
+    function: CFunction, arrays: int
+) -> Callable[[Sequence[NDArray[Any]], Sequence[NDArray[Any]]], None]:
+    """A C function for Python, called as compiled programs call it: with inputs and outputs.
+
+    Inputs that are not C-contiguous are copied; outputs must be.
 
     Args:
         function: what to call.
-        inputs: one that is not C-contiguous is copied.
-        outputs: C-contiguous arrays that it writes.
+        arrays: the number of inputs and outputs together.
 
     Raises:
-        LoweringError: it returned another status than 0.
+        LoweringError: later, when it is called: it returns another status than 0.
     """
-    solid = [np.ascontiguousarray(a) for a in inputs]
     kinds = [ctypes.c_int64 if isinstance(n, int) else ctypes.c_double for n in function.numbers]
+    pointers = [ctypes.c_void_p] * (arrays + (function.workspace > 0))
     result = ctypes.c_int if function.status else None
-    working = [np.empty(function.workspace, np.uint8)] if function.workspace else []
-    pointers = [a.ctypes.data for a in (*solid, *outputs, *working)]
-    prototype = ctypes.CFUNCTYPE(result, *[ctypes.c_void_p] * len(pointers), *kinds)
-    status = prototype(function.address)(*pointers, *function.numbers)
-    if function.status and status:
-        raise LoweringError(function.name, "the function failed", operands={"status": status})
+    run = ctypes.CFUNCTYPE(result, *pointers, *kinds)(function.address)
+
+    def call(inputs: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> None:
+        held = [a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in inputs]
+        held += outputs
+        if function.workspace:
+            held.append(np.empty(function.workspace, np.uint8))
+        status = run(*[data_pointer(a) for a in held], *function.numbers)
+        if function.status and status:
+            operands = {"status": status}
+            raise LoweringError(function.name, "the function failed", operands=operands)
+
+    return call
 
 
 def _callback(

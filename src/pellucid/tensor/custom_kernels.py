@@ -23,8 +23,9 @@ from pellucid.loop.ir import Buffer, Kernel, Stmt
 from pellucid.loop.parser import parse_kernel
 from pellucid.loop.rewrite import replace_buffer
 from pellucid.loop.verifier import verify_kernel
+from pellucid.runtime.buffer import array_maker
 from pellucid.runtime.cuda import CudaRuntime, find_cuda
-from pellucid.runtime.host import call_c
+from pellucid.runtime.host import c_caller
 
 Array = NDArray[Any]
 Types = Sequence[TensorType]
@@ -32,11 +33,14 @@ Attrs = Mapping[str, Any]
 Numbers = Callable[..., Sequence[float]]
 
 
+Run = Callable[[Sequence[Array]], Any]
+
+
 class OpKernel(Protocol):
     """What runs an operator for some dtypes."""
 
-    def run(self, arrays: Sequence[Array], types: tuple[Types, Types], attrs: Attrs) -> Any:
-        """The results for these arrays, whose types, and those of the results, are given."""
+    def bind(self, types: tuple[Types, Types], attrs: Attrs) -> Run:
+        """What gives the results for arrays of these types, those of the results with them."""
 
     def lower(self, types: tuple[Types, Types], attrs: Attrs) -> Lowering:
         """What a compiled program does."""
@@ -48,11 +52,15 @@ class NumpyKernel:
 
     function: Callable[..., Any]
 
-    def run(self, arrays: Sequence[Array], types: tuple[Types, Types], attrs: Attrs) -> Any:
+    def bind(self, types: tuple[Types, Types], attrs: Attrs) -> Run:
         """Call it, as compiled programs do: on read-only arrays, its results apart from them."""
-        made = self.function(*map(_read_only, arrays), **attrs)
-        results = made if isinstance(made, tuple) else (made,)
-        return tuple([_apart(r, arrays) for r in results])
+
+        def run(arrays: Sequence[Array]) -> tuple[Any, ...]:
+            made = self.function(*[_read_only(a) for a in arrays], **attrs)
+            results = made if isinstance(made, tuple) else (made,)
+            return tuple([_apart(r, arrays) for r in results])
+
+        return run
 
     def lower(self, types: tuple[Types, Types], attrs: Attrs) -> Lowering:
         """A call of the host."""
@@ -85,11 +93,11 @@ class LoopKernel:
     closed: bool
     reference: Callable[..., Any] | None = None
 
-    def run(self, arrays: Sequence[Array], types: tuple[Types, Types], attrs: Attrs) -> Any:
+    def bind(self, types: tuple[Types, Types], attrs: Attrs) -> Run:
         """Call the reference."""
         if self.reference is None:
             raise LoweringError("loops", "an operator made of loops needs a reference in NumPy")
-        return self.reference(*arrays, **attrs)
+        return NumpyKernel(self.reference).bind(types, attrs)
 
     def kernel(self, types: tuple[Types, Types], attrs: Attrs) -> Kernel:
         """The nest for these types.
@@ -140,11 +148,11 @@ class FormKernel:
     rule: Callable[..., Lowering]
     reference: Callable[..., Any] | None = None
 
-    def run(self, arrays: Sequence[Array], types: tuple[Types, Types], attrs: Attrs) -> Any:
+    def bind(self, types: tuple[Types, Types], attrs: Attrs) -> Run:
         """Call the reference."""
         if self.reference is None:
             raise LoweringError("lowering", "an operator with a lowering needs a reference")
-        return self.reference(*arrays, **attrs)
+        return NumpyKernel(self.reference).bind(types, attrs)
 
     def lower(self, types: tuple[Types, Types], attrs: Attrs) -> Lowering:
         """What the rule says."""
@@ -187,11 +195,17 @@ class CKernel:
             raise ArgumentError("c_function", rule, operands={"it": repr(nbytes)})
         return CFunction(self.name, self.address, self.owner, numbers, self.status, nbytes)
 
-    def run(self, arrays: Sequence[Array], types: tuple[Types, Types], attrs: Attrs) -> Any:
+    def bind(self, types: tuple[Types, Types], attrs: Attrs) -> Run:
         """Call it on fresh arrays for its results."""
-        outputs = tuple(np.empty(t.shape, t.dtype.numpy) for t in types[1])
-        call_c(self.function(types, attrs), arrays, outputs)
-        return outputs
+        makers = [array_maker(t.shape, t.dtype.numpy) for t in types[1]]
+        call = c_caller(self.function(types, attrs), len(types[0]) + len(types[1]))
+
+        def run(arrays: Sequence[Array]) -> tuple[Array, ...]:
+            outputs = tuple([make() for make in makers])
+            call(arrays, outputs)
+            return outputs
+
+        return run
 
     def lower(self, types: tuple[Types, Types], attrs: Attrs) -> Lowering:
         """A call of the host, through the pointer."""
@@ -206,16 +220,20 @@ class CudaKernel:
     numbers: Numbers | None
     runtime: CudaRuntime
 
-    def run(self, arrays: Sequence[Array], types: tuple[Types, Types], attrs: Attrs) -> Any:
+    def bind(self, types: tuple[Types, Types], attrs: Attrs) -> Run:
         """Copy there, launch, wait, copy back."""
-        outputs = tuple(np.empty(t.shape, t.dtype.numpy) for t in types[1])
         numbers = _numbers("cuda_function", self.numbers, types, attrs)
-        self.runtime.launch(self.function, arrays, outputs, numbers)
-        return outputs
+
+        def run(arrays: Sequence[Array]) -> tuple[Array, ...]:
+            outputs = tuple(np.empty(t.shape, t.dtype.numpy) for t in types[1])
+            self.runtime.launch(self.function, arrays, outputs, numbers)
+            return outputs
+
+        return run
 
     def lower(self, types: tuple[Types, Types], attrs: Attrs) -> Lowering:
         """A call of the host, which does the same."""
-        return HostCall(run=lambda arrays: self.run(arrays, types, attrs))
+        return HostCall(run=self.bind(types, attrs))
 
 
 def loops(

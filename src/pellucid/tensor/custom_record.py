@@ -6,6 +6,7 @@ it returns, and fall back on the defaults of `custom_rules.py`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from pellucid.graph.ir import Attrs, TensorType, Value, emit_all
 from pellucid.graph.op import Cost, Op, Site
 from pellucid.loop.compute import Lowering
 from pellucid.runtime.host import check_results
-from pellucid.tensor.custom_kernels import Kernels, LoopKernel
+from pellucid.tensor.custom_kernels import Kernels, LoopKernel, Run
 from pellucid.tensor.custom_rules import (
     Derivatives,
     batch_by_loop,
@@ -31,6 +32,8 @@ from pellucid.tensor.custom_types import Signature, parse_signature
 
 Rule = Callable[..., Any]
 Types = Sequence[TensorType]
+_PLAIN = (bool, int, float, str)
+_MOST_BOUND = 128  # types and attributes that an operator remembers its kernel for
 
 
 def emitter(op: Op) -> Callable[..., Any]:
@@ -114,13 +117,29 @@ class _TypeRule:
 def _reference(name: str, rule: _TypeRule, kernels: Kernels) -> Rule:
     """`Op.reference`: the kernel itself, so that eager calls run what compiled programs do."""
 
-    def reference(*arrays: NDArray[Any], **attrs: Any) -> Any:
-        types = [TensorType(a.shape, as_dtype(a.dtype)) for a in arrays]
+    def bind(types: tuple[TensorType, ...], attrs: Attrs) -> Run:
         outputs = rule.infer(*types, **attrs)
-        made = kernels.find(types).kernel.run(arrays, (types, outputs), attrs)
-        results = tuple(map(np.asarray, made if isinstance(made, tuple) else (made,)))
-        check_results(name, results, outputs)
-        return results if len(results) > 1 else results[0]
+        run = kernels.find(types).kernel.bind((types, outputs), attrs)
+
+        def checked(arrays: Sequence[NDArray[Any]]) -> Any:
+            made = run(arrays)
+            results = tuple(map(np.asarray, made if isinstance(made, tuple) else (made,)))
+            check_results(name, results, outputs)
+            return results if len(results) > 1 else results[0]
+
+        return checked
+
+    @functools.lru_cache(_MOST_BOUND)
+    def bound(types: tuple[Any, ...], attrs: tuple[tuple[str, str, Any], ...]) -> Run:
+        given = tuple(TensorType(shape, as_dtype(dtype)) for shape, dtype in types)
+        return bind(given, {key: value for key, _, value in attrs})
+
+    def reference(*arrays: NDArray[Any], **attrs: Any) -> Any:
+        types = tuple([(a.shape, a.dtype) for a in arrays])
+        if all(isinstance(v, _PLAIN) for v in attrs.values()):
+            # with their texts, since 1, 1.0 and True are equal, as are 0.0 and -0.0
+            return bound(types, tuple([(k, repr(v), v) for k, v in attrs.items()]))(arrays)
+        return bind(tuple([TensorType(s, as_dtype(d)) for s, d in types]), attrs)(arrays)
 
     return reference
 
