@@ -87,7 +87,12 @@ class Traced:
 
 @dataclass(slots=True)
 class Trace:
-    """The state of one open recording."""
+    """The state of one open recording.
+
+    Attributes:
+        is_block: it is a part of the function that is recorded around it, so it may change tensors
+            of that function in place.
+    """
 
     builder: GraphBuilder
     kind: Kind
@@ -106,6 +111,7 @@ class Trace:
     modules: dict[type, None] = field(default_factory=dict)
     narrowed: list[tuple[Box, DType]] = field(default_factory=list)
     closed: bool = False
+    is_block: bool = False
 
     def wrap(self, value: Value) -> Box:
         """A symbolic tensor for a value of this trace's graph."""
@@ -211,7 +217,7 @@ class Trace:
                 "a cell keeps its shape and dtype",
                 operands={"cell": box.type, "value": value.type},
             )
-        if not box.is_cell:
+        if not (box.is_cell or self.is_block):
             raise TraceError(
                 "assign_",
                 "an in-place write to a tensor captured as a constant",

@@ -1,7 +1,7 @@
 """Giving variables what a construct computed, in the object they hold where it is changed in place.
 
-`y = x` and then `x += 1` changes what both names mean, so a tensor, list or dictionary that a block
-changed in place stays the same object.
+`y = x` and then `x["n"] = 1` changes what both names mean, so a list or dictionary that a block
+changed stays the same object. (Of tensors changed in place the trace itself knows.)
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from pellucid.tensor.convert.state import ABSENT, Variable
-from pellucid.tensor.tensor import Tensor
 
 
 def assign(variable: Variable, before: Any, value: Any, same: bool) -> None:
@@ -26,10 +25,6 @@ def assign(variable: Variable, before: Any, value: Any, same: bool) -> None:
 
 def _renewed(before: Any, value: Any) -> Any:
     """The old object with the new contents, where it can have them; else the new one."""
-    if isinstance(before, Tensor) and isinstance(value, Tensor) and not before.weak:
-        if before is not value:
-            before._overwrite(value)
-        return before
     if type(before) is list and type(value) is list:
         before[:] = value
         return before

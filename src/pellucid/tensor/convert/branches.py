@@ -74,7 +74,7 @@ def record_branches(test: Any, then: Block, orelse: Block, variables: Sequence[V
 def _record(name: str, variables: Sequence[Variable], run: Block) -> Region:
     def enter(trace: Trace) -> list[Any]:
         return [
-            fresh(v, trace) if place.changed else v
+            fresh(v) if place.changed else v
             for place, v in zip(variables, values(variables), strict=True)
         ]
 

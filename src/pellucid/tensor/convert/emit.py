@@ -12,7 +12,7 @@ from pellucid.graph.ir import Graph, GraphBuilder, TensorType, Value
 from pellucid.tensor.box import Box
 from pellucid.tensor.convert.assign import assign
 from pellucid.tensor.convert.leaves import Content, Kind, Leaf, Plain, cast, constant
-from pellucid.tensor.convert.plans import Loop, Slot, inputs_of
+from pellucid.tensor.convert.plans import Loop, Slot, inputs_of, kept
 from pellucid.tensor.convert.regions import (
     Region,
     commit,
@@ -61,16 +61,16 @@ class Emitter:
         if self._test is None:
             return
         graphs = [self._graph(self._test, self._decision), self._graph(self._body, self._turn)]
-        (cond, body), kept = without_unread(graphs, len(self._outside))
+        (cond, body), read = without_unread(graphs, len(self._outside))
         form = WhileForm(cond, body, len(self._kinds), max_steps)
-        made = self._emitted(lambda *values: while_loop(form, *values), kept, ())
+        made = self._emitted(lambda *values: while_loop(form, *values), read, ())
         self._assign(made, ())
 
     def count(self, length: int, xs: Sequence[Box], reverse: bool) -> None:
         """Emit a `scan` of this many turns over rows."""
-        (body,), kept = without_unread([self._graph(self._body, self._turn)], len(self._outside))
+        (body,), read = without_unread([self._graph(self._body, self._turn)], len(self._outside))
         form = ScanForm(body, len(self._kinds), len(xs), length, reverse)
-        made = self._emitted(lambda *values: scan(form, *values), kept, xs)
+        made = self._emitted(lambda *values: scan(form, *values), read, xs)
         self._assign(made, made[len(self._kinds) :])
 
     def _graph(self, region: Region, outputs: Callable[[Any, Any], list[Value]]) -> Graph:
@@ -102,7 +102,7 @@ class Emitter:
         return [*carried, *(cells[c] for c in self._cells), *rows]
 
     def _emitted(
-        self, emit: Callable[..., Any], kept: Sequence[int], xs: Sequence[Box]
+        self, emit: Callable[..., Any], read: Sequence[int], xs: Sequence[Box]
     ) -> list[Box]:
         trace = outer_trace()
         start = [v for slot in self._loop.slots for v in _start(slot)]
@@ -110,14 +110,14 @@ class Emitter:
         kinds = self._loop.carried
 
         def run(*values: Any) -> Any:
-            constants, rest = values[: len(kept)], values[len(kept) :]
+            constants, rest = values[: len(read)], values[len(read) :]
             init = [
                 cast(v, k) if isinstance(v, Value) else constant(v, k)
                 for v, k in zip(rest, kinds, strict=False)
             ]
             return tuple(emit(*constants, *init, *rest[len(kinds) :]))
 
-        operands = [*(self._outside[i] for i in kept), *start, *cells, *xs]
+        operands = [*(self._outside[i] for i in read), *start, *cells, *xs]
         made = list(trace.record(run, operands, {}))
         for box, kind in zip(made, kinds, strict=False):
             box.weak = kind.weak
@@ -127,7 +127,7 @@ class Emitter:
         values, rest = iter(made), iter(rows)
         contents = zip(self._loop.slots, self._body.contents, self._body.same, strict=True)
         for slot, content, same in contents:
-            found = [next(values) if isinstance(k, Kind) else k.value for k in slot.leaves]
+            found = [next(values) if isinstance(k, Kind) else kept(k) for k in slot.leaves]
             if slot.why:
                 leave_empty(slot.variable, slot.why)
             elif slot.grows and content is not None:

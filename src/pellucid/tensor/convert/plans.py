@@ -20,6 +20,7 @@ from pellucid.tensor.convert.leaves import (
     Kind,
     Leaf,
     MismatchError,
+    Outer,
     Plain,
     described,
     joined,
@@ -43,7 +44,7 @@ class Slot:
         variable: which.
         before: its value before the loop.
         treedef: its structure; None while it has no value.
-        leaves: per leaf the type it is carried in, or the Python value it keeps.
+        leaves: per leaf the type it is carried in, or the Python value or tensor it keeps.
         born: it has a value only once a turn has given it one.
         empty: no turn may read it before giving it a value.
         grows: a list that only grows: how many items a turn adds.
@@ -53,7 +54,7 @@ class Slot:
     variable: Variable
     before: Any
     treedef: TreeDef | None = None
-    leaves: list[Kind | Plain] = field(default_factory=list)
+    leaves: list[Kind | Plain | Outer] = field(default_factory=list)
     born: bool = False
     empty: bool = False
     grows: int = 0
@@ -72,9 +73,16 @@ def slots_for(variables: Sequence[Variable]) -> list[Slot]:
         slot = Slot(variable, value)
         if value is not ABSENT:
             leaves, slot.treedef = flatten(value)
-            slot.leaves = [kind_of(v) if isinstance(v, Box) else Plain(v) for v in leaves]
+            slot.leaves = [_carried(v, variable.changed) for v in leaves]
         found.append(slot)
     return found
+
+
+def _carried(value: Any, changed: bool) -> Kind | Plain | Outer:
+    """How a leaf is carried at first; one that may only be changed in place stays as it is."""
+    if not isinstance(value, Box):
+        return Plain(value)
+    return Outer(value, kind_of(value)) if changed and not value.weak else kind_of(value)
 
 
 class Loop:
@@ -187,8 +195,12 @@ def _fit(slot: Slot, content: Content) -> bool:
     return any(a is not b and a != b for a, b in zip(before, slot.leaves, strict=True))
 
 
-def _fitted(carried: Kind | Plain, left: Leaf) -> Kind | Plain:
+def _fitted(carried: Kind | Plain | Outer, left: Leaf) -> Kind | Plain | Outer:
     """How a leaf is carried, given what a turn made of it."""
+    if isinstance(carried, Outer):
+        if isinstance(left, Outer) and left.box is carried.box:
+            return carried
+        carried = carried.kind
     if isinstance(carried, Plain):
         return carried if same(carried, left) else _join(carried, left)
     if isinstance(left, Plain) or left.kind != carried:
@@ -215,7 +227,7 @@ class _Typed:
 def _shown(slot: Slot) -> str:
     if slot.treedef is not None and slot.treedef.kind is None:
         leaf = slot.leaves[0]
-        return described(leaf) if isinstance(leaf, Plain) else str(leaf)
+        return str(leaf) if isinstance(leaf, Kind) else described(leaf)
     name = slot.treedef.kind.__name__ if slot.treedef and slot.treedef.kind else "nothing"
     return f"a {name} of {len(slot.leaves)}"
 
@@ -230,10 +242,15 @@ def _entered(slot: Slot, trace: Trace) -> Any:
     """The value of a variable at the start of a turn; its carried leaves are arguments."""
     if slot.grows:
         return Growing()
-    carried = [_argument(v, trace) if isinstance(v, Kind) else v.value for v in slot.leaves]
+    carried = [_argument(v, trace) if isinstance(v, Kind) else kept(v) for v in slot.leaves]
     if slot.why or slot.empty or slot.treedef is None:
         return ABSENT
     return unflatten(slot.treedef, carried)
+
+
+def kept(leaf: Plain | Outer) -> Any:
+    """A leaf that all turns leave as it is."""
+    return leaf.value if isinstance(leaf, Plain) else leaf.box
 
 
 def inputs_of(kinds: Sequence[Kind], builder: GraphBuilder) -> list[Value]:

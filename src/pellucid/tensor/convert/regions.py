@@ -72,6 +72,7 @@ def record_region(
     made: list[Box] = []
     with open_trace(name, "transform", Tensor.plain) as trace, DEPTH.deeper():
         try:
+            trace.is_block = True
             start = enter(trace)
             arguments = len(trace.builder.inputs) - len(trace.inputs)
             put(variables, start)
@@ -96,20 +97,12 @@ def _refuse_cleared(traced: Traced) -> None:
         )
 
 
-def fresh(value: Any, trace: Trace) -> Any:
-    """A value that a block may change in place: its containers and tensors are its own."""
+def fresh(value: Any) -> Any:
+    """A value that a block may change in place: containers are copied, tensors the trace knows."""
     if value is ABSENT:
         return value
     leaves, treedef = flatten(value)
-    return unflatten(treedef, [_alias(v, trace) if isinstance(v, Box) else v for v in leaves])
-
-
-def _alias(box: Box, trace: Trace) -> Box:
-    if box.is_cell:
-        return box
-    alias = trace.wrap(trace.value_of(box))
-    alias.weak = box.weak
-    return alias
+    return unflatten(treedef, leaves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +179,10 @@ def commit(captures: Sequence[Capture], results: Sequence[Box]) -> None:
     for capture, value in zip(captures, results, strict=True):
         if capture.slot == "grad":
             write_grad(capture.box, value)
+        elif capture.box.is_cell:
+            capture.box.assign_(value)  # type: ignore[attr-defined]  # cells are tensors
         else:
-            capture.box.assign_(value)  # type: ignore[attr-defined]  # only cells are written
+            capture.box._overwrite(value)  # type: ignore[attr-defined]  # boxes made here are tensors
 
 
 def without_unread(graphs: Sequence[Graph], count: int) -> tuple[list[Graph], list[int]]:
@@ -200,9 +195,15 @@ def without_unread(graphs: Sequence[Graph], count: int) -> tuple[list[Graph], li
         i for i in range(count) if any(g.inputs[i] in r for g, r in zip(pruned, read, strict=True))
     ]
     places = [*kept, *range(count, len(pruned[0].inputs))] if pruned else kept
-    return [
-        Graph(g.name, tuple(g.inputs[i] for i in places), g.nodes, g.outputs) for g in pruned
-    ], kept
+    return [_with_inputs(g, places) for g in pruned], kept
+
+
+def _with_inputs(graph: Graph, places: Sequence[int]) -> Graph:
+    """The graph with only these inputs; nothing reads the others."""
+    with GraphBuilder(graph.name) as builder:
+        values = {i: builder.input(graph.inputs[i].type, graph.inputs[i].name) for i in places}
+        args: list[Any] = [values.get(i) for i in range(len(graph.inputs))]
+        return builder.finish(inline(graph, args))
 
 
 def inputs_for(builder: GraphBuilder, boxes: Sequence[Box]) -> dict[Box, Value]:
