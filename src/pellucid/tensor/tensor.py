@@ -208,6 +208,8 @@ class Tensor(Arithmetic, InPlace, Shaping, Exchange):
     if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
 
         def __getattr__(self, name: str) -> Any:
+            if name == "name":  # only cells have one, and recording asks every tensor
+                raise AttributeError(name, name=name, obj=self)
             hint = "" if name.startswith("_") else missing_method(name, ops.__all__)
             raise AttributeError(hint or name, name=name, obj=self)
 

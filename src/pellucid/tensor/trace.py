@@ -90,6 +90,8 @@ class Trace:
     """The state of one open recording.
 
     Attributes:
+        perhaps_shared: tensors of which only the program knows whether they are others: results of
+            branches and loops.
         is_block: it is a part of the function that is recorded around it, so it may change tensors
             of that function in place.
     """
@@ -110,6 +112,7 @@ class Trace:
     reads: dict[tuple[int, str], Guard] = field(default_factory=dict)
     modules: dict[type, None] = field(default_factory=dict)
     narrowed: list[tuple[Box, DType]] = field(default_factory=list)
+    perhaps_shared: set[Box] = field(default_factory=set)
     closed: bool = False
     is_block: bool = False
 
@@ -129,8 +132,18 @@ class Trace:
         """Give a tensor made in this trace a new value, in place.
 
         Raises:
-            TraceError: it is an argument of the function, whose owner would not see the change.
+            TraceError: it is an argument of the function, whose owner would not see the change, or
+                only the program will know which tensor it is.
         """
+        if box in self.perhaps_shared:
+            raise TraceError(
+                "in-place",
+                "a branch or loop that depends on a tensor may have made this one anew, or left it "
+                "as it was, so it is not known which other names see the change",
+                operands={"tensor": box.type},
+                fix="write x = x + y instead of x += y, or x = x.clone() before",
+                source=user_line(),
+            )
         if box in self.arguments:
             raise TraceError(
                 "in-place",

@@ -20,6 +20,7 @@ from pellucid.tensor.convert.leaves import (
     Leaf,
     Made,
     MismatchError,
+    Outer,
     Plain,
     check_structure,
     joined,
@@ -205,6 +206,8 @@ class _Merge:
         boxes = outer_trace().record(emit, [test, *(outside[i] for i in kept)], {})
         for box, output in zip(boxes, self._outputs, strict=False):
             box.weak = output.kind.weak
+            if any(isinstance(leaf, Outer) for leaf in output.leaves):
+                outer_trace().perhaps_shared.add(box)
         return list(boxes)
 
     def _graph(self, k: int, outside: Sequence[Box], cells: Sequence[Capture]) -> Graph:

@@ -11,8 +11,8 @@ from pellucid.core import dtype as dt
 from pellucid.graph.ir import Graph, GraphBuilder, TensorType, Value
 from pellucid.tensor.box import Box
 from pellucid.tensor.convert.assign import assign
-from pellucid.tensor.convert.leaves import Content, Kind, Leaf, Plain, cast, constant
-from pellucid.tensor.convert.plans import Loop, Slot, inputs_of, kept
+from pellucid.tensor.convert.leaves import Content, Kind, Leaf, Made, Plain, cast, constant
+from pellucid.tensor.convert.plans import Loop, Slot, inputs_of, kept, may_be_held, starts
 from pellucid.tensor.convert.regions import (
     Region,
     commit,
@@ -25,7 +25,7 @@ from pellucid.tensor.convert.regions import (
 )
 from pellucid.tensor.convert.state import leave_empty
 from pellucid.tensor.trace import Capture
-from pellucid.tensor.tree import flatten, unflatten
+from pellucid.tensor.tree import unflatten
 
 _BOOL = Kind(TensorType((), dt.bool_))
 
@@ -105,7 +105,7 @@ class Emitter:
         self, emit: Callable[..., Any], read: Sequence[int], xs: Sequence[Box]
     ) -> list[Box]:
         trace = outer_trace()
-        start = [v for slot in self._loop.slots for v in _start(slot)]
+        start = [v for slot in self._loop.slots for v in starts(slot)]
         cells = [c.read() for c in self._cells]
         kinds = self._loop.carried
 
@@ -119,8 +119,10 @@ class Emitter:
 
         operands = [*(self._outside[i] for i in read), *start, *cells, *xs]
         made = list(trace.record(run, operands, {}))
-        for box, kind in zip(made, kinds, strict=False):
+        for box, kind, left, before in zip(made, kinds, self._left(), start, strict=False):
             box.weak = kind.weak
+            if may_be_held(before) and not (self._test is None and isinstance(left, Made)):
+                trace.perhaps_shared.add(box)
         return made
 
     def _assign(self, made: Sequence[Box], rows: Sequence[Box]) -> None:
@@ -144,14 +146,6 @@ def _leaves(slot: Slot, content: Content | None) -> list[Leaf]:
         return []
     pairs = zip(slot.leaves, content.leaves, strict=True)
     return [leaf for k, leaf in pairs if isinstance(k, Kind)]
-
-
-def _start(slot: Slot) -> list[Any]:
-    """The carried leaves before the first turn."""
-    if slot.born:
-        return [0 for _ in slot.kinds]
-    found = [] if slot.grows or slot.treedef is None else flatten(slot.before)[0]
-    return [v for k, v in zip(slot.leaves, found, strict=True) if isinstance(k, Kind)]
 
 
 def _interleaved(content: Content, rows: Sequence[Any]) -> list[Any]:

@@ -127,7 +127,7 @@ class Loop:
 
         def enter(trace: Trace) -> list[Any]:
             start = [_entered(slot, trace) for slot in self.slots]
-            items.extend(_argument(k, trace) for k in self.items)
+            items.extend(_input(k, trace) for k in self.items)
             for slot in self.slots:
                 if slot.why or slot.empty:
                     leave_empty(slot.variable, slot.why or self._not_yet(slot))
@@ -232,7 +232,20 @@ def _shown(slot: Slot) -> str:
     return f"a {name} of {len(slot.leaves)}"
 
 
-def _argument(kind: Kind, trace: Trace) -> Box:
+def may_be_held(value: Any) -> bool:
+    """Whether other names may hold the tensor that a carried value is before the first turn."""
+    return isinstance(value, Box) and not value.weak
+
+
+def starts(slot: Slot) -> list[Any]:
+    """The carried leaves before the first turn."""
+    if slot.born:
+        return [0 for _ in slot.kinds]
+    found = [] if slot.grows or slot.treedef is None else flatten(slot.before)[0]
+    return [v for k, v in zip(slot.leaves, found, strict=True) if isinstance(k, Kind)]
+
+
+def _input(kind: Kind, trace: Trace) -> Box:
     box = trace.wrap(trace.argument(kind.type, "x")._require_value())
     box.weak = kind.weak
     return box
@@ -242,7 +255,10 @@ def _entered(slot: Slot, trace: Trace) -> Any:
     """The value of a variable at the start of a turn; its carried leaves are arguments."""
     if slot.grows:
         return Growing()
-    carried = [_argument(v, trace) if isinstance(v, Kind) else kept(v) for v in slot.leaves]
+    carried = [_input(v, trace) if isinstance(v, Kind) else kept(v) for v in slot.leaves]
+    arguments = [c for c, v in zip(carried, slot.leaves, strict=True) if isinstance(v, Kind)]
+    pairs = zip(arguments, starts(slot), strict=True)
+    trace.perhaps_shared.update(box for box, start in pairs if may_be_held(start))
     if slot.why or slot.empty or slot.treedef is None:
         return ABSENT
     return unflatten(slot.treedef, carried)
