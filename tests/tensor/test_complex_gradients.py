@@ -195,3 +195,34 @@ def test_loops_and_branches_carry_complex_numbers() -> None:
     np.testing.assert_allclose(pl.jit(pl.grad(spiral))(z).numpy(), eager.numpy(), rtol=1e-4)
     twice = pl.jit(lambda v: pl.cond(pl.abs(v).sum() > 0, lambda x: x * 1j, pl.sin, v))
     np.testing.assert_allclose(twice(z).numpy(), 1j * z.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_jitted_training_step_is_the_eager_one(name: str) -> None:
+    x, w = _random(16, 4).astype(np.complex64), _random(4, 2).astype(np.complex64)
+
+    def losses(wrap: Callable[[Fn], Fn]) -> tuple[list[float], Array]:
+        weights = pl.Parameter(np.zeros((4, 2), np.complex64))
+        optimizer = getattr(pl.optim, name)([weights], 0.05)
+
+        def step(a: pl.Tensor, b: pl.Tensor) -> Any:
+            optimizer.zero_grad()
+            loss = (pl.abs(a @ weights - b) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = wrap(step)
+        return [run(pl.Tensor(x), pl.Tensor(x @ w)).item() for _ in range(5)], weights.numpy()
+
+    eager, jitted = losses(lambda f: f), losses(pl.jit)
+    np.testing.assert_allclose(jitted[0], eager[0], rtol=1e-5)
+    np.testing.assert_allclose(jitted[1], eager[1], rtol=1e-4, atol=1e-6)
+    assert eager[0][-1] < eager[0][0]
+
+
+def test_one_program_for_any_number_of_complex_rows() -> None:
+    fn = pl.jit(lambda x: pl.exp(x) * 2j + pl.sum(x), dynamic={"x": {0: "n"}})
+    for count in (3, 7, 40):
+        z = _random(count)
+        np.testing.assert_allclose(fn(pl.Tensor(z)).numpy(), np.exp(z) * 2j + z.sum(), rtol=1e-12)

@@ -43,13 +43,14 @@ def log1p(z: Array) -> Array:
     near = np.maximum(abs(a), abs(b)) < _NEAR
     x, y = np.where(near, a, 0), np.where(near, b, 0)
     real = np.log1p(x * (2 + x) + y * y) / 2
-    far = np.log(z + 1)
+    far = np.log(pair(a + 1, b))  # z + 1 would lose the sign of a zero
     return pair(np.where(near, real, far.real), np.where(near, np.arctan2(b, a + 1), far.imag))
 
 
 def exp2(z: Array) -> Array:
     """`exp(z log 2)`."""
-    return np.asarray(np.exp(z * z.real.dtype.type(math.log(2.0))))
+    factor = z.real.dtype.type(math.log(2.0))
+    return np.asarray(np.exp(pair(z.real * factor, z.imag * factor)))
 
 
 def tanh(z: Array) -> Array:

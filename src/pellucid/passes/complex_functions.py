@@ -25,6 +25,7 @@ class Parts(NamedTuple):
     imag: Value
 
 
+_NEAR = 0.5  # the distance from 0 up to which there would be cancellation
 _LARGE = 20.0  # where e^-2a is nothing beside 1 in float64, and e^a still far from overflowing
 
 
@@ -157,8 +158,36 @@ def sqrt(z: Parts) -> Parts:
     return Parts(real, ops.copysign(imag, b))
 
 
+def expm1(z: Parts) -> Parts:
+    """`exp(z) - 1`; near 0 by `expm1(a) cos b - 2 sin²(b / 2) + i exp(a) sin b`."""
+    near = ops.logical_and(ops.less(ops.abs(z.real), _NEAR), ops.isfinite(z.imag))
+    a, b = ops.where(near, z.real, 0), ops.where(near, z.imag, 0)
+    half = ops.sin(ops.multiply(b, 0.5))
+    real = ops.subtract(ops.multiply(ops.expm1(a), ops.cos(b)), ops.multiply(ops.square(half), 2))
+    imag = ops.multiply(ops.exp(a), ops.sin(b))
+    far = exp(z)
+    real = ops.where(near, real, ops.subtract(far.real, 1))
+    return Parts(real, ops.where(near, ops.where(ops.equal(b, 0), b, imag), far.imag))
+
+
+def log1p(z: Parts) -> Parts:
+    """`log(1 + z)`; near 0 with the real part `log1p(2a + a² + b²) / 2`."""
+    a, b = z
+    near = ops.less(ops.maximum(ops.abs(a), ops.abs(b)), _NEAR)
+    x, y = ops.where(near, a, 0), ops.where(near, b, 0)
+    excess = ops.add(ops.multiply(x, ops.add(x, 2)), ops.square(y))
+    far = log(Parts(ops.add(a, 1), b))
+    return Parts(ops.where(near, ops.multiply(ops.log1p(excess), 0.5), far.real), far.imag)
+
+
+def exp2(z: Parts) -> Parts:
+    """`exp(z log 2)`."""
+    return exp(Parts(*(ops.multiply(part, math.log(2)) for part in z)))
+
+
 FUNCTIONS: Mapping[str, Callable[[Parts], Parts]] = MappingProxyType({
     "exp": exp, "log": log, "log2": _log_to(2), "log10": _log_to(10), "sqrt": sqrt,
     "sin": sin, "cos": cos, "tan": tan, "sinh": sinh, "cosh": cosh, "tanh": tanh,
+    "expm1": expm1, "log1p": log1p, "exp2": exp2,
 })  # fmt: skip
 """The functions by the name of the record."""

@@ -59,6 +59,11 @@ def _over(a: Parts, b: Parts) -> Split:
     return Parts(real, ops.divide(ops.where(wide, turned, ops.negative(turned)), length))
 
 
+def _unit(like: Parts) -> Parts:
+    one = ops.ones_like(like.real)
+    return Parts(one, ops.zeros_like(one))
+
+
 def _equal(node: Node, operands: Sequence[Split]) -> Sequence[Split]:
     a, b = (cast("Parts", x) for x in operands)
     join = ops.logical_and if node.op is EQ else ops.logical_or
@@ -129,6 +134,7 @@ RULES: Mapping[str, Rule] = MappingProxyType({
     **dict.fromkeys(_LINEAR, _each),
     "mul": _one(_times),
     "div": _one(_over),
+    "rsqrt": _one(lambda z: _over(_unit(z), FUNCTIONS["sqrt"](z))),
     **{name: _one(fn) for name, fn in FUNCTIONS.items()},
     "conj": _one(lambda z: Parts(z.real, ops.negative(z.imag))),
     "real": _one(lambda z: z.real),
