@@ -514,8 +514,10 @@ def estimating(usual: int = 0) -> Iterator[None]:
 def _ask_equal(left: Size, right: int, file: str) -> bool:
     scope = _SCOPE.get()
     asks = scope is not None and scope.decisions is not None
-    if asks and (not is_ours(file) or _is_divided(left - right)):
+    if asks and not is_ours(file):
         return _ask(left, "==", right)
+    if asks and _is_divided(left - right) and likely(left) == likely(right):
+        return _ask(left, "==", right)  # a rule that wants `n % 2 == 0` or `2 * (n // 2) == n`
     return prove(left, "==", right) is True
 
 
