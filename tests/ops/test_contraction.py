@@ -207,3 +207,8 @@ def test_the_gradient_of_a_wider_product_has_the_operands_dtypes() -> None:
     ones = np.ones((3, 2), np.float32) @ z.T.astype(np.float32)
     np.testing.assert_allclose(dy, x.astype(np.float32).T @ ones, rtol=1e-5)
     np.testing.assert_allclose(dx.astype(np.float32), ones @ y.T, rtol=2e-2, atol=2)
+
+
+def test_outer_products_keep_the_sign_of_zero() -> None:
+    got = run1(ops.outer, np.array([0.0, 1.0]), np.array([-1.0, 2.0]))
+    np.testing.assert_array_equal(np.signbit(got), [[True, False], [True, False]])

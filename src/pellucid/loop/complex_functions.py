@@ -32,7 +32,7 @@ def expm1(z: Array) -> Array:
     near = (abs(z.real) < _NEAR) & np.isfinite(z.imag)
     a, b = np.where(near, z.real, 0), np.where(near, z.imag, 0)
     half = np.sin(b / 2)
-    real = np.expm1(a) * np.cos(b) - 2 * half * half
+    real = np.expm1(a) * np.cos(b) - 2 * half * half + 0  # +0 of -0, as the standard has it
     far = np.exp(z)
     return pair(np.where(near, real, far.real - 1), np.where(near, np.exp(a) * np.sin(b), far.imag))
 

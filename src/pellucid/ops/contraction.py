@@ -27,7 +27,7 @@ from pellucid.graph.ir import Attr, Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample, Site
 from pellucid.loop.compute import Index, Lowering, Readers, Reduction
 from pellucid.loop.ir import Call, Expr
-from pellucid.ops.arithmetic import add
+from pellucid.ops.arithmetic import add, multiply
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
 from pellucid.ops.layout import expand_dims, moveaxis, permute_dims, reshape, squeeze
@@ -155,8 +155,8 @@ def vecdot(a: Value, b: Value, axis: int = -1) -> Value:
 
 def outer(a: Value, b: Value) -> Value:
     """All products of two vectors, `[len(a), len(b)]`; operands are flattened."""
-    flat = [reshape(v, (v.type.size,)) for v in (a, b)]
-    return dot_general(flat[0], flat[1], ((), ()))
+    # not a contraction: a sum of one product begins at 0, which loses the sign of -0
+    return multiply(reshape(a, (a.type.size, 1)), reshape(b, (1, b.type.size)))
 
 
 def _promoted(name: str, a: Value, b: Value) -> tuple[Value, Value]:
