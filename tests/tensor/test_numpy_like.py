@@ -256,3 +256,13 @@ def test_under_vmap_and_jit() -> None:
 def test_wrong_input_says_what_is_wrong(wrong: Callable[[], Any], says: str) -> None:
     with pytest.raises(PellucidError, match=says):
         wrong()
+
+
+def test_signs_of_zeros() -> None:
+    a, b = np.array([-1.0, 1.0, -2e-30], np.float32), np.array([0.0, -0.0, 1e-30], np.float32)
+    for outer in (pl.outer, pl.linalg.outer, pl.jit(pl.outer)):
+        found = outer(pl.Tensor(a), pl.Tensor(b)).numpy()
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(np.outer(a, b)))
+    zero = pl.Tensor(np.array([complex(-0.0, 0.0)]))
+    for expm1 in (pl.expm1, pl.jit(pl.expm1)):
+        assert not np.signbit(expm1(zero).numpy().real).any()

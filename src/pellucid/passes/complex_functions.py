@@ -163,7 +163,8 @@ def expm1(z: Parts) -> Parts:
     near = ops.logical_and(ops.less(ops.abs(z.real), _NEAR), ops.isfinite(z.imag))
     a, b = ops.where(near, z.real, 0), ops.where(near, z.imag, 0)
     half = ops.sin(ops.multiply(b, 0.5))
-    real = ops.subtract(ops.multiply(ops.expm1(a), ops.cos(b)), ops.multiply(ops.square(half), 2))
+    grown = ops.add(ops.multiply(ops.expm1(a), ops.cos(b)), 0.0)  # +0 of -0, as the standard has it
+    real = ops.subtract(grown, ops.multiply(ops.square(half), 2))
     imag = ops.multiply(ops.exp(a), ops.sin(b))
     far = exp(z)
     real = ops.where(near, real, ops.subtract(far.real, 1))
