@@ -54,3 +54,36 @@ def test_kernels_that_are_wrong() -> None:
     )
     with pytest.raises(VerifyError, match="jit gives another result 0"):
         extend.check(op, rand(4))
+
+
+def test_operators_on_complex_numbers() -> None:
+    z = rand(5) + np.complex64(1j) * rand(5)
+
+    def rules(conjugated: bool) -> dict[str, Any]:
+        def vjp(inputs: Any, outputs: Any, cotangents: Any) -> Any:
+            slope = inputs[0] * 2
+            return cotangents[0] * (slope.conj() if conjugated else slope)
+
+        return {"vjp": vjp, "jvp": lambda i, o, t: t[0] * i[0] * 2}
+
+    op = extend.custom_op("test_check_square", "(n) -> (n)", reference=np.square, **rules(True))
+    assert extend.check(op, z) == ("jit", "vmap", "jvp", "vjp")
+    bad = extend.custom_op("test_check_square2", "(n) -> (n)", reference=np.square, **rules(False))
+    with pytest.raises(VerifyError, match="test_check_square2: vjp gives another result"):
+        extend.check(bad, z)
+
+    @extend.custom_op("test_check_complex_body")
+    def body(x: pl.Tensor, y: pl.Tensor) -> Any:
+        return pl.exp(x) * y.conj(), pl.abs(x)
+
+    assert extend.check(body, z, z) == ("jit", "vmap", "jvp", "vjp")
+
+
+def test_a_derivative_alone_is_transposed_with_its_conjugate() -> None:
+    op = extend.custom_op(
+        "test_check_square3", "(n) -> (n)", reference=np.square, jvp=lambda i, o, t: t[0] * i[0] * 2
+    )
+    z = pl.Tensor([1 + 2j, 3 - 1j])
+    found = pl.grad(lambda v: pl.sum(pl.abs(op(v)) ** 2))(z)
+    want = pl.grad(lambda v: pl.sum(pl.abs(v * v) ** 2))(z)
+    np.testing.assert_allclose(found.numpy(), want.numpy(), rtol=1e-5)

@@ -108,7 +108,7 @@ class _Check:
         made = jvp(self.call, self.operands, tangents)[1]
         step = self.epsilon ** (1 / 3)
         ahead, behind = (self.call(*self.moved(h, along)) for h in (step, -step))
-        sides = [s for s in zip(made, ahead, behind, strict=True) if s[1].dtype.is_float]
+        sides = [s for s in zip(made, ahead, behind, strict=True) if s[1].dtype.is_inexact]
         want = [(_wide(a) - _wide(b)) / (2 * step) for _, a, b in sides]
         self.compare("jvp", [got for got, _, _ in sides], want, loose=20.0)
         return True
@@ -120,15 +120,12 @@ class _Check:
         along = self.directions()
         pushed = jvp(self.call, self.operands, [Tensor(d) for d in along])[1]
         results, pull = vjp(self.of_floats, *(self.operands[k] for k in self.floats))
-        seeds = [
-            self.rng.standard_normal(r.shape).astype(r.dtype.numpy) if r.dtype.is_float else None
-            for r in results
-        ]
+        seeds = [self.random(r) if r.dtype.is_inexact else None for r in results]
         pulled = pull(tuple(None if s is None else Tensor(s) for s in seeds))
         pairs = [(s, t) for s, t in zip(seeds, pushed, strict=True) if s is not None]
-        left = sum(float(np.sum(_wide(s) * _wide(t))) for s, t in pairs)
+        left = sum(_paired(s, t) for s, t in pairs)
         sides = zip(pulled, (along[k] for k in self.floats), strict=True)
-        right = sum(float(np.sum(_wide(g) * _wide(d))) for g, d in sides)
+        right = sum(_paired(g, d) for g, d in sides)
         self.compare("vjp", [np.asarray(right)], [np.asarray(left)], loose=20.0)
         return True
 
@@ -151,22 +148,26 @@ class _Check:
 
     @property
     def floats(self) -> list[int]:
-        """Places of the float operands."""
-        return [k for k, x in enumerate(self.operands) if x.dtype.is_float]
+        """Places of the float operands, complex ones among them."""
+        return [k for k, x in enumerate(self.operands) if x.dtype.is_inexact]
 
     def directions(self) -> list[NDArray[Any]]:
         """A random direction for each float operand, zeros for the others."""
         return [
-            self.rng.standard_normal(x.shape).astype(x.dtype.numpy)
-            if x.dtype.is_float
-            else np.zeros(x.shape, x.dtype.numpy)
+            self.random(x) if x.dtype.is_inexact else np.zeros(x.shape, x.dtype.numpy)
             for x in self.operands
         ]
+
+    def random(self, like: Tensor) -> NDArray[Any]:
+        """Random numbers of a tensor's shape and dtype."""
+        real, imag = self.rng.standard_normal((2, *like.shape))
+        made = real + 1j * imag if like.dtype.is_complex else real
+        return np.asarray(made).astype(like.dtype.numpy)
 
     def moved(self, step: float, along: Sequence[NDArray[Any]]) -> list[Tensor]:
         """The operands, the float ones a step along the directions."""
         return [
-            Tensor(x.numpy() + d.dtype.type(step) * d) if x.dtype.is_float else x
+            Tensor(x.numpy() + d.dtype.type(step) * d) if x.dtype.is_inexact else x
             for x, d in zip(self.operands, along, strict=True)
         ]
 
@@ -196,6 +197,11 @@ def _wide(value: Any) -> NDArray[Any]:
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
+def _paired(a: Any, b: Any) -> float:
+    """How much of one lies in the other's direction, each part of complex numbers apart."""
+    return float(np.sum(np.conj(_wide(a)) * _wide(b)).real)
+
+
 def _epsilon(tensor: Tensor) -> float:
-    one: NDArray[Any] = np.ones((), tensor.dtype.numpy)
+    one: NDArray[Any] = np.ones((), tensor.dtype.real.numpy)
     return float(np.nextafter(one, one + one) - one)

@@ -55,7 +55,7 @@ class PellucidBackend(AbstractBackend):
 
     def is_float_type(self, x: Tensor) -> bool:
         """Whether it holds floats, of which means can be taken."""
-        return x.dtype.is_float
+        return x.dtype.is_inexact
 
     def einsum(self, pattern: str, *x: Tensor) -> Tensor:
         """A sum of products after Einstein."""
