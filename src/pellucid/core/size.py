@@ -18,10 +18,11 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsIndex, TypeAlias
 
@@ -409,8 +410,16 @@ def bounds(size: int) -> tuple[int, int]:
     """The least and the greatest value, or numbers beyond them."""
     if not isinstance(size, Size):
         return size, size
+    low, high = _interval(dict(size.terms))
+    if any(isinstance(a, Quotient) and a.kind == "//" for m, _ in size.terms for a in m):
+        low = max(low, math.ceil(_interval(_without_quotients(size, -1))[0]))
+        high = min(high, math.floor(_interval(_without_quotients(size, 1))[1]))
+    return low, high
+
+
+def _interval(terms: Mapping[Monomial, Any]) -> tuple[Any, Any]:
     low = high = 0
-    for monomial, count in size.terms:
+    for monomial, count in terms.items():
         ends = (count, count)
         for atom in monomial:
             ends = _product(ends, _atom_bounds(atom))
@@ -418,7 +427,23 @@ def bounds(size: int) -> tuple[int, int]:
     return low, high
 
 
-def _product(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+def _without_quotients(size: Size, sign: int) -> dict[Monomial, Fraction]:
+    """A size nowhere below (`sign` 1) or above it: `n // 3` is in `(n - 2) / 3..n / 3`."""
+    made: dict[Monomial, Fraction] = {}
+    for monomial, count in size.terms:
+        parts: Mapping[Monomial, int] = {monomial: 1}
+        share = Fraction(count)
+        (atom, *others) = monomial or (None,)
+        if isinstance(atom, Quotient) and not others and atom.kind == "//":
+            if is_static(atom.by) and atom.by > 0:
+                edge = atom.value if sign * count > 0 else atom.value + (1 - atom.by)
+                parts, share = _terms(edge) or {}, Fraction(count, atom.by)
+        for part, number in parts.items():
+            made[part] = made.get(part, Fraction(0)) + share * number
+    return {m: c for m, c in made.items() if c}
+
+
+def _product(a: tuple[Any, Any], b: tuple[int, int]) -> tuple[Any, Any]:
     corners = [x * y for x in a for y in b]
     return min(corners), max(corners)
 
@@ -556,6 +581,13 @@ def prove(left: int, relation: Relation, right: int) -> bool | None:
     return bool(first) if first == last else None
 
 
+def may_equal(a: int, b: int) -> bool:
+    """Whether two sizes are equal; in the compiler also where that was decided when recording."""
+    scope = _SCOPE.get()
+    in_compiler = scope is None or scope.decisions is None
+    return a == b or (in_compiler and _is_divided(a - b) and prove(a, "==", b) is None)
+
+
 def _refuse(size: Size, rule: str) -> NoReturn:
     fix = "give the dimension bounds (pellucid.dim(name, min=..., max=...)), or no name"
     in_compiler = _SCOPE.get() is not None
@@ -565,26 +597,3 @@ def _refuse(size: Size, rule: str) -> NoReturn:
 def as_size(dim: Dim) -> int:
     """A dimension as a size."""
     return _make({(dim,): 1})
-
-
-def solve(shapes: Sequence[Sequence[int]], actual: Sequence[Sequence[int]]) -> dict[str, int]:
-    """The sizes of all dimensions that some axis tells, as `n` or `2*n + 1`; the first counts."""
-    found: dict[str, int] = {}
-    for shape, real in zip(shapes, actual, strict=True):
-        for size, number in zip(shape, real, strict=True):
-            if isinstance(size, Size) and (told := _told(size)):
-                dim, count, constant = told
-                if dim.name not in found and (number - constant) % count == 0:
-                    found[dim.name] = (number - constant) // count
-    return found
-
-
-def _told(size: Size) -> tuple[Dim, int, int] | None:
-    """`(n, 2, 1)` of `2*n + 1`."""
-    terms = dict(size.terms)
-    constant = terms.pop((), 0)
-    if len(terms) == 1:
-        ((monomial, count),) = terms.items()
-        if len(monomial) == 1 and isinstance(monomial[0], Dim):
-            return monomial[0], count, constant
-    return None

@@ -1,13 +1,14 @@
 """Sizes as a user gives them: a named dimension, and the text of a polynomial.
 
-Enters: a name with bounds, or text. Leaves: a size of `core/size.py`.
+Enters: a name with bounds, text, or the shapes of a call. Leaves: a size of `core/size.py`, or the
+numbers that dimensions stand for.
 """
 
 from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pellucid.core.errors import ArgumentError
@@ -85,3 +86,26 @@ def _parsed(node: ast.expr, dims: Mapping[str, Dim]) -> int:
             return made if isinstance(made, Size) else int(made)
         case _:
             raise TypeError(node)
+
+
+def solve(shapes: Sequence[Sequence[int]], actual: Sequence[Sequence[int]]) -> dict[str, int]:
+    """The sizes of all dimensions that some axis tells, as `n` or `2*n + 1`; the first counts."""
+    found: dict[str, int] = {}
+    for shape, real in zip(shapes, actual, strict=True):
+        for size, number in zip(shape, real, strict=True):
+            if isinstance(size, Size) and (told := _told(size)):
+                dim, count, constant = told
+                if dim.name not in found and (number - constant) % count == 0:
+                    found[dim.name] = (number - constant) // count
+    return found
+
+
+def _told(size: Size) -> tuple[Dim, int, int] | None:
+    """`(n, 2, 1)` of `2*n + 1`."""
+    terms = dict(size.terms)
+    constant = terms.pop((), 0)
+    if len(terms) == 1:
+        ((monomial, count),) = terms.items()
+        if len(monomial) == 1 and isinstance(monomial[0], Dim):
+            return monomial[0], count, constant
+    return None

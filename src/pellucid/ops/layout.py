@@ -21,6 +21,7 @@ from pellucid.core.shape import (
     normalize_axis,
     size_of,
 )
+from pellucid.core.size import may_equal
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Op, Sample
 from pellucid.loop.compute import Index, Lowering, Pointwise, Readers
@@ -42,7 +43,7 @@ Tangent = Value | None
 
 
 def _reshape_infer(x: TensorType, *, shape: Shape) -> TensorType:
-    if size_of(shape) != x.size:
+    if not may_equal(size_of(shape), x.size):
         raise ShapeError(
             "reshape",
             "sizes must be equal",
@@ -65,6 +66,8 @@ def aligned_groups(src: Shape, dst: Shape) -> list[tuple[range, range]]:
     while i < len(src) or j < len(dst):
         a, b, i0, j0 = 1, 1, i, j
         while a != b or (i == i0 and j == j0):
+            if i == len(src) and j == len(dst):
+                break  # equal, as was decided of open sizes
             if (a <= b and i < len(src)) or j == len(dst):
                 a, i = a * src[i], i + 1
             else:

@@ -160,7 +160,9 @@ def reshape_index(idx: Index, shape: Shape, source: Shape) -> Index:
     while left and axes:
         have, want = [left.pop(0)], [axes.pop(0)]
         while (a := size_of([n for _, n in have])) != (b := size_of([n for _, n in want])):
-            if a < b:
+            if not (left or axes):
+                break  # equal, as was decided of open sizes
+            if left and (a < b or not axes):
                 have.append(left.pop(0))
             else:
                 want.append(axes.pop(0))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pellucid.compile import Compiled
 from pellucid.core.errors import ArgumentError, LoweringError
 from pellucid.core.meanwhile import NO_COLLECTION
-from pellucid.core.size import solve
+from pellucid.core.size_input import solve
 from pellucid.runtime.executable import Executable, load
 
 Array = NDArray[Any]

@@ -20,7 +20,8 @@ from pellucid.compile import compile_graph
 from pellucid.core.errors import ArgumentError
 from pellucid.core.log import get_logger
 from pellucid.core.meanwhile import NO_COLLECTION
-from pellucid.core.size import deciding, solve
+from pellucid.core.size import deciding
+from pellucid.core.size_input import solve
 from pellucid.graph.ir import TensorType
 from pellucid.graph.sizes import graph_dims
 from pellucid.runtime.executable import Executable

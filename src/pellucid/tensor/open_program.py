@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pellucid.compile import Compiled, compile_graph
 from pellucid.core.errors import PellucidError
 from pellucid.core.log import get_logger
-from pellucid.core.size import solve
+from pellucid.core.size_input import solve
 from pellucid.graph.sizes import bind_graph
 from pellucid.runtime.executable import Executable
 from pellucid.runtime.open_executable import OpenExecutable

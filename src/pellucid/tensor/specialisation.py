@@ -14,7 +14,8 @@ import numpy as np
 from pellucid.compile import Compiled
 from pellucid.core.dtype import DType
 from pellucid.core.errors import CompileError, DTypeError
-from pellucid.core.size import Decision, solve
+from pellucid.core.size import Decision
+from pellucid.core.size_input import solve
 from pellucid.runtime.executable import Executable
 from pellucid.tensor.box import Box
 from pellucid.tensor.guards import EDITS, Guard
