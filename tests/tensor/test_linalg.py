@@ -455,6 +455,38 @@ def test_vmap_of_right_sides_factorises_once() -> None:
     )
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 16, 17])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_systems_agree_with_lapack(n: int, dtype: str) -> None:
+    """Up to 16 rows by generated code, with rows to exchange: the diagonal is zeros."""
+    rng = np.random.default_rng(n)
+    a = (rng.normal(size=(3, n, n)) * (1 - np.eye(n) * (n > 1))).astype(dtype)
+    b = rng.normal(size=(3, n, 2)).astype(dtype)
+    x = pl.jit(linalg.solve)(pl.Tensor(a), pl.Tensor(b)).numpy()
+    y = pl.jit(linalg.inv)(pl.Tensor(a)).numpy()
+    for made, right in ((x, b), (y, np.eye(n))):
+        residual = np.abs(a @ made - right).max() / (np.abs(a).max() * np.abs(made).max())
+        assert made.dtype == a.dtype
+        assert residual < 100 * np.finfo(dtype).eps
+
+
+def test_a_small_system_in_a_loop_raises_out_of_it() -> None:
+    @pl.jit
+    def shrink(a: Any) -> Any:
+        return pl.fori_loop(0, 5, lambda i, a: linalg.inv(a - pl.eye(2, dtype="float64")), a)
+
+    with pytest.raises(linalg.LinAlgError, match="inv: the matrix is singular"):
+        shrink(pl.Tensor(np.eye(2)))
+    assert np.isfinite(shrink(pl.Tensor(5 * np.eye(2))).numpy()).all()
+
+
+def test_a_mapped_singular_matrix_is_found() -> None:
+    x = np.stack([np.eye(2), np.ones((2, 2)), np.eye(2)])
+    mapped = pl.jit(pl.vmap(lambda x: linalg.solve(x, x[0])))
+    with pytest.raises(linalg.LinAlgError, match=r"solve: .* failed at x\[1\]"):
+        mapped(pl.Tensor(x))
+
+
 @pytest.mark.parametrize("name", [*JITTED, "pinv", "negative power", "trace"])
 def test_one_program_serves_stacks_and_matrices_of_any_size(name: str) -> None:
     def slope(x: Any) -> Any:

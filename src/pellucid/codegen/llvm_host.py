@@ -34,12 +34,31 @@ def render_host(host: HostCall, arrays: int, symbol: str) -> str:
     function = made.emit("load ptr, ptr %record, align 8")
     status = made.emit("getelementptr i64, ptr %record, i64 1")
     made.effect(f"store i64 {FAILED}, ptr {status}, align 8")
+    if host.when is None:
+        _call(made, host, function, arrays, status)
+    else:
+        wanted = made.emit(f"icmp ne i32 {made.emit(f'load i32, ptr %p{host.when}, align 4')}, 0")
+        made.branch(
+            wanted,
+            lambda: _call(made, host, function, arrays, status),
+            lambda: _copy(made, host.copied_bytes, arrays - 1, status),
+        )
+    made.finish(result=made.emit(f"trunc i64 {made.emit(f'load i64, ptr {status}')} to i32"))
+    return f"; workspace of {host.workspace} bytes\n{module.text()}"
+
+
+def _call(made: Function, host: HostCall, function: str, arrays: int, status: str) -> None:
     if isinstance(host.run, CFunction):
         _call_c(made, host.run, function, arrays, status)
     else:
         _call_python(made, function, arrays)
-    made.finish(result=made.emit(f"trunc i64 {made.emit(f'load i64, ptr {status}')} to i32"))
-    return f"; workspace of {host.workspace} bytes\n{module.text()}"
+
+
+def _copy(made: Function, size: int, output: int, status: str) -> None:
+    """The first input is the output, which may be in the same place."""
+    made.module.declare("void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
+    made.effect(f"call void @llvm.memmove.p0.p0.i64(ptr %p{output}, ptr %p0, i64 {size}, i1 false)")
+    made.effect(f"store i64 0, ptr {status}, align 8")
 
 
 def _call_python(made: Function, function: str, arrays: int) -> None:

@@ -105,9 +105,14 @@ class HostCall:
 
     `run`: a Python function from read-only arrays to arrays of the outputs' shapes and dtypes, or a
     C function. It has no effect but its results: calls may be merged, left out and moved.
+
+    `when`: the place of an int32 scalar among the inputs. Where that is 0 nothing is called, and
+    the only output is a copy of the first input, which has `copied_bytes`.
     """
 
     run: HostFunction | CFunction
+    when: int | None = None
+    copied_bytes: int = 0
 
     @property
     def may_fail(self) -> bool:

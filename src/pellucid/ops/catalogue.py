@@ -42,6 +42,7 @@ from pellucid.ops.qr import RECORDS as QR_RECORDS
 from pellucid.ops.quotient import RECORDS as QUOTIENT_RECORDS
 from pellucid.ops.random import RECORDS as RANDOM_RECORDS
 from pellucid.ops.reduction import RECORDS as REDUCTION_RECORDS
+from pellucid.ops.regular import RECORDS as REGULAR_RECORDS
 from pellucid.ops.scan import RECORDS as SCAN_RECORDS
 from pellucid.ops.sizes import RECORDS as SIZE_RECORDS
 from pellucid.ops.solve import RECORDS as SOLVE_RECORDS
@@ -101,6 +102,7 @@ CATALOGUE: Mapping[str, Op] = collect(
         QUOTIENT_RECORDS,
         RANDOM_RECORDS,
         REDUCTION_RECORDS,
+        REGULAR_RECORDS,
         SCAN_RECORDS,
         SIZE_RECORDS,
         SOLVE_RECORDS,

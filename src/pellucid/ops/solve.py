@@ -10,15 +10,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pellucid.core.dtype import complex64, float32, float64
+from pellucid.core.dtype import complex64, float32, float64, int32
 from pellucid.core.errors import DTypeError, ShapeError
 from pellucid.core.shape import Shape, broadcast_shapes, size_of
-from pellucid.graph.ir import Attrs, TensorType, Value, emit
+from pellucid.graph.ir import Attrs, TensorType, Value, emit_all
 from pellucid.graph.op import Cost, Op, Sample, Site
-from pellucid.loop.compute import host_lowering
+from pellucid.loop.compute import Lowering, host_lowering
+from pellucid.loop.ir import Const, Load, compare, select
 from pellucid.ops.arithmetic import negative, subtract
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
+from pellucid.ops.elimination import elimination, is_small
 from pellucid.ops.join import tril, triu
 from pellucid.ops.layout import expand_dims, moveaxis, reshape, squeeze
 from pellucid.ops.matrices import (
@@ -33,10 +35,8 @@ from pellucid.ops.matrices import (
 )
 from pellucid.ops.movement import flip
 from pellucid.ops.promotion import common_dtype
+from pellucid.ops.regular import FIX, RULE, regular
 from pellucid.ops.shared import Array, Types
-
-_SINGULAR = "the matrix is singular"
-_FIX = "use pinv or lstsq, or add a small multiple of the identity"
 
 
 def solve(a: Value, b: Value) -> Value:
@@ -80,12 +80,18 @@ def solve_triangular(a: Value, b: Value, upper: bool = False) -> Value:
 
 def solve_lower(a: Value, b: Value) -> Value:
     """`solve_triangular` for a factor whose upper triangle is zeros, of the stack of `b`."""
-    return flip(emit(SOLVE, flip(a, (-2, -1)), flip(b, -2)), -2)
+    return flip(solved(flip(a, (-2, -1)), flip(b, -2)), -2)
 
 
 def solve_upper(a: Value, b: Value) -> Value:
     """`solve_triangular` for a factor whose lower triangle is zeros, of the stack of `b`."""
-    return emit(SOLVE, a, b)
+    return solved(a, b)
+
+
+def solved(a: Value, b: Value, op: str = "solve") -> Value:
+    """`solve` for operands of one dtype, stack and height."""
+    x, wrong = emit_all(SOLVE, a, b)
+    return regular(op, x, wrong, a) if is_small(a.type) else x
 
 
 def inv(x: Value) -> Value:
@@ -95,7 +101,9 @@ def inv(x: Value) -> Value:
         LinAlgError: a matrix is singular.
         ShapeError: the matrices are not square.
     """
-    return emit(INV, matrices("inv", x, square=True))
+    value = matrices("inv", x, square=True)
+    y, wrong = emit_all(INV, value)
+    return regular("inv", y, wrong, value) if is_small(value.type) else y
 
 
 def _solve(op: str, a: Value, b: Value) -> Value:
@@ -110,10 +118,10 @@ def _solve(op: str, a: Value, b: Value) -> Value:
         raise ShapeError(op, rule, operands=operands, fix=fix if fits else "")
     lead = broadcast_shapes(op, a.shape[:-2], columns.shape[:-2])
     if a.rank == 2 and lead:
-        result = _one_matrix(a, columns)
+        result = _apart(solved(a, _beside(columns), op), columns.shape)
     else:
         a = broadcast_to(a, (*lead, n, n))
-        result = emit(SOLVE, a, broadcast_to(columns, (*lead, *columns.shape[-2:])))
+        result = solved(a, broadcast_to(columns, (*lead, *columns.shape[-2:])), op)
     return squeeze(result, -1) if vector else result
 
 
@@ -130,51 +138,69 @@ def _promoted(op: str, a: Value, b: Value) -> tuple[Value, Value]:
     return x, y
 
 
-def _one_matrix(a: Value, b: Value) -> Value:
-    """One matrix for a whole stack of right sides: all their columns at once."""
+def _beside(b: Value) -> Value:
+    """The columns of a stack of right sides beside each other."""
     *lead, n, k = b.shape
-    side = reshape(moveaxis(b, -2, 0), (n, size_of(lead) * k))
-    return moveaxis(reshape(emit(SOLVE, a, side), (n, *lead, k)), 0, -2)
+    return reshape(moveaxis(b, -2, 0), (n, size_of(lead) * k))
+
+
+def _apart(x: Value, shape: Shape) -> Value:
+    """The inverse of `_beside`."""
+    *lead, n, k = shape
+    return moveaxis(reshape(x, (n, *lead, k)), 0, -2)
 
 
 # the records ------------------------------------------------------------------------------------
 
 
-def _infer(a: TensorType, b: TensorType) -> TensorType:
+def _infer(a: TensorType, b: TensorType) -> tuple[TensorType, TensorType]:
     operands: dict[str, object] = {"a": a, "b": b}
     check_matrices("solve", a, square=True)
     if b.shape[:-1] != a.shape[:-1]:
         raise ShapeError("solve", "operands need one stack and one height", operands=operands)
     if a.dtype != b.dtype:
         raise DTypeError("solve", "operands need one dtype", operands=operands)
-    return b
+    return b, TensorType(a.shape[:-2], int32)
 
 
-def _reference(a: Array, b: Array) -> Array:
-    result: Array = guarded("solve", _SINGULAR, _FIX, np.linalg.solve, a, b)
-    return result
+def _reference(a: Array, b: Array) -> tuple[Array, Array]:
+    return guarded("solve", RULE, FIX, np.linalg.solve, a, b), _none_wrong(a)
 
 
-def _vjp(site: Site, g: Value) -> Sequence[Value | None]:
-    a, (x,) = site.inputs[0], site.outputs
-    of_b = emit(SOLVE, adjoint(a), g)
+def _none_wrong(a: Array) -> Array:
+    return np.zeros(a.shape[:-2], np.int32)
+
+
+def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    if not is_small(inputs[0]):
+        return host_lowering(_reference)(inputs, outputs, attrs)
+    return elimination(
+        inputs[1].shape[-1],
+        lambda sources: lambda at, i, c: Load(sources[1], (*at, i, c)),
+    )
+
+
+def _vjp(site: Site, g: Value, _: None) -> Sequence[Value | None]:
+    a, x = site.inputs[0], site.outputs[0]
+    of_b = solved(adjoint(a), g)
     wanted = not site.wanted or site.wanted[0]
     return [negative(product(of_b, adjoint(x))) if wanted else None, of_b]
 
 
 def _jvp(site: Site, ta: Value | None, tb: Value | None) -> Sequence[Value | None]:
-    a, (x,) = site.inputs[0], site.outputs
+    a, x = site.inputs[0], site.outputs[0]
     side = tb
     if ta is not None:
         moved = product(ta, x)
         side = negative(moved) if tb is None else subtract(tb, moved)
-    return [None if side is None else emit(SOLVE, a, side)]
+    return [None if side is None else solved(a, side), None]
 
 
 def _batch(site: Site, batched: tuple[bool, ...], size: int) -> Sequence[Value]:
     a, b = site.inputs
     if not batched[0] and a.rank == 2:
-        return [_one_matrix(a, b)]
+        x, wrong = emit_all(SOLVE, a, _beside(b))
+        return [_apart(x, b.shape), broadcast_to(wrong, (size,))]
     return batch_stack(lambda: SOLVE)(site, batched, size)
 
 
@@ -212,38 +238,48 @@ def _samples() -> Sequence[Sample]:
 SOLVE: Op = Op(
     name="solve",
     doc=(
-        "The `x` of `a @ x = b`, stack by stack, by elimination with partial pivoting. Primitive:"
-        " the order of the rows depends on the numbers. Derivatives: Giles 2008, 2.3.1."
+        "The `x` of `a @ x = b`, stack by stack, by elimination with partial pivoting, and 1 per"
+        " matrix where loops met a pivot of 0. Primitive: the order of the rows depends on the"
+        " numbers. Derivatives: Giles 2008, 2.3.1."
     ),
     infer=_infer,
     reference=_reference,
     vjp=_vjp,
     jvp=_jvp,
     batch=_batch,
-    lower=host_lowering(_reference),
+    lower=_lower,
     cost=_cost,
     samples=_samples,
 )
 
 
-def _inv_infer(x: TensorType) -> TensorType:
+def _inv_infer(x: TensorType) -> tuple[TensorType, TensorType]:
     check_matrices("inv", x, square=True)
-    return x
+    return x, TensorType(x.shape[:-2], int32)
 
 
-def _inv_reference(x: Array) -> Array:
-    result: Array = guarded("inv", _SINGULAR, _FIX, np.linalg.inv, x)
-    return result
+def _inv_reference(x: Array) -> tuple[Array, Array]:
+    return guarded("inv", RULE, FIX, np.linalg.inv, x), _none_wrong(x)
 
 
-def _inv_vjp(site: Site, g: Value) -> Sequence[Value | None]:
+def _inv_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    x = inputs[0]
+    if not is_small(x):
+        return host_lowering(_inv_reference)(inputs, outputs, attrs)
+    one, zero = Const(1.0, x.dtype), Const(0.0, x.dtype)
+    return elimination(
+        x.shape[-1], lambda sources: lambda at, i, c: select(compare("eq", i, c), one, zero)
+    )
+
+
+def _inv_vjp(site: Site, g: Value, _: None) -> Sequence[Value | None]:
     turned = adjoint(site.outputs[0])
     return [negative(product(turned, g, turned))]
 
 
 def _inv_jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
-    (y,) = site.outputs
-    return [None if t is None else negative(product(y, t, y))]
+    y = site.outputs[0]
+    return [None if t is None else negative(product(y, t, y)), None]
 
 
 def _inv_samples() -> Sequence[Sample]:
@@ -267,7 +303,7 @@ INV: Op = Op(
     vjp=_inv_vjp,
     jvp=_inv_jvp,
     batch=batch_stack(lambda: INV),
-    lower=host_lowering(_inv_reference),
+    lower=_inv_lower,
     cost=cubic_cost(2),
     samples=_inv_samples,
 )
