@@ -60,6 +60,12 @@ _MODULE = {
     "put_along_axis": "pellucid.scatter_set, or x[indices] = values",
     "partition": "pellucid.sort(x, axis)",
     "argpartition": "pellucid.argsort(x, axis)",
+    "autograd": "pellucid.grad, pellucid.vjp, or pellucid.Function for a rule of your own",
+    "func": "pellucid.grad, pellucid.vmap and the other transforms as they are",
+    "functional_call": "pellucid.nn.functional_call(module, parameters, x)",
+    "remat": "pellucid.checkpoint(fn)",
+    "tree_map": "pellucid.tree.map(fn, tree)",
+    "tree_util": "pellucid.tree",
 }
 _OTHER_NAMES = {  # NumPy's and PyTorch's for what has one name here
     "absolute": "abs", "amax": "max", "amin": "min", "around": "round", "rint": "round",
