@@ -252,3 +252,22 @@ NUMBER: Any = 0.5
 def test_it_refuses(run: Callable[[], Any], text: str) -> None:
     with pytest.raises(ArgumentError, match=text):
         run()
+
+
+@pytest.mark.parametrize("how", [{}, {"policy": "dots"}, {"budget": 3 * SQUARE}], ids=str)
+def test_random_numbers_are_the_same_again(how: dict[str, Any]) -> None:
+    drop = pl.nn.Dropout(0.5)
+
+    def noisy(x: Any) -> Any:
+        return drop(pl.tanh(drop(x) @ MATRIX))
+
+    found = []
+    for f in (noisy, pl.checkpoint(noisy, **how)):
+        for run in (pl.grad(lambda x, f=f: (f(x) ** 2).sum()), gradient(f)):
+            pl.manual_seed(3)
+            made = run(pl.Tensor(X))
+            found.append((made[1] if isinstance(made, tuple) else made, pl.rand(4)))
+    np.testing.assert_array_equal(found[0][0].numpy(), found[2][0].numpy())
+    np.testing.assert_array_equal(found[1][0].numpy(), found[3][0].numpy())
+    for _, after in found:
+        np.testing.assert_array_equal(after.numpy(), found[0][1].numpy())

@@ -198,3 +198,21 @@ def test_equal_to_a_peers_trees() -> None:
         total = tree.map(lambda a, b: a + b, container, container)
         assert total == jax.tree.map(lambda a, b: a + b, container, container)
     assert np.array_equal(tree.leaves({"b": 1, "a": 2}), [1, 2])  # JAX sorts keys; here they stay
+
+
+def test_loops_and_branches_take_them() -> None:
+    def step(carry: Any, x: Any) -> Any:
+        new = Layer(carry.weight + x["v"], carry.bias * 2.0, carry.name)
+        return new, OrderedDict(y=carry.weight, z=deque([carry.bias]))
+
+    start = Layer(pl.Tensor(0.0), pl.Tensor(1.0), "n")
+    last, every = pl.scan(step, start, {"v": pl.Tensor([0.0, 1.0, 2.0])})
+    assert (last.name, last.weight.item(), last.bias.item()) == ("n", 3.0, 8.0)
+    assert isinstance(every, OrderedDict)
+    assert every["z"][0].tolist() == [1.0, 2.0, 4.0]
+    chosen = pl.cond(pl.asarray(True), lambda s: Layer(s.bias, s.weight, s.name), lambda s: s, last)
+    assert chosen.weight.item() == 8.0
+    done = pl.while_loop(
+        lambda s: s.weight < 5.0, lambda s: Layer(s.weight + 1.0, s.bias * 2.0, s.name), start
+    )
+    assert (done.weight.item(), done.bias.item(), done.name) == (5.0, 32.0, "n")
