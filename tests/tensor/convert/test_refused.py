@@ -237,3 +237,28 @@ def test_gradient_that_begins_in_a_branch() -> None:
 
     with pytest.raises(TraceError, match="a gradient begins to exist in a block"):
         pl.jit(step, convert=True)(pl.Tensor(1.0))
+
+
+def test_change_in_place_of_what_only_the_program_knows() -> None:
+    @pl.jit(convert=True)
+    def run(x: Any) -> Any:
+        y = z = x.clone()
+        if x > 0:
+            y = x * 2
+        y += 1
+        return y, z
+
+    with pytest.raises(TraceError, match="may have made this one anew, or left it as it was"):
+        run(pl.Tensor(1.0))
+
+
+def test_a_set_changed_in_a_branch() -> None:
+    @pl.jit(convert=True)
+    def run(x: Any) -> Any:
+        seen = {1}
+        if x > 0:
+            seen.add(2)
+        return x + len(seen)
+
+    with pytest.raises(TraceError, match=r"what is in a set has no value here: .* a set where"):
+        run(pl.Tensor(1.0))

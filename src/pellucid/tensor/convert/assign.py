@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pellucid.tensor.convert.journal import note
 from pellucid.tensor.convert.state import ABSENT, Variable
 
 
@@ -20,6 +21,7 @@ def assign(variable: Variable, before: Any, value: Any, same: bool) -> None:
         value: what it is to hold.
         same: whether the object in it was changed, not replaced by another.
     """
+    note(variable.place)
     variable.place.set(_renewed(before, value) if same and before is not ABSENT else value)
 
 

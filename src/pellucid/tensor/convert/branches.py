@@ -14,6 +14,7 @@ from pellucid.core.source import user_line
 from pellucid.graph.ir import Graph, GraphBuilder, Value
 from pellucid.tensor.box import Box
 from pellucid.tensor.convert.assign import assign
+from pellucid.tensor.convert.journal import retried
 from pellucid.tensor.convert.leaves import (
     Content,
     Kind,
@@ -68,8 +69,11 @@ def choose(test: Any, then: Block, orelse: Block) -> Any:
 
 def record_branches(test: Any, then: Block, orelse: Block, variables: Sequence[Variable]) -> Any:
     """Record both branches as one `switch`; returns what they return."""
-    pair = [_record(name, variables, run) for name, run in (("true", then), ("false", orelse))]
-    return _Merge(pair, variables).emit(truth(test))
+
+    def attempt(places: Sequence[Variable]) -> _Merge:
+        return _Merge([_record("true", places, then), _record("false", places, orelse)], places)
+
+    return retried(variables, attempt).emit(truth(test))
 
 
 def _record(name: str, variables: Sequence[Variable], run: Block) -> Region:
@@ -240,6 +244,6 @@ def _read(leaf: Any, chosen: Sequence[Box]) -> Any:
 
 def _refused(variable: Variable, why: str) -> str:
     """The reason, for a variable that can be left without a value; others are refused at once."""
-    if "." in variable.place.name:
+    if not variable.place.name.isidentifier():
         raise TraceError("convert", f"{variable.place.name} has no value here: {why}")
     return why

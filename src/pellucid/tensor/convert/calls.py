@@ -17,6 +17,7 @@ from pellucid.core.errors import TraceError
 from pellucid.tensor.convert.branches import choose, if_
 from pellucid.tensor.convert.checks import assert_, raising
 from pellucid.tensor.convert.iteration import enumerate_, range_, reversed_, zip_
+from pellucid.tensor.convert.journal import items, outside, owner
 from pellucid.tensor.convert.logic import (
     and_,
     both,
@@ -192,4 +193,7 @@ _RUNTIME = SimpleNamespace(  # what converted code calls, by the name `pl_`
     known=known,
     assert_=assert_,
     raising=raising,
+    owner=owner,
+    items=items,
+    outside=outside,
 )

@@ -11,6 +11,7 @@ import ast
 from collections.abc import Sequence
 
 from pellucid.core.errors import TraceError
+from pellucid.tensor.convert.names import MUTATORS
 from pellucid.tensor.convert.statements import is_runtime_call, runtime_call, thunk
 
 
@@ -76,7 +77,23 @@ class Expressions(ast.NodeTransformer):
             node.args = [ast.copy_location(n, node) for n in here]
             return node
         self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+            node.func.value = runtime_call("items", [node.func.value], node.func.value)
         node.func = runtime_call("call", [node.func], node.func)
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        """`x.a = v` says first that it changes `a`."""
+        self.generic_visit(node)
+        if not isinstance(node.ctx, ast.Load):
+            node.value = runtime_call("owner", [node.value, ast.Constant(node.attr)], node.value)
+        return node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        """`x[i] = v` says first that it changes x."""
+        self.generic_visit(node)
+        if not isinstance(node.ctx, ast.Load):
+            node.value = runtime_call("items", [node.value], node.value)
         return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:

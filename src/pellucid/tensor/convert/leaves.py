@@ -74,12 +74,10 @@ class Content:
     Attributes:
         treedef: the structure.
         leaves: what stands in it.
-        original: the object itself, for telling whether it is still the same one.
     """
 
     treedef: TreeDef
     leaves: tuple[Leaf, ...]
-    original: Any
 
 
 class MismatchError(Exception):
@@ -105,7 +103,7 @@ def content_of(value: Any, trace: Trace, made: list[Box]) -> Content:
     """What a variable holds at the end of a block; tensors made there are added to `made`."""
     value = value.added() if isinstance(value, Growing) else value
     found, treedef = flatten(value)
-    return Content(treedef, tuple(_leaf(v, trace, made) for v in found), value)
+    return Content(treedef, tuple(_leaf(v, trace, made) for v in found))
 
 
 def _leaf(value: Any, trace: Trace, made: list[Box]) -> Leaf:

@@ -8,7 +8,7 @@ a `while_loop`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pellucid.core.source import user_line
@@ -17,6 +17,7 @@ from pellucid.tensor.convert.branches import nothing, record_branches
 from pellucid.tensor.convert.checks import holding
 from pellucid.tensor.convert.emit import Emitter
 from pellucid.tensor.convert.iteration import MOST_UNROLLED, Counted, Rows, rows_of
+from pellucid.tensor.convert.journal import retried
 from pellucid.tensor.convert.logic import and_, both, either, is_recorded, not_, truth
 from pellucid.tensor.convert.plans import Loop
 from pellucid.tensor.convert.regions import Region, new_gradients
@@ -39,10 +40,15 @@ def while_(test: Callable[[], Any], body: Any, **scope: Any) -> None:
 
 def record_while(test: Callable[[], Any], body: Body, variables: list[Variable]) -> None:
     """Record a loop as one `while_loop`."""
-    loop = Loop(f"the loop at {user_line()}", variables, certain=False)
-    turn = loop.settle(lambda _: body())
-    decision = loop.record("test", lambda _: truth(both(test(), holding())))
-    Emitter(loop, turn, decision).repeat(None)
+    line = user_line()
+
+    def attempt(places: Sequence[Variable]) -> Emitter:
+        loop = Loop(f"the loop at {line}", places, certain=False)
+        turn = loop.settle(lambda _: body())
+        decision = loop.record("test", lambda _: truth(both(test(), holding())))
+        return Emitter(loop, turn, decision)
+
+    retried(variables, attempt).repeat(None)
 
 
 def for_(iterable: Any, body: Any, **named: Any) -> None:
@@ -87,20 +93,21 @@ def _guarded(stopped: Any, turn: Callable[[], Any], scope: Scope) -> None:
 
 def _record_rows(rows: Rows, body: Body, scope: Scope) -> None:
     """One `scan`. Where types settle only after the first turn, that one is made by itself."""
-    variables = scope.variables()
-    loop = Loop(f"the loop at {user_line()}", variables, True, rows.kinds())
+    line = user_line()
 
-    def turn(items: Any) -> None:
-        _run([rows.item(items)], body, scope)
+    def attempt(places: Sequence[Variable]) -> Emitter | None:
+        loop = Loop(f"the loop at {line}", places, True, rows.kinds())
+        try:
+            region = loop.settle(lambda items: _run([rows.item(items)], body, scope))
+        except NameError:  # a variable that is read has no type for all turns
+            if rows.begun:
+                raise
+            return None
+        return Emitter(loop, region, None) if rows.begun or _is_settled(loop, region) else None
 
-    region = None
-    try:
-        region = loop.settle(turn)
-    except NameError:  # a variable that is read has no type for all turns
-        if rows.begun:
-            raise
-    if region is not None and (rows.begun or _is_settled(loop, region)):
-        Emitter(loop, region, None).count(rows.length, rows.columns, rows.reverse)
+    emitter = retried(scope.variables(), attempt)
+    if emitter is not None:
+        emitter.count(rows.length, rows.columns, rows.reverse)
         return
     _run([rows.first()], body, scope)
     _record_rows(rows.rest(), body, scope)
@@ -115,6 +122,7 @@ class _Held:
     """A place for the number of a turn, which is no variable of the user's."""
 
     name = "the counter"
+    owner = key = None
 
     def __init__(self, value: Any) -> None:
         self._value = value

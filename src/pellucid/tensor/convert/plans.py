@@ -169,7 +169,7 @@ class Loop:
     def _drop(self, slot: Slot, text: str) -> None:
         slot.why = f"{self.name} would change its type: it is {text}"
         slot.treedef, slot.leaves, slot.born, slot.empty = None, [], False, False
-        if "." in slot.variable.place.name:
+        if not slot.variable.place.name.isidentifier():
             raise TraceError("convert", f"{slot.variable.place.name}: {slot.why}")
 
     def _is_growing(self, slot: Slot, content: Content, kept: bool) -> bool:

@@ -15,6 +15,7 @@ from pellucid.core.source import user_line
 from pellucid.graph.ir import Graph, GraphBuilder, Value, inline
 from pellucid.graph.prune import prune
 from pellucid.tensor.box import STATE, Box
+from pellucid.tensor.convert.journal import UndeclaredError, journal
 from pellucid.tensor.convert.leaves import (
     Content,
     Kind,
@@ -70,7 +71,11 @@ def record_region(
     """
     before = values(variables)
     made: list[Box] = []
-    with open_trace(name, "transform", Tensor.plain) as trace, DEPTH.deeper():
+    with (
+        open_trace(name, "transform", Tensor.plain) as trace,
+        DEPTH.deeper(),
+        journal(variables) as changes,
+    ):
         try:
             trace.is_block = True
             start = enter(trace)
@@ -82,8 +87,12 @@ def record_region(
             put(variables, before)
         contents = [None if v is ABSENT else content_of(v, trace, made) for v in left]
         traced = trace.finish(made, arguments)
+        kept = tuple(a is b for a, b in zip(start, left, strict=True))
+        left.clear()
+        start = ()
+        if undeclared := changes.put_back():
+            raise UndeclaredError(undeclared)
     _refuse_cleared(traced)
-    kept = tuple(a is b for a, b in zip(start, left, strict=True))
     return Region(traced, tuple(contents), result, kept)
 
 

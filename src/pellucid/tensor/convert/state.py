@@ -28,6 +28,14 @@ class Place(Protocol):
     def name(self) -> str:
         """What it is called in messages."""
 
+    @property
+    def owner(self) -> Any:
+        """The object it is in."""
+
+    @property
+    def key(self) -> Any:
+        """What tells it from other places."""
+
     def get(self) -> Any:
         """The value, or ABSENT."""
 
@@ -38,34 +46,42 @@ class Place(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Variable:
     name: str
-    cell: CellType
+    owner: CellType
+
+    @property
+    def key(self) -> Any:
+        return id(self.owner)
 
     def get(self) -> Any:
         try:
-            return self.cell.cell_contents
+            return self.owner.cell_contents
         except ValueError:
             return ABSENT
 
     def set(self, value: Any) -> None:
         if value is not ABSENT:
-            self.cell.cell_contents = value
+            self.owner.cell_contents = value
         elif self.get() is not ABSENT:
-            del self.cell.cell_contents
+            del self.owner.cell_contents
 
 
 @dataclass(frozen=True, slots=True)
 class _Global:
     name: str
-    space: dict[str, Any]
+    owner: dict[str, Any]
+
+    @property
+    def key(self) -> Any:
+        return (id(self.owner), self.name)
 
     def get(self) -> Any:
-        return self.space.get(self.name, ABSENT)
+        return self.owner.get(self.name, ABSENT)
 
     def set(self, value: Any) -> None:
         if value is ABSENT:
-            self.space.pop(self.name, None)
+            self.owner.pop(self.name, None)
         else:
-            self.space[self.name] = value
+            self.owner[self.name] = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,10 @@ class _Attribute:
     name: str
     owner: Any
     attr: str
+
+    @property
+    def key(self) -> Any:
+        return (id(self.owner), self.attr)
 
     def get(self) -> Any:
         return getattr(self.owner, self.attr, ABSENT)
@@ -84,6 +104,32 @@ class _Attribute:
             delattr(self.owner, self.attr)
         else:
             setattr(self.owner, self.attr, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is in a list, dictionary, set or deque, whatever names it has."""
+
+    owner: Any
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"what is in a {type(self.owner).__name__}"
+
+    @property
+    def key(self) -> Any:
+        """What tells it from other places."""
+        return id(self.owner)
+
+    def get(self) -> Any:
+        """A copy of the contents."""
+        return self.owner.copy()
+
+    def set(self, value: Any) -> None:
+        """Replace the contents."""
+        self.owner.clear()
+        (self.owner.update if hasattr(self.owner, "update") else self.owner.extend)(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +168,7 @@ class Scope:
         """The places the construct may change."""
         kept, changed, flags = (set(s.split()) for s in (self.keep, self.inplace, self.flags))
         cells = _cells(self.cells)
-        places: list[Place] = [_Variable(name, cell) for name, cell in cells.items()]
+        places: list[Place] = list(cell_places(self.cells))
         space = self.body.__globals__
         places += [_Global(name, space) for name in sorted(kept - cells.keys())]
         found = [
@@ -134,9 +180,7 @@ class Scope:
     def _attributes(self) -> list[Variable]:
         rows = self.attributes() if self.attributes is not None else ()
         return [
-            Variable(
-                _Attribute(f"{type(owner).__name__}.{attr}", owner, attr), True, inplace, False
-            )
+            Variable(attribute_place(owner, attr), True, inplace, False)
             for owner, attr, inplace in rows
             if not isinstance(owner, Box)  # what a tensor holds, the trace itself knows
         ]
@@ -147,6 +191,21 @@ def _cells(holder: Cells) -> dict[str, CellType]:
         return {}
     function: Any = holder
     return dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+
+
+def cell_places(holder: Cells) -> Sequence[Place]:
+    """The variables a function names, as places."""
+    return [_Variable(name, cell) for name, cell in _cells(holder).items()]
+
+
+def attribute_place(owner: Any, attr: str) -> Place:
+    """An attribute as a place."""
+    return _Attribute(f"{type(owner).__name__}.{attr}", owner, attr)
+
+
+def global_place(name: str, space: dict[str, Any]) -> Place:
+    """A global as a place."""
+    return _Global(name, space)
 
 
 def values(variables: Sequence[Variable]) -> list[Any]:

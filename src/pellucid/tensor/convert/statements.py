@@ -94,7 +94,22 @@ class _Statements:
 
     def rewritten(self) -> list[ast.stmt]:
         """The function's new statements."""
-        return self._with_declarations(self._block(self._body), self._parameters | self._nonlocals)
+        known = self._parameters | self._nonlocals
+        body = self._with_declarations(self._block(self._body), known)
+        heads = [s for s in body if isinstance(s, (ast.Global, ast.Nonlocal))]
+        return [*heads, *self._outside(), *(s for s in body if s not in heads)]
+
+    def _outside(self) -> list[ast.stmt]:
+        """A call that tells of variables outside of the function that it may change."""
+        if not self._globals | self._nonlocals:
+            return []
+        told: dict[str, ast.expr] = {}
+        if self._nonlocals:
+            cells = _tuple([_load(n) for n in sorted(self._nonlocals)])
+            told["cells"] = ast.Lambda(_no_parameters(), cells)
+        if self._globals:
+            told["names"] = ast.Constant(" ".join(sorted(self._globals)))
+        return [_statement(runtime_call("outside", [], self._body[0], **told))]
 
     def _block(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
         return [new for s in statements for new in self._statement(s)]

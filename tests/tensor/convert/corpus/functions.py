@@ -272,3 +272,57 @@ def function_made_in_a_branch(k: Any) -> Any:
 
         total += term(i)
     return total
+
+
+def visit(cell: Cell, items: list[Any], seen: dict[str, Any], x: Any) -> None:
+    cell.steps += 1
+    cell.value = cell.value + x
+    items[0] = items[0] * 2
+    seen["last"] = x
+    local = [x]
+    local.append(x)
+    seen["sum"] += sum(local)
+
+
+@PROGRAMS.add((s(2), s(9)), (s(-2), s(9)), wrt=[0, 1])
+def objects_changed_by_a_helper_in_a_branch(x: Any, start: Any) -> Any:
+    cell, items, seen = Cell(start), [x, start], {"last": x * 0, "sum": 0.0}
+    if x > 0:
+        visit(cell, items, seen, x * 3)
+    return cell.value, cell.steps, items[0], items[1], seen["last"], seen["sum"]
+
+
+@PROGRAMS.add((n(3), s(9)), (n(0), s(9)))
+def objects_changed_by_a_helper_in_a_loop(k: Any, start: Any) -> Any:
+    cell, items, seen = Cell(start), [start, start], {"last": start * 0, "sum": start * 0}
+    for _ in range(k):
+        visit(cell, items, seen, cell.value)
+    return cell.value, cell.steps, items[0], items[1], seen["last"], seen["sum"]
+
+
+@PROGRAMS.add((s(2),), (s(-2),))
+def variables_changed_by_an_inner_function_in_a_branch(x: Any) -> Any:
+    count, best = 0, x
+
+    def bump(y: Any) -> None:
+        nonlocal count, best
+        count += 1
+        best = best + y
+
+    if x > 0:
+        bump(x)
+        bump(x * 2)
+    for _ in range(int(abs(x))):
+        bump(1.0)
+    return count, best
+
+
+@PROGRAMS.add((s(2),), (s(-2),))
+def object_made_in_a_branch(x: Any) -> Any:
+    total = x
+    if x > 0:
+        cell = Cell(x)
+        cell.step(x)
+        cell.steps += 5
+        total = cell.value + cell.steps
+    return total
