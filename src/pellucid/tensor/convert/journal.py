@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pellucid.core.errors import TraceError
 from pellucid.tensor.box import Box
+from pellucid.tensor.convert.growing import Growing
 from pellucid.tensor.convert.state import (
     Contents,
     Place,
@@ -103,7 +104,8 @@ def owner(value: Any, attr: str) -> Any:
 
 def items(value: Any) -> Any:
     """The object itself, whose items are about to change."""
-    if _OPEN.journals and isinstance(value, (list, dict, set, deque)):
+    kinds = (list, dict, set, deque)
+    if _OPEN.journals and isinstance(value, kinds) and not isinstance(value, Growing):
         note(Contents(value))
     return value
 
