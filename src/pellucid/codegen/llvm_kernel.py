@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pellucid.codegen.llvm_emitter import Function, Module
 from pellucid.codegen.llvm_expr import Storage
 from pellucid.codegen.llvm_index import Affine, added, range_of, scalar_part
+from pellucid.codegen.llvm_pair import paired_stores
 from pellucid.codegen.llvm_scratch import (
     aligned,
     on_stack,
@@ -313,8 +314,9 @@ class Writer(Stores):
             self._bound(loop.var, base, loop.body)
             return
         self.width, self.mask, self.loop_mask = width, mask, mask
+        self.pairs = paired_stores(loop.body)
         self._bound(loop.var, added(base, Affine(lane=1)), loop.body)
-        self.width, self.mask, self.loop_mask = 1, "", ""
+        self.width, self.mask, self.loop_mask, self.pairs = 1, "", "", frozenset()
 
     def _touches_stack(self, loop: For) -> bool:
         names = {s.buffer.name for s in loop.body if isinstance(s, Store)}

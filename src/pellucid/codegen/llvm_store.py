@@ -9,6 +9,7 @@ from pellucid.codegen.llvm_dot import DOTS, add_dot
 from pellucid.codegen.llvm_expr import Expressions, Storage
 from pellucid.codegen.llvm_index import Affine
 from pellucid.codegen.llvm_ops import apply, reduce_lanes
+from pellucid.codegen.llvm_pair import in_turn
 from pellucid.codegen.llvm_stride import (
     MOST_STEP,
     chunks_touched,
@@ -60,6 +61,8 @@ class Stores(Expressions):
     streamed: frozenset[str] = frozenset()  # pointers that are now stored to past the caches
     late: bool = False  # whether such stores have been written since the last fence
     held: HeldStores | None = None  # stores that wait for a whole block
+    pairs: frozenset[Store] = frozenset()  # stores that are written two by two
+    waiting: dict[str, tuple[Affine, Value]] = field(default_factory=dict)  # the first of each two
     loop_mask: str = ""  # the lanes within the loop's extent; `mask` may leave out more
 
     # --- reductions over lanes -------------------------------------------------------------------
@@ -132,6 +135,8 @@ class Stores(Expressions):
         elif self.held is not None and store in self.held.stores:
             lanes = to_memory(self.function, splat(self.function, value, self.width), self.target)
             self.held.rows.setdefault(store, []).append((form, lanes))
+        elif store in self.pairs and not self.mask:
+            self._store_pair(place, form, splat(self.function, value, self.width))
         else:
             mask = "" if self._ends_row(store, place) else self.mask
             self._store_lanes(place, form, splat(self.function, value, self.width), mask)
@@ -197,6 +202,24 @@ class Stores(Expressions):
             spread = scatter_chunk(self.function, kind, memory, step, chunk)
             at = self.pointer(place, replace(form, const=form.const + chunk * width))
             self._write_raw(place, at, spread, bits)
+
+    def _store_pair(self, place: Storage, form: Affine, value: Value) -> None:
+        """Lanes two apart and those between them, the second of which comes later."""
+        name, width = place.pointer, self.width
+        if name not in self.waiting:
+            self.waiting[name] = form, value
+            return
+        before, first = self.waiting.pop(name)
+        if before.vector or before.lane != 2 or form != replace(before, const=before.const + 1):
+            self._store_lanes(place, before, first, "")
+            self._store_lanes(place, form, value, "")
+            return
+        kind = vector(storage(place.dtype), width)
+        both = [to_memory(self.function, v, self.target) for v in (first, value)]
+        for k, half in enumerate(in_turn(self.function, kind, width, both[0], both[1])):
+            at = replace(before, lane=1, const=before.const + k * width)
+            self._write_row(place, self.pointer(place, at), half, "")
+        place.version += 1
 
     def _release(self, held: HeldStores) -> None:
         """Every block that has been held back, turned round and stored by rows."""
