@@ -212,3 +212,26 @@ def _leaves(theirs: Any, ours: Any) -> list[Any]:
     if isinstance(ours, tuple):
         return [v for t, o in zip(theirs, ours, strict=True) for v in _leaves(t, o)]
     return [theirs]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        pl.jacfwd(lambda r: pl.tanh(r) * r.sum()),
+        pl.jacrev(lambda r: pl.tanh(r) * r.sum()),
+        pl.hessian(lambda r: (r**3).sum()),
+        pl.vmap(lambda r: (r - pl.pmean(r, "i")).sum() * r, axis_name="i"),
+        pl.grad(pl.checkpoint(lambda x: (pl.tanh(x) ** 2).sum(), policy="everything")),
+        lambda x: pl.vjp(pl.sin, x)[1](x)[0],
+    ],
+    ids=["jacfwd", "jacrev", "hessian", "vmap", "checkpoint", "vjp"],
+)
+def test_one_program_for_any_size(f: Callable[[Any], Any]) -> None:
+    def run(x: Any) -> Any:
+        return f(x)
+
+    compiled = pl.jit(run, dynamic={"x": {0: "n"}})
+    for count in (3, 5):
+        x = pl.Tensor(RNG.standard_normal((count, 2)))
+        near(compiled(x), f(x).numpy(), 1e-9)
+    assert "compiled 1 time" in compiled.explain()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from pellucid import ops
 from pellucid.core.errors import GradientError
@@ -31,8 +30,8 @@ def _basis(like: Value, size: int, first: int) -> Value:
 def _bases(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Directions along every element of all the tensors, one after another."""
     total = sum(t.size for t in tensors)
-    starts = np.cumsum([0, *(t.size for t in tensors)]).tolist()
-    return [apply(_basis, t, total, s) for t, s in zip(tensors, starts[:-1], strict=True)]
+    starts = itertools.accumulate((t.size for t in tensors), initial=0)
+    return [apply(_basis, t, total, s) for t, s in zip(tensors, starts, strict=False)]
 
 
 def _cut(stacked: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:

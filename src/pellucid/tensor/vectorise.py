@@ -13,6 +13,7 @@ from pellucid import ops
 from pellucid.autodiff.batching import batch_some
 from pellucid.core.dtype import uint64
 from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.size import Size
 from pellucid.graph.interpreter import interpret
 from pellucid.graph.ir import Graph, TensorType, Value
 from pellucid.graph.prune import prune
@@ -101,7 +102,7 @@ def _check(
         raise ArgumentError("vmap", f"randomness is one of {_RANDOMNESS}", operands=operands)
     if axis_name is not None and not isinstance(axis_name, str):
         raise ArgumentError("vmap", "axis_name is a string", operands={"it": repr(axis_name)})
-    if axis_size is not None and not (isinstance(axis_size, int) and axis_size >= 0):
+    if axis_size is not None and not (isinstance(axis_size, (int, Size)) and axis_size >= 0):
         raise ArgumentError("vmap", "axis_size is an int >= 0", operands={"it": repr(axis_size)})
 
 
