@@ -55,6 +55,7 @@ from pellucid.lower.graph_to_loop import lower_graph
 from pellucid.lower.program import KernelCall, LoweredProgram
 from pellucid.passes import (
     absorb_padding,
+    batch_steps,
     choose_layouts,
     eliminate_common_subexpressions,
     eliminate_dead_code,
@@ -81,6 +82,7 @@ from pellucid.schedule.search.records import NONE, tuned_choices
 _INLINE = Pass("inline_calls", inline_calls.run, "Bodies of calls become part of the program.")
 _MERGE = Pass("merge_loops", merge_loops.run, "Loops that do the same steps become one.")
 _TRIM = Pass("trim_loops", trim_loops.run, "Loops lose what they do not need, or do alike always.")
+_BATCH = Pass("batch_steps", batch_steps.run, "Thin products of all steps of a loop become one.")
 _SHARE = Pass(
     "share_repeats",
     share_repeats.run,
@@ -131,6 +133,7 @@ PASSES: tuple[Pass, ...] = (
     _SPLIT,
     _MERGE,
     _TRIM,
+    _BATCH,
     _SHARE,
     _DCE,
     _FOLD,
