@@ -170,3 +170,44 @@ def test_a_loop_and_its_gradient_run_forward_once() -> None:
     before, after = op_counts(lowered.graph), op_counts(lowered.passes.graph)
     assert len(_nodes(lowered.passes.graph, "scan")) == 2
     assert after["scan"] < before["scan"]
+
+
+def _thin(length: int, rows: int) -> tuple[Graph, Graph]:
+    """An RNN's gradient before and after."""
+
+    def loss(w: Any, v: Any, xs: Any) -> Any:
+        step = lambda h, x: (pl.tanh(h @ w + x @ v), h @ v)  # noqa: E731
+        last, ys = pl.scan(step, pl.zeros((rows, 8)), xs)
+        return (last * last).sum() + pl.sin(ys).sum()
+
+    args = (pl.ones((8, 8)), pl.ones((8, 8)), pl.ones((length, rows, 8)))
+    lowered = pl.jit(pl.grad(loss, (0, 1, 2))).lower(*args)
+    return lowered.graph, lowered.passes.graph
+
+
+def _products(graph: Graph) -> int:
+    """Products in the bodies of loops."""
+    bodies = [n.attrs["body"] for n in _nodes(graph, "scan")]
+    return sum(op_counts(b).get("dot_general", 0) for b in bodies if isinstance(b, Graph))
+
+
+def test_thin_products_leave_the_loop() -> None:
+    before, after = _thin(12, 2)
+    assert _products(after) == 2 < _products(before)  # what the carry goes through, both ways
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=v.shape).astype(np.float32) * 0.3 for v in before.inputs]
+    for a, b in zip(interpret(after, *arrays), interpret(before, *arrays), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert _products(_thin(2, 2)[1]) > 2  # too few steps
+
+
+def test_only_sums_that_do_nothing_else_leave() -> None:
+    """A total that the steps read, and one that is not linear, stay."""
+
+    def step(carry: Any, x: Any) -> Any:
+        a, b, c = carry
+        return (a + pl.outer(x, x), b + pl.outer(x, x), pl.tanh(c + pl.outer(x, x))), b.sum()
+
+    graph = pl.jit(lambda xs: pl.scan(step, (pl.zeros((3, 3)),) * 3, xs)).lower(pl.ones((9, 3)))
+    (loop,) = _nodes(graph.passes.graph, "scan")
+    assert loop.attrs["carries"] == 2

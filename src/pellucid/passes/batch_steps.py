@@ -10,7 +10,8 @@ many vectors is one of two matrices, many times faster. So in a scan over rows `
 `c, y = scan(f, c0, w, xs)`  ->  `zs = xs @ w; gs = scan(g, zs); y = gs @ w; c = c0 + xs.T @ gs`
 
 Where steps have many rows of their own (`RICH` operations per byte) they stay, since stacking what
-goes between costs memory traffic. Sums over steps round differently: in the product's order instead
+goes between costs memory traffic; sums leave earlier, as long as that takes little memory beside
+what the loop reads anyway. Sums over steps round differently: in the product's order instead
 of the loop's.
 """
 
@@ -35,6 +36,8 @@ from pellucid.passes.rewrite import map_bodies, rewrite
 
 RICH = 4
 """Operations per byte from which a step's product is left where it is."""
+RICH_SUM = 16
+"""The same for sums and results whose operands take at most half of what the loop reads by rows."""
 FEWEST = 4
 """Steps from which it pays."""
 MOST_BYTES = 1 << 26
@@ -102,10 +105,20 @@ class _Loop:
     def _rows(self) -> list[Value]:
         return self._part(self.form.slice_places)
 
-    def _is_thin(self, node: Node) -> bool:
+    def _is_thin(self, node: Node, limit: int = RICH) -> bool:
         cost = node_cost(node)
         static = is_static(*(v.shape for v in (*node.inputs, *node.outputs)))
-        return node.op.name == "dot_general" and static and cost.flops < RICH * cost.bytes
+        return node.op.name == "dot_general" and static and cost.flops < limit * cost.bytes
+
+    def _may_leave(self, node: Node) -> bool:
+        """Whether a product at the end of a step is better made after the loop."""
+        if self._is_thin(node):
+            return self._fits(node.inputs)
+        there = {*self._rows, *self._same}
+        stacked = [v for v in dict.fromkeys(node.inputs) if v not in there]
+        read = sum(v.type.nbytes for v in self._rows)
+        little = 2 * sum(v.type.nbytes for v in stacked) <= read
+        return little and self._is_thin(node, RICH_SUM) and self._fits(stacked)
 
     def _fits(self, values: Sequence[Value]) -> bool:
         return sum(v.type.nbytes for v in values) * self.form.length <= MOST_BYTES
@@ -130,37 +143,34 @@ class _Loop:
         sums, results = [], []
         for k, value in enumerate(self.body.outputs):
             if k < self.form.carries:
-                made = self._sum(k, value, uses)
-                sums += [] if made is None else [made]
+                sums += self._sum(k, value, uses)
             else:
                 product = self._product(value, uses)
                 if product is not None and not set(self._same).isdisjoint(product.inputs):
                     results.append(_Late(k, product, value))
         return sums, results
 
-    def _sum(self, k: int, value: Value, uses: Counter[Value]) -> _Late | None:
-        """The product that a carry adds up, where it does nothing else."""
-        node, carry = value.node, self._carry[k]
-        if node is None or node.op.name != "add" or uses[value] != 1 or uses[carry] != 1:
-            return None
-        if carry not in node.inputs:
-            return None
-        (other,) = [v for v in node.inputs if v is not carry] or [carry]
-        product = self._product(other, uses)
-        if product is None or set(self._same).issuperset(product.inputs):
-            return None
-        return _Late(k, product, other)
+    def _sum(self, k: int, value: Value, uses: Counter[Value]) -> list[_Late]:
+        """The products that a carry adds up, where it does nothing else."""
+        carry = self._carry[k]
+        terms = _terms(value, uses)
+        if uses[carry] != 1 or carry not in terms or len(terms) < 2:
+            return []
+        found = []
+        for term in terms:
+            product = None if term is carry else self._product(term, uses)
+            if product is not None and not set(self._same).issuperset(product.inputs):
+                found.append(_Late(k, product, term))
+        return found if len(found) == len(terms) - 1 else []
 
     def _product(self, value: Value, uses: Counter[Value]) -> Node | None:
         """The thin product that a value is, moved or not, if nobody else reads it."""
         node = value.node
         while node is not None and node.op.name in MOVES and uses[node.outputs[0]] == 1:
             node = node.inputs[0].node
-        if node is None or uses[node.outputs[0]] != 1 or not self._is_thin(node):
+        if node is None or uses[node.outputs[0]] != 1 or node.op.name != "dot_general":
             return None
-        if node.outputs[0] in self.early or not self._fits(node.inputs):
-            return None
-        return node
+        return node if node.outputs[0] not in self.early and self._may_leave(node) else None
 
     def _rebuilt(self) -> list[Value]:
         """The loop with what is left, and products around it."""
@@ -184,8 +194,8 @@ class _Loop:
         found = dict(zip(kept, made, strict=False))
         arrays.update(zip(stacked, made[len(kept) :], strict=True))
         for late in self.sums:
-            total = self._total(late, outside, arrays)
-            found[late.place] = add(parts.init[late.place], total)
+            before = found.get(late.place, parts.init[late.place])
+            found[late.place] = add(before, self._total(late, outside, arrays))
         for late in self.results:
             found[late.place] = self._all(late, outside, arrays)
         return [found[k] for k in range(len(body.outputs))]
@@ -222,3 +232,11 @@ class _Loop:
         made = emit(DOT_GENERAL, *values, **attrs)
         moved = extract(self.body.nodes, [late.product.outputs[0]], [late.value], "moved")
         return inline(moved, [made])[0]
+
+
+def _terms(value: Value, uses: Counter[Value]) -> list[Value]:
+    """What a value is the sum of, sums that nobody else reads taken apart."""
+    node = value.node
+    if node is None or node.op.name != "add" or uses[value] != 1:
+        return [value]
+    return [term for v in node.inputs for term in _terms(v, uses)]
