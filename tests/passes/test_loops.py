@@ -206,8 +206,9 @@ def test_only_sums_that_do_nothing_else_leave() -> None:
 
     def step(carry: Any, x: Any) -> Any:
         a, b, c = carry
-        return (a + pl.outer(x, x), b + pl.outer(x, x), pl.tanh(c + pl.outer(x, x))), b.sum()
+        square = x.T @ x
+        return (a + x.T @ pl.sin(x), b + square, pl.tanh(c + square * 2.0)), b.sum()
 
-    graph = pl.jit(lambda xs: pl.scan(step, (pl.zeros((3, 3)),) * 3, xs)).lower(pl.ones((9, 3)))
+    graph = pl.jit(lambda xs: pl.scan(step, (pl.zeros((3, 3)),) * 3, xs)).lower(pl.ones((9, 2, 3)))
     (loop,) = _nodes(graph.passes.graph, "scan")
     assert loop.attrs["carries"] == 2
