@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid import array_api, data, extend, fft, linalg, nn, optim, tree
+from pellucid.core.meanwhile import NO_COLLECTION, grow_old
+
+with NO_COLLECTION:  # nothing that modules make is garbage, and there is much to look through
+    from pellucid import array_api, data, extend, fft, linalg, nn, optim, tree
+
+    grow_old()
+
 from pellucid.core.dtype import (
     DType,
     bfloat16,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pellucid.core.meanwhile import NO_COLLECTION, QUICK_TURNS
+from pellucid.core.meanwhile import NO_COLLECTION, QUICK_TURNS, grow_old
 
 
 def test_the_last_to_leave_restores_the_interval() -> None:
@@ -47,3 +47,17 @@ def test_who_has_switched_it_off_keeps_it_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_is_old_is_left_alone_by_young_collections() -> None:
+    with NO_COLLECTION:
+        made = [[k] for k in range(100)]
+        assert any(o is made[0] for o in gc.get_objects(generation=0))
+        grow_old()
+        assert any(o is made[0] for o in gc.get_objects(generation=2))
+    gc.freeze()
+    try:
+        grow_old()
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
