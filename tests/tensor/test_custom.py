@@ -279,6 +279,27 @@ def test_stop_gradient_everywhere() -> None:
     near(pl.grad(lambda x: pl.grad(f)(x).sum())(x), np.zeros(X.shape))
 
 
+def test_a_rule_that_changes_compiles_again() -> None:
+    scale = 2.0
+
+    def forward(x: Any) -> Any:
+        return f(x), None
+
+    def backward(_: None, g: Any) -> Any:
+        return (g * scale,)
+
+    f = pl.custom_vjp(lambda x: x * 1.0)
+    f.defvjp(forward, backward)
+    slope = pl.jit(pl.grad(lambda x: f(x).sum()))
+    x = pl.Tensor(Y)
+    near(slope(x), np.full(3, 2.0))
+    scale = 3.0
+    near(slope(x), np.full(3, 3.0))
+    f.defvjp(forward, lambda _, g: (g * 4.0,))
+    near(slope(x), np.full(3, 4.0))
+    assert "compiled 3 time" in slope.explain()
+
+
 def scanned(f: Any) -> Any:
     return lambda x: pl.scan(lambda c, _: (f(c) + c * x, c), x, None, length=3)[0].sum()
 
@@ -374,6 +395,26 @@ def test_functions_as_classes() -> None:
     near(s**2 + c**2, np.ones(X.shape))
     got = pl.grad(lambda x: (SinCos.apply(x)[0] * 2.0 + SinCos.apply(x)[1]).sum())(pl.Tensor(X))
     near(got, 2 * np.cos(X) - np.sin(X))
+
+
+SETTINGS = 1.0
+
+
+class Scaled(pl.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 1.0
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * SETTINGS
+
+
+def test_a_class_whose_rule_reads_a_name_compiles_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slope = pl.jit(pl.grad(lambda x: Scaled.apply(x).sum()))
+    near(slope(pl.Tensor(Y)), np.ones(3))
+    monkeypatch.setitem(globals(), "SETTINGS", 2.0)
+    near(slope(pl.Tensor(Y)), np.full(3, 2.0))
 
 
 # refusals ----------------------------------------------------------------------------------------

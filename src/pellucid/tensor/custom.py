@@ -27,20 +27,20 @@ from pellucid.tensor.custom_call import (
     static_places,
     with_captures,
 )
+from pellucid.tensor.guards import HasRules, note_edit, note_read
 from pellucid.tensor.recording import TENSOR, Fn, Recorded, as_tensor, is_array, run_graph
 from pellucid.tensor.tensor import Tensor, full
 from pellucid.tensor.trace import Capture
 from pellucid.tensor.tree import flatten, unflatten
 
 
-class CustomVjp:
+class CustomVjp(HasRules):
     """A function whose backward rule its author wrote. Made by `custom_vjp`."""
 
     def __init__(self, fn: Fn, static: tuple[int, ...]) -> None:
         dress(self, fn)
         self.__name__: str
         self.fn, self._static = fn, static
-        self._rules: tuple[Fn, Fn] | None = None
 
     def defvjp(self, fwd: Fn, bwd: Fn) -> None:
         """Say how it is differentiated.
@@ -52,11 +52,13 @@ class CustomVjp:
                 for what is not float); returns a tuple with the gradient of each other argument,
                 `None` for zero. It must be linear in the cotangent.
         """
-        self._rules = fwd, bwd
+        self.rules = (fwd, bwd)
+        note_edit()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result."""
-        if self._rules is None:
+        note_read(self, "rules")
+        if not self.rules:
             raise ArgumentError(self.__name__, "has no rule yet", fix="call .defvjp(fwd, bwd)")
         call = read_call(self.fn, self._static, args, kwargs)
         if call.is_plain:
@@ -64,7 +66,7 @@ class CustomVjp:
         frame = answered(self, call)
         if frame is not None:
             return frame.answer()
-        return _end(self, call) if nested(self) >= MOST_NESTED else self._node(call, *self._rules)
+        return _end(self, call) if nested(self) >= MOST_NESTED else self._node(call, *self.rules)
 
     def _node(self, call: Call, fwd: Fn, bwd: Fn) -> Any:
         name = call.name
@@ -201,14 +203,13 @@ def _cotangent(primal: Recorded, values: Sequence[Tensor]) -> Any:
     return unflatten(primal.result, leaves)
 
 
-class CustomJvp:
+class CustomJvp(HasRules):
     """A function whose forward rule its author wrote. Made by `custom_jvp`."""
 
     def __init__(self, fn: Fn, static: tuple[int, ...]) -> None:
         dress(self, fn)
         self.__name__: str
         self.fn, self._static = fn, static
-        self._rule: Fn | None = None
 
     def defjvp(self, rule: Fn) -> Fn:
         """Say how it is differentiated; usable as a decorator.
@@ -218,7 +219,8 @@ class CustomJvp:
                 (`None` for what is no tensor, zeros for integers); returns the result and its
                 tangent, linear in the tangents.
         """
-        self._rule = rule
+        self.rules = (rule,)
+        note_edit()
         return rule
 
     def defjvps(self, *rules: Fn | None) -> None:
@@ -240,7 +242,8 @@ class CustomJvp:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result."""
-        if self._rule is None:
+        note_read(self, "rules")
+        if not self.rules:
             raise ArgumentError(self.__name__, "has no rule yet", fix="call .defjvp(rule)")
         call = read_call(self.fn, self._static, args, kwargs)
         if call.is_plain:
@@ -248,7 +251,7 @@ class CustomJvp:
         frame = answered(self, call)
         if frame is not None:
             return frame.answer()
-        return _end(self, call) if nested(self) >= MOST_NESTED else self._node(call, self._rule)
+        return _end(self, call) if nested(self) >= MOST_NESTED else self._node(call, *self.rules)
 
     def _node(self, call: Call, rule: Fn) -> Any:
         name, primal = call.name, _primal(self, call)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pellucid.core.errors import ArgumentError
 from pellucid.tensor.custom import custom_vjp
+from pellucid.tensor.guards import note_call
 from pellucid.tensor.tensor import Tensor
 from pellucid.tensor.tree import flatten
 
@@ -48,6 +49,7 @@ class Function:
         Raises:
             ArgumentError: `backward` gives another number of gradients than there are arguments.
         """
+        note_call(cls)
 
         def run(*given: Any) -> Any:
             return cls._forward(Context(), given)

@@ -194,13 +194,24 @@ def names_read(fn: Callable[..., Any], modules: Iterable[type] = ()) -> list[Gua
         for key, guard in _loaded(function):
             if not isinstance(guard.seen, ModuleType) and key not in found:
                 found[key] = guard
-                todo.append(_plain_function(guard.seen))
+                todo += [_plain_function(part) for part in (guard.seen, *_rules(guard.seen))]
     return list(found.values())
 
 
+class HasRules:
+    """A function that its author gave rules of its own: they are read as it is."""
+
+    rules: tuple[Callable[..., Any], ...] = ()
+
+
+def _rules(value: Any) -> tuple[Callable[..., Any], ...]:
+    return value.rules if isinstance(value, HasRules) else ()
+
+
 def _methods(cls: type) -> Iterator[FunctionType]:
-    """`forward`, and the methods whose names it mentions."""
-    todo, seen = ["forward"], {"forward"}
+    """`forward` and its rules, and the methods whose names they mention."""
+    todo = ["forward", "backward", "setup_context"]
+    seen = {*todo}
     while todo:
         name = todo.pop()
         for base in cls.__mro__:
