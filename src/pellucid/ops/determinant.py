@@ -7,20 +7,24 @@ own derivative, come from the singular values here: no division by any of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from pellucid.core.dtype import complex128, float32, float64
-from pellucid.graph.ir import TensorType, Value, emit, emit_all
+from pellucid.graph.ir import Attrs, TensorType, Value, emit, emit_all
 from pellucid.graph.op import Op, Sample, Site
-from pellucid.loop.compute import host_lowering
+from pellucid.loop.compute import Index, Lowering, Pointwise, Readers, host_lowering
+from pellucid.loop.functions import call
+from pellucid.loop.ir import Const, Expr, compare, iadd, imod, select
 from pellucid.ops.arithmetic import add, multiply, negative, subtract
 from pellucid.ops.broadcast import sum_axes
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import equal, where
 from pellucid.ops.einsum import diagonal, trace
+from pellucid.ops.elimination import determinants, is_small
 from pellucid.ops.layout import expand_dims, matrix_transpose, reshape
 from pellucid.ops.matrices import (
     adjoint,
@@ -33,10 +37,13 @@ from pellucid.ops.matrices import (
     product,
 )
 from pellucid.ops.parts import conj, imag_part, real_part
-from pellucid.ops.shared import Array
+from pellucid.ops.shared import Array, Types
 from pellucid.ops.solve import inv
 from pellucid.ops.svd import SVD
 from pellucid.ops.unary import exp, log
+
+FORMULA = 3
+"""The greatest number of rows whose determinants are written out in compiled programs."""
 
 
 def det(x: Value) -> Value:
@@ -92,6 +99,40 @@ def _det_jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
     return [sum_axes(multiply(cofactors(site.inputs[0]), t), (t.rank - 2, t.rank - 1))]
 
 
+def _det_reference(x: Array) -> Array:
+    return np.asarray(np.linalg.det(x))
+
+
+def _det_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    """Up to three rows a formula, which fuses with its neighbours."""
+    x = inputs[0]
+    if not is_small(x):
+        return host_lowering(_det_reference)(inputs, outputs, attrs)
+    if x.shape[-1] > FORMULA:
+        return determinants(logarithm=False)
+
+    def body(at: Index, readers: Readers) -> Expr:
+        def get(i: int, j: int) -> Expr:
+            return readers[0]((*at, Const(i), Const(j)))
+
+        first = [call("mul", get(0, j), _cofactor(get, 0, j, x)) for j in range(x.shape[-1])]
+        return functools.reduce(lambda a, b: call("add", a, b), first)
+
+    return Pointwise(body=body)
+
+
+def _cofactor(get: Callable[[int, int], Expr], i: int, j: int, x: TensorType) -> Expr:
+    """The cofactor of one element of up to three rows: of what stands in the other ones."""
+    n = x.shape[-1]
+    if n == 1:
+        return Const(1.0, x.dtype)
+    if n == 2:
+        other = get(1 - i, 1 - j)
+        return call("neg", other) if (i + j) % 2 else other
+    (a, b), (c, d) = (((i + p) % n, (j + q) % n) for p, q in ((1, 1), (2, 2)))
+    return call("sub", call("mul", get(a, b), get(c, d)), call("mul", get(a, d), get(c, b)))
+
+
 _SINGULAR = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [1.0, 0.0, 1.0]])
 _NIL = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
 
@@ -103,6 +144,7 @@ def _samples() -> Sequence[Sample]:
         Sample((TensorType((3, 3), float64),)),
         Sample((TensorType((2, 2, 2), float32),)),
         Sample((TensorType((1, 1), float64),)),
+        Sample((TensorType((2, 5, 5), float64),)),
         Sample((_SINGULAR,)),
         Sample((_NIL,)),
         Sample((turned.astype(complex128.numpy),)),
@@ -118,11 +160,11 @@ DET: Op = Op(
         " matrix of cofactors, also where the matrix is singular."
     ),
     infer=_det_infer,
-    reference=lambda x: np.asarray(np.linalg.det(x)),
+    reference=_det_reference,
     vjp=_det_vjp,
     jvp=_det_jvp,
     batch=batch_stack(lambda: DET),
-    lower=host_lowering(lambda x: np.asarray(np.linalg.det(x))),
+    lower=_det_lower,
     cost=cubic_cost(2, 3),
     samples=_samples,
 )
@@ -148,6 +190,29 @@ def _cofactors_reference(x: Array) -> Array:
     others = np.where(np.eye(n, dtype=bool), 1, s[..., None, :]).prod(axis=-1)
     made: Array = (sign * (np.conj(u) * others[..., None, :]) @ np.conj(vh)).astype(x.dtype)
     return made
+
+
+def _cofactors_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    """Up to three rows the formulas; in a circle, they are the same one for every element."""
+    x = inputs[0]
+    n = x.shape[-1]
+    if not is_small(x) or n > FORMULA:
+        return host_lowering(_cofactors_reference)(inputs, outputs, attrs)
+
+    def body(index: Index, readers: Readers) -> Expr:
+        *at, row, column = index
+
+        def get(i: int, j: int) -> Expr:
+            places = (imod(iadd(row, i), n), imod(iadd(column, j), n))
+            return readers[0]((*at, *places))
+
+        made = _cofactor(get, 0, 0, x)
+        if n != 2:
+            return made
+        odd = compare("eq", imod(iadd(row, column), 2), 1)
+        return select(odd, call("neg", made), made)
+
+    return Pointwise(body=body)
 
 
 def _pairs(s: Value) -> Value:
@@ -200,7 +265,7 @@ COFACTORS: Op = Op(
     vjp=_cofactors_vjp,
     jvp=_cofactors_jvp,
     batch=batch_stack(lambda: COFACTORS),
-    lower=host_lowering(_cofactors_reference),
+    lower=_cofactors_lower,
     cost=cubic_cost(20),
     samples=_samples,
 )
@@ -218,6 +283,12 @@ def _slogdet_infer(x: TensorType) -> tuple[TensorType, TensorType]:
 def _slogdet_reference(x: Array) -> tuple[Any, Any]:
     sign, logabsdet = np.linalg.slogdet(x)
     return np.asarray(sign), np.asarray(logabsdet)
+
+
+def _slogdet_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    if is_small(inputs[0]):
+        return determinants(logarithm=True)
+    return host_lowering(_slogdet_reference)(inputs, outputs, attrs)
 
 
 def _slogdet_vjp(site: Site, gs: Value, gl: Value) -> Sequence[Value | None]:
@@ -254,7 +325,7 @@ SLOGDET: Op = Op(
     vjp=_slogdet_vjp,
     jvp=_slogdet_jvp,
     batch=batch_stack(lambda: SLOGDET),
-    lower=host_lowering(_slogdet_reference),
+    lower=_slogdet_lower,
     cost=cubic_cost(2, 3),
     samples=_regular_samples,
 )

@@ -31,8 +31,8 @@ from pellucid.loop.ir import (
 from pellucid.ops.nests import Nests
 from pellucid.ops.shared import nest
 
-MOST = 16
-"""The greatest number of rows that is eliminated here."""
+MOST = 32
+"""The greatest number of rows that is eliminated here; measured: up to it, LAPACK takes longer."""
 
 Right = Callable[[Index, Expr, Expr], Expr]
 """The right side: the element of a matrix of the stack at a row and a column."""
@@ -61,6 +61,20 @@ def elimination(columns: int, right: Callable[[tuple[Buffer, ...]], Right]) -> L
     return Loops(build=build)
 
 
+def determinants(*, logarithm: bool) -> Loops:
+    """The lowering of `det`, or with `logarithm` of `slogdet`, whose outputs are two."""
+
+    def build(sources: tuple[Buffer, ...], results: tuple[Buffer, ...]) -> tuple[Stmt, ...]:
+        stack, kind = sources[0].shape[:-2], _Logarithm if logarithm else _Determinant
+        return nest("s", stack, lambda at: kind(sources[0], results, 0, _nothing, at).solve())
+
+    return Loops(build=build)
+
+
+def _nothing(at: Index, i: Expr, c: Expr) -> Expr:
+    return i
+
+
 class _System:
     """One matrix of the stack beside its right side, `work`, and scalars in memory."""
 
@@ -72,20 +86,29 @@ class _System:
         self.work = Buffer("work", (self.n, self.n + columns), a.dtype, "temp")
         self.number = Buffer("number", (1,), a.dtype, "local")
         self.wrong = Buffer("wrong", (1,), int32, "local")
+        self.sign = Buffer("sign", (1,), a.dtype, "local")
         self.nests = Nests()
 
     def solve(self) -> tuple[Stmt, ...]:
         """All statements."""
         body = (
             Store(self.wrong, (Const(0),), Const(0, int32)),
-            *self.nests.nest(lambda i, j: (self.set(i, j, Load(self.a, (*self.at, i, j))),),
-                             i=self.n, j=self.n),
+            Store(self.sign, (Const(0),), Const(1.0, self.a.dtype)),
+            *self.nests.nest(self._take_left, i=self.n, j=self.n),
             *self.nests.nest(self._take_right, i=self.n, c=self.columns),
             *self.nests.nest(self._column, k=self.n),
+            *self.finish(),
+        )
+        for buffer in (self.sign, self.wrong, self.number, self.work):
+            body = (Alloc(buffer, body),)
+        return body
+
+    def finish(self) -> tuple[Stmt, ...]:
+        """From the upper triangle to the results."""
+        return (
             *self.nests.nest(self._back, t=self.n),
             Store(self.results[1], self.at, Load(self.wrong, (Const(0),))),
-        )  # fmt: skip
-        return (Alloc(self.work, (Alloc(self.number, (Alloc(self.wrong, body),)),)),)
+        )
 
     def get(self, i: Expr, j: Expr) -> Expr:
         """An element of `work`."""
@@ -107,6 +130,9 @@ class _System:
     def call(self, name: str, *args: Expr) -> Expr:
         """A function of numbers."""
         return Call(name, args, self.a.dtype)
+
+    def _take_left(self, i: Var, j: Var) -> tuple[Stmt, ...]:
+        return (self.set(i, j, Load(self.a, (*self.at, i, j))),)
 
     def _take_right(self, i: Var, c: Var) -> tuple[Stmt, ...]:
         return (self.set(i, iadd(c, self.n), self.right(self.at, i, c)),)
@@ -133,7 +159,8 @@ class _System:
             ),
             j=self.n + self.columns,
         )
-        return (If(Call("gt", tuple(sizes), bool_), swap),)
+        turned = Store(self.sign, (Const(0),), self.call("neg", Load(self.sign, (Const(0),))))
+        return (If(Call("gt", tuple(sizes), bool_), (*swap, turned)),)
 
     def _reduce(self, i: Var, k: Var) -> tuple[Stmt, ...]:
         """Take from row `i` the multiple of row `k` that makes its element in column `k` 0."""
@@ -173,3 +200,38 @@ class _System:
             )
 
         return self.nests.nest(column, c=self.columns)
+
+
+class _Determinant(_System):
+    """The product of the pivots."""
+
+    def finish(self) -> tuple[Stmt, ...]:
+        """The product; negative after an odd number of exchanges."""
+        factors = self.nests.nest(
+            lambda k: (self.keep(self.call("mul", self.kept, self.get(k, k))),), k=self.n
+        )
+        sign = Load(self.sign, (Const(0),))
+        return (self.keep(sign), *factors, Store(self.results[0], self.at, self.kept))
+
+
+class _Logarithm(_System):
+    """The sign of the product of the pivots, and the logarithm of its modulus."""
+
+    def finish(self) -> tuple[Stmt, ...]:
+        """The product of the signs, and the sum of the logarithms."""
+        zero, sign = Const(0.0, self.a.dtype), Load(self.sign, (Const(0),))
+
+        def take(k: Var) -> tuple[Stmt, ...]:
+            pivot = self.get(k, k)
+            size = self.call("log", self.call("abs", pivot))
+            return (
+                self.keep(self.call("add", self.kept, size)),
+                Store(self.sign, (Const(0),), self.call("mul", sign, self.call("sign", pivot))),
+            )
+
+        return (
+            self.keep(zero),
+            *self.nests.nest(take, k=self.n),
+            Store(self.results[0], self.at, sign),
+            Store(self.results[1], self.at, self.kept),
+        )
