@@ -11,10 +11,10 @@ import pytest
 
 import pellucid as pl
 from pellucid.tensor.tree import flatten
-from tests.tensor.convert.corpus import algorithms, branches, functions, loops
+from tests.tensor.convert.corpus import algorithms, branches, corners, functions, loops
 from tests.tensor.convert.corpus.program import Program
 
-PROGRAMS = [p for part in (branches, loops, functions, algorithms) for p in part.PROGRAMS]
+PROGRAMS = [p for part in (branches, loops, functions, algorithms, corners) for p in part.PROGRAMS]
 
 
 def numbers(result: Any) -> list[Any]:
