@@ -92,6 +92,7 @@ class Trace:
     Attributes:
         perhaps_shared: tensors of which only the program knows whether they are others: results of
             branches and loops.
+        rows: of tensors that are rows of one that a loop gave: that one, and which row.
         is_block: it is a part of the function that is recorded around it, so it may change tensors
             of that function in place.
     """
@@ -113,6 +114,7 @@ class Trace:
     modules: dict[type, None] = field(default_factory=dict)
     narrowed: list[tuple[Box, DType]] = field(default_factory=list)
     perhaps_shared: set[Box] = field(default_factory=set)
+    rows: dict[Box, tuple[Box, int]] = field(default_factory=dict)
     closed: bool = False
     is_block: bool = False
 
@@ -152,6 +154,7 @@ class Trace:
                 fix="start with x = x.clone(), or make it a pellucid.Buffer",
                 source=user_line(),
             )
+        self.rows.pop(box, None)
         box._value = value
 
     def value_of(self, box: Box) -> Value:
@@ -238,6 +241,7 @@ class Trace:
                 fix="pass it as an argument and return the new value, or make it a pellucid.Buffer",
                 source=user_line(),
             )
+        self.rows.pop(box, None)
         self.value_of(box)  # captured, so that the write is known as a change of state
         self.current[box] = value
         if box.requires_grad:

@@ -178,6 +178,23 @@ def test_static_arguments_decide_in_python() -> None:
     assert "switch" not in str(run.lower(pl.Tensor(2.0), mode="plain").graph)
 
 
+def test_stacked_rows_of_a_loop_are_one_tensor() -> None:
+    @pl.jit(convert=True)
+    def running(xs: Any) -> Any:
+        total, trail = 0.0, []
+        for x in xs:
+            total = total + x
+            trail.append(total)
+        first = pl.stack(trail)
+        trail[2] += 1
+        return first, pl.stack(trail), pl.stack(trail[:3])
+
+    first, second, part = running(pl.ones(50))
+    assert first.tolist() == list(range(1, 51))
+    assert second.tolist() == [1, 2, 4, *range(4, 51)]
+    assert part.tolist() == [1, 2, 4]
+
+
 def test_few_rows_are_unrolled_and_many_are_one_scan() -> None:
     @pl.jit(convert=True)
     def total(xs: Any) -> Any:

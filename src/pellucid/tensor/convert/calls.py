@@ -14,6 +14,7 @@ from typing import Any
 
 from pellucid.core import dtype as dt
 from pellucid.core.errors import TraceError
+from pellucid.tensor.box import STATE
 from pellucid.tensor.convert.branches import choose, if_
 from pellucid.tensor.convert.checks import assert_, raising
 from pellucid.tensor.convert.iteration import enumerate_, range_, reversed_, zip_
@@ -33,6 +34,7 @@ from pellucid.tensor.convert.logic import (
 from pellucid.tensor.convert.loops import for_, while_
 from pellucid.tensor.convert.refused import yields
 from pellucid.tensor.convert.rewrite import converted_code, is_converted, with_code
+from pellucid.tensor.functions import stack
 from pellucid.tensor.guards import from_library
 from pellucid.tensor.tensor import Tensor
 
@@ -75,6 +77,8 @@ def _is_users(fn: Any) -> bool:
 
 
 def _function(fn: FunctionType) -> Any:
+    if fn is stack:
+        return _stack
     if _is_users(fn):
         return with_code(fn, converted_code(fn), _RUNTIME)
     if fn.__module__ and fn.__module__.startswith(_OURS):
@@ -152,6 +156,19 @@ def _sorted(items: Iterable[Any], **kwargs: Any) -> Any:
     if any(map(is_recorded, every)):
         raise TraceError("sorted", "the order of recorded tensors is not known", fix="use .sort()")
     return sorted(every, **kwargs)
+
+
+def _stack(arrays: Any, axis: int = 0) -> Any:
+    """`stack`; of all rows of what a loop gave it is that itself."""
+    trace, items = STATE.trace, list(arrays)
+    if trace is not None and axis == 0 and items and all(type(v) is Tensor for v in items):
+        places = [trace.rows.get(v) for v in items]
+        if places[0] is not None:
+            whole = places[0][0]
+            rows = [p[1] for p in places if p is not None and p[0] is whole]
+            if rows == list(range(whole.shape[0])) and len(rows) == len(items):
+                return whole.clone()  # type: ignore[attr-defined]  # boxes made here are tensors
+    return stack(items, axis)
 
 
 def _map(fn: Any, *iterables: Any) -> Any:

@@ -133,7 +133,8 @@ class Emitter:
             if slot.why:
                 leave_empty(slot.variable, slot.why)
             elif slot.grows and content is not None:
-                slot.before.extend(_interleaved(content, [next(rest) for _ in content.leaves]))
+                columns = [next(rest) for _ in content.leaves]
+                slot.before.extend(_interleaved(content, columns))
             elif slot.treedef is not None:
                 changed = same and slot.variable.changed
                 assign(slot.variable, slot.before, unflatten(slot.treedef, found), changed)
@@ -150,7 +151,9 @@ def _leaves(slot: Slot, content: Content | None) -> list[Leaf]:
 
 def _interleaved(content: Content, rows: Sequence[Any]) -> list[Any]:
     """All turns' new items in order, from the rows of each leaf."""
-    length = rows[0].shape[0]
-    return [
-        item for t in range(length) for item in unflatten(content.treedef, [r[t] for r in rows])
-    ]
+    known, found = outer_trace().rows, []
+    for t in range(rows[0].shape[0]):
+        taken = [r[t] for r in rows]
+        known.update((box, (r, t)) for box, r in zip(taken, rows, strict=True))
+        found += unflatten(content.treedef, taken)
+    return found

@@ -130,7 +130,7 @@ def delete_and_bind_again(x: Any) -> Any:
 
 @PROGRAMS.add(*TWO)
 def lambda_with_defaults(x: Any) -> Any:
-    functions = [lambda v, k=k: v + k if v > 0 else v - k for k in range(3)]
+    functions: list[Any] = [lambda v, k=k: v + k if v > 0 else v - k for k in range(3)]
     for function in functions:
         x = function(x)
     return x
