@@ -225,3 +225,19 @@ def test_functions_of_arrays_are_numpys(name: str, wrap: Any) -> None:
     got = wrap(lambda x, y: NUMPYS[name](pl, x, y))(pl.Tensor(a), pl.Tensor(b)).numpy()
     assert (got.shape, got.dtype) == (want.shape, want.dtype)
     np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
+
+
+def test_random_complex_numbers() -> None:
+    generator = pl.Generator(3)
+    z = generator.normal((200, 100), dtype="complex128").numpy()
+    assert z.dtype == np.complex128
+    np.testing.assert_allclose(
+        [z.real.var(), z.imag.var(), abs(z.mean())], [0.5, 0.5, 0], atol=0.02
+    )
+    assert abs(np.corrcoef(z.real.ravel(), z.imag.ravel())[0, 1]) < 0.02
+    moved = pl.Generator(3).normal((200, 100), mean=2.0, std=3.0, dtype="complex128").numpy()
+    np.testing.assert_allclose(moved, 3 * z + 2)
+    u = pl.rand(1000, dtype="complex64").numpy()
+    assert u.dtype == np.complex64
+    assert ((u.real >= 0) & (u.real < 1) & (u.imag >= 0) & (u.imag < 1)).all()
+    assert pl.randn(2, 3, dtype=pl.complex64).shape == (2, 3)

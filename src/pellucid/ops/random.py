@@ -57,6 +57,7 @@ from pellucid.ops.comparison import bitwise_left_shift, bitwise_or, bitwise_righ
 from pellucid.ops.create import constant, iota
 from pellucid.ops.layout import reshaped_index
 from pellucid.ops.movement import broadcast_to, reshape, slice_axis
+from pellucid.ops.parts import make_complex
 from pellucid.ops.shared import Array, Types, cast_expr, nest
 from pellucid.ops.sort import argsort
 from pellucid.ops.take import take
@@ -233,9 +234,19 @@ def random_bits(state: Value, shape: int | Sequence[int]) -> tuple[Value, Value]
 def _float_dtype(op: str, dtype: DTypeLike) -> DType:
     target = as_dtype(dtype)
     if not target.is_float or target.bits < 16:
-        rule = "values are float16, bfloat16, float32 or float64"
+        rule = "values are float16, bfloat16, float32, float64 or complex"
         raise DTypeError(op, rule, operands={"dtype": target})
     return target
+
+
+def _paired(shape: int | Sequence[int]) -> Shape:
+    return (2, *check_shape("random", shape))
+
+
+def _of_halves(pairs: Value) -> Value:
+    """The complex numbers of which `pairs[0]` are the real and `pairs[1]` the imaginary parts."""
+    parts = (reshape(slice_axis(pairs, 0, k, k + 1), pairs.shape[1:]) for k in range(2))
+    return make_complex(*parts)
 
 
 def _fraction(words: Value, dtype: DType, bits: int) -> Value:
@@ -262,12 +273,16 @@ def uniform(
     high: float = 1.0,
     dtype: DTypeLike = float32,
 ) -> tuple[Value, Value]:
-    """Evenly distributed over `[low, high)` up to rounding, and the new state.
+    """Evenly distributed over `[low, high)` up to rounding, and the new state; each part of complex
+    numbers on its own.
 
     Raises:
-        DTypeError: `dtype` is not a float of at least 16 bits.
+        DTypeError: `dtype` is neither complex nor a float of at least 16 bits.
         ArgumentError: `low` is above `high`.
     """
+    if as_dtype(dtype).is_complex:
+        pairs, state = uniform(state, _paired(shape), low, high, as_dtype(dtype).real)
+        return _of_halves(pairs), state
     target = _float_dtype("uniform", dtype)
     if low > high:
         raise ArgumentError("uniform", "low must be <= high", operands={"low": low, "high": high})
@@ -287,13 +302,19 @@ def normal(
 ) -> tuple[Value, Value]:
     """Normally distributed, and the new state.
 
-    Two uniforms (u, v) give `sqrt(-2 ln(1 - u))` times the cosine and the sine of `2 pi v`.
+    Two uniforms (u, v) give `sqrt(-2 ln(1 - u))` times the cosine and the sine of `2 pi v`. Of a
+    complex number each part has half the variance, so that `std` is the whole number's.
 
     Source: Box and Muller, A Note on the Generation of Random Normal Deviates (1958).
 
     Raises:
-        DTypeError: `dtype` is not a float of at least 16 bits.
+        DTypeError: `dtype` is neither complex nor a float of at least 16 bits.
     """
+    if as_dtype(dtype).is_complex:
+        real = as_dtype(dtype).real
+        pairs, state = normal(state, _paired(shape), 0.0, std * math.sqrt(0.5), real)
+        values = _of_halves(pairs)
+        return add(values, mean) if mean != 0.0 else values, state
     target = _float_dtype("normal", dtype)
     sizes = check_shape("normal", shape)
     count = size_of(sizes)
