@@ -151,7 +151,7 @@ class JitFunction(Generic[P, R]):
             path
             if found is self
             else (
-                JitFunction,
+                type(self),
                 (self._fn, tuple(sorted(self._static)), self._given),
             )
         )

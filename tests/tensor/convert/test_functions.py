@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import pickle
 import traceback
 from typing import Any
 
@@ -176,6 +178,34 @@ def test_static_arguments_decide_in_python() -> None:
     assert run(pl.Tensor(2.0), mode="double").item() == 4.0
     assert run(pl.Tensor(2.0), mode="plain").item() == 2.0
     assert "switch" not in str(run.lower(pl.Tensor(2.0), mode="plain").graph)
+
+
+def test_rows_of_an_open_number() -> None:
+    def last_first(xs: Any) -> Any:
+        total = 0.0
+        for i, x in enumerate(reversed(xs)):
+            if x > 20:
+                continue
+            total = total * 0.5 + x * i
+        return total
+
+    jitted = pl.jit(last_first, convert=True, dynamic={"xs": {0: "n"}})
+    for count in (13, 25, 3):
+        xs = pl.arange(count) * 1.0
+        assert float(jitted(xs)) == pytest.approx(float(last_first(xs)))
+    assert jitted.explain().count("because") == 1
+
+
+def test_copies_and_pickles() -> None:
+    again = pickle.loads(pickle.dumps(named))
+    assert again is named
+    assert copy.deepcopy(pl.convert(absolute))(-3) == 6
+    assert copy.deepcopy(pl.jit(absolute, convert=True))(pl.Tensor(-3.0)).item() == 6
+
+
+@pl.jit(convert=True)
+def named(x: Any) -> Any:
+    return x if x > 0 else -x
 
 
 def test_stacked_rows_of_a_loop_are_one_tensor() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -45,6 +46,14 @@ class ConvertedFunction(Generic[P, R]):
             STATE.convert = before
             if outermost:
                 REASONS.why.clear()
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Copied and pickled as functions are: by name where it has one, else by what it wraps."""
+        found: Any = sys.modules.get(self.__module__)
+        path = getattr(self, "__qualname__", "")
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return path if found is self else (convert, (self.__convertible__,))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from pellucid import ops
 from pellucid.core import dtype as dt
 from pellucid.core.errors import TraceError
+from pellucid.core.size import is_static
 from pellucid.core.source import user_line
 from pellucid.graph.ir import TensorType
 from pellucid.tensor.convert.leaves import Kind
@@ -77,7 +78,8 @@ class Rows:
         """An item of these rows."""
         return _filled(self.shape, rows)
 
-    def _at(self, i: int) -> Any:
+    def at(self, i: Any) -> Any:
+        """The item of this number."""
         rows = [c[i] for c in self.columns]
         for k in self.numbers:
             rows[k].weak = True
@@ -85,7 +87,7 @@ class Rows:
 
     def first(self) -> Any:
         """The item of the first turn."""
-        return self._at(self.length - 1 if self.reverse else 0)
+        return self.at(self.length - 1 if self.reverse else 0)
 
     def rest(self) -> Rows:
         """The others."""
@@ -95,7 +97,7 @@ class Rows:
 
     def __iter__(self) -> Iterator[Any]:
         order = range(self.length)
-        return (self._at(i) for i in (reversed(order) if self.reverse else order))
+        return (self.at(i) for i in (reversed(order) if self.reverse else order))
 
 
 def _filled(shape: Any, rows: Sequence[Any]) -> Any:
@@ -112,7 +114,8 @@ def rows_of(iterable: Any) -> Any:
     """
     if not isinstance(iterable, Tensor):
         return iterable
-    return Rows((iterable,), 0, len(iterable))
+    # len would settle a size that is open
+    return Rows((iterable,), 0, iterable.shape[0] if iterable.shape else len(iterable))
 
 
 def range_(*bounds: Any) -> Any:
@@ -142,7 +145,8 @@ def _number(bound: Any) -> Any:
 def enumerate_(iterable: Any, start: Any = 0) -> Any:
     """`enumerate`; the numbers are recorded where the items are rows of many."""
     rows = rows_of(iterable) if is_recorded(iterable) else iterable
-    few = isinstance(rows, Rows) and rows.length <= MOST_UNROLLED
+    open_size = isinstance(rows, Rows) and not is_static(rows.length)
+    few = isinstance(rows, Rows) and not open_size and rows.length <= MOST_UNROLLED
     if not isinstance(rows, Rows) or few or is_recorded(start):
         return enumerate(rows, start)
     numbers = arange(start, start + rows.length)

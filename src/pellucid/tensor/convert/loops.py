@@ -11,7 +11,10 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from pellucid.core.dtype import int64
+from pellucid.core.size import is_static
 from pellucid.core.source import user_line
+from pellucid.ops.sizes import size_value
 from pellucid.tensor.box import STATE
 from pellucid.tensor.convert.branches import nothing, record_branches
 from pellucid.tensor.convert.checks import holding
@@ -20,7 +23,7 @@ from pellucid.tensor.convert.iteration import MOST_UNROLLED, Counted, Rows, rows
 from pellucid.tensor.convert.journal import retried
 from pellucid.tensor.convert.logic import and_, both, either, is_recorded, not_, truth
 from pellucid.tensor.convert.plans import Loop
-from pellucid.tensor.convert.regions import Region, new_gradients
+from pellucid.tensor.convert.regions import Region, new_gradients, outer_trace
 from pellucid.tensor.convert.state import Scope, Variable
 
 Body = Callable[..., Any]
@@ -57,6 +60,8 @@ def for_(iterable: Any, body: Any, **named: Any) -> None:
     source = rows_of(iterable) if STATE.trace is not None else iterable
     if isinstance(source, Counted):
         _record_range(source, body, scope)
+    elif isinstance(source, Rows) and not is_static(source.length):
+        _record_open(source, body, scope)
     elif isinstance(source, Rows) and source.length > MOST_UNROLLED:
         _record_rows(source, body, scope)
     else:
@@ -116,6 +121,17 @@ def _record_rows(rows: Rows, body: Body, scope: Scope) -> None:
 def _is_settled(loop: Loop, region: Region) -> bool:
     """Whether all that a turn leaves was there before it, in the same type."""
     return not (any(slot.why for slot in loop.slots) or new_gradients([region]))
+
+
+def _record_open(rows: Rows, body: Body, scope: Scope) -> None:
+    """Rows whose number is open (see `jit`'s `dynamic`): a `while_loop` over their places."""
+    count = outer_trace().record(size_value, (rows.length, int64), {})
+    count.weak = True
+
+    def turn(i: Any) -> None:
+        body(rows.at(count - 1 - i if rows.reverse else i))
+
+    _record_range(Counted(0, count, 1), turn, scope)
 
 
 class _Held:
