@@ -273,3 +273,26 @@ def test_profiles_traces_and_reports_know_custom_operators(tmp_path: Path) -> No
     assert "compiled" in jitted.explain()
     assert lowered.llvm
     assert lowered.asm
+
+
+SCALE = 2.0
+
+
+def test_a_name_that_a_rule_reads_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    @extend.custom_op("test_reads_body")
+    def body(x: pl.Tensor) -> Any:
+        return x * SCALE
+
+    kernel = extend.custom_op(
+        "test_reads_rule", "(n) -> (n)", reference=lambda x: x, vjp=lambda i, o, c: c[0] * SCALE
+    )
+    x, module = pl.ones(2), sys.modules[__name__]
+    grad = pl.grad(lambda x: kernel(x).sum())
+    jitted = pl.jit(body), pl.jit(grad)
+    runs: list[Callable[[], Any]] = [
+        lambda: body(x), lambda: grad(x), lambda: jitted[0](x), lambda: jitted[1](x)
+    ]  # fmt: skip
+    for scale in (2.0, 3.0, 2.0):
+        monkeypatch.setattr(module, "SCALE", scale)
+        for run in runs:
+            close(run(), [scale, scale])

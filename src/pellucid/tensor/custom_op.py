@@ -24,10 +24,11 @@ from pellucid.graph.op import Op
 from pellucid.ops.catalogue import CATALOGUE
 from pellucid.passes.group_fusion import FUSED
 from pellucid.tensor.box import Box
-from pellucid.tensor.custom_kernels import read_kernels
+from pellucid.tensor.custom_kernels import LoopKernel, read_kernels
 from pellucid.tensor.custom_record import emitter, kernel_record
 from pellucid.tensor.custom_rules import Derivatives, record_rule
 from pellucid.tensor.dispatch import apply, as_operand
+from pellucid.tensor.guards import Guard, HasRules, names_read
 from pellucid.tensor.recording import as_tensor
 from pellucid.tensor.tensor import Tensor
 
@@ -35,23 +36,44 @@ Rule = Callable[..., Any]
 Types = Sequence[TensorType]
 
 
-class CustomOp:
+Made = tuple[Op, Callable[..., Any]]  # the record, and what emits it on graph values
+
+
+class CustomOp(HasRules):
     """An operator of the user's own. Call it on tensors, arrays and numbers; keywords are static.
 
     Attributes:
         name: what errors, profiles and printed graphs call it.
-        op: its record.
         reference: its meaning in NumPy, where that is not what runs.
         registration: 1 for the first operator of this name in this process, then 2, 3, ...
+        rules: the functions that were given, whose results are part of programs. When a name that
+            they read from outside changes, the operator is made anew.
     """
 
     def __init__(
-        self, op: Op, registration: int, emit: Callable[..., Any], reference: Rule | None = None
+        self,
+        make: Callable[[], Made],
+        registration: int,
+        rules: Sequence[Rule | None] = (),
+        reference: Rule | None = None,
     ) -> None:
-        self.name, self.op, self.registration = op.name, op, registration
+        self._make, self._made = make, make()
+        self.name, self.registration = self._made[0].name, registration
+        self.rules = tuple(rule for rule in rules if rule is not None)
         self.reference = reference
-        self._emit = emit
-        emit.__name__ = op.name
+        self._names: list[Guard] | None = None
+
+    @property
+    def op(self) -> Op:
+        """Its record."""
+        return self._made[0]
+
+    def _emitter(self) -> Callable[..., Any]:
+        """What emits it, made anew where a name that its rules read has changed."""
+        if self._names is None or any(guard.changed() for guard in self._names):
+            self._made = self._made if self._names is None else self._make()
+            self._names = [guard for rule in self.rules for guard in names_read(rule)]
+        return self._made[1]
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """A tensor, or a tuple of tensors where the operator has several results.
@@ -66,11 +88,12 @@ class CustomOp:
                     self.name, "keywords are static", operands={key: type(value).__name__},
                     fix="pass tensors by position; under jit, list the keyword in static_argnames",
                 )  # fmt: skip
+        emit = self._emitter()
         if any(isinstance(x, Value) for x in operands):
-            return self._emit(*operands, **attrs)
+            return emit(*operands, **attrs)
         first = next((x for x in operands if isinstance(x, Box)), None)
         boxes = [self._operand(x, first) for x in operands]
-        return apply(self._emit, *boxes, **{k: _static(v) for k, v in attrs.items()})
+        return apply(emit, *boxes, **{k: _static(v) for k, v in attrs.items()})
 
     def _operand(self, given: Any, first: Box | None) -> Box:
         if isinstance(given, Box):
@@ -202,7 +225,7 @@ def custom_op(  # noqa: PLR0913  # one keyword for each part of an operator, as 
         ArgumentError: the name or the combination of arguments is refused.
     """
     if isinstance(name, Op):
-        return _REGISTRY.add(CustomOp(name, _REGISTRY.number(name.name), emitter(name)))
+        return _REGISTRY.add(CustomOp(lambda: (name, emitter(name)), _REGISTRY.number(name.name)))
     rules = Derivatives(name, vjp, jvp)
     if infer is None:
         if any(part is not None for part in (kernels, reference, batch, cost)):
@@ -216,13 +239,26 @@ def custom_op(  # noqa: PLR0913  # one keyword for each part of an operator, as 
         raise ArgumentError("custom_op", f"{name} has no kernel", fix="give kernels or reference")
     number = _REGISTRY.number(name)
     table = read_kernels(name, kernels or {"*": reference}, reference)
-    made = kernel_record(name, infer, table, rules, batch=batch, cost=cost)
-    made = replace(made, doc=doc) if doc else made
-    return _REGISTRY.add(CustomOp(made, number, emitter(made), reference if kernels else None))
+
+    def make() -> Made:
+        made = kernel_record(name, infer, table, rules, batch=batch, cost=cost)
+        made = replace(made, doc=doc) if doc else made
+        return made, emitter(made)
+
+    nests = [e.kernel.nest for e in table.entries if isinstance(e.kernel, LoopKernel)]
+    given = [infer if callable(infer) else None, vjp, jvp, batch, *nests]
+    return _REGISTRY.add(CustomOp(make, number, given, reference if kernels else None))
 
 
 def _from_body(name: str, number: int, body: Rule, rules: Derivatives, doc: str) -> CustomOp:
-    op = composite_op(name, doc or (body.__doc__ or name).partition("\n")[0])
+    said = doc or (body.__doc__ or name).partition("\n")[0]
+    return CustomOp(
+        lambda: _composite(name, body, rules, said), number, (body, rules.vjp, rules.jvp)
+    )
+
+
+def _composite(name: str, body: Rule, rules: Derivatives, doc: str) -> Made:
+    op = composite_op(name, doc)
 
     def emit(*values: Value, **attrs: Any) -> Any:
         types = [v.type for v in values]
@@ -236,7 +272,8 @@ def _from_body(name: str, number: int, body: Rule, rules: Derivatives, doc: str)
         made = emit_all(op, *values, **graphs)
         return made if many else made[0]
 
-    return CustomOp(op, number, emit)
+    emit.__name__ = name
+    return op, emit
 
 
 def _given(graph: Graph | None) -> Graph:

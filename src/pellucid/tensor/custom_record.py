@@ -43,6 +43,7 @@ def emitter(op: Op) -> Callable[..., Any]:
         made = emit_all(op, *values, **attrs)
         return made if len(made) > 1 else made[0]
 
+    emit.__name__ = op.name
     return emit
 
 

@@ -184,7 +184,8 @@ def names_read(fn: Callable[..., Any], modules: Iterable[type] = ()) -> list[Gua
     load, and those that users' functions among them load in turn. Imported modules do not count.
     """
     found: dict[Any, Guard] = {}
-    todo = [_plain_function(fn), *(m for cls in modules for m in _methods(cls))]
+    todo = [_plain_function(part) for part in (fn, *_rules(fn))]
+    todo += [m for cls in modules for m in _methods(cls)]
     seen: set[CodeType] = set()
     while todo:
         function = todo.pop()

@@ -67,7 +67,7 @@ class JitFunction(Generic[P, R]):
         static_argnames: Sequence[str],
         dynamic: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())  # an object's attributes are its own
         self.__name__: str = getattr(fn, "__name__", "function")
         self._fn = self.__convertible__ = fn  # the latter: for converted code that calls this
         self._static = frozenset(static_argnames)
