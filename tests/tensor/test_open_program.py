@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import pellucid as pl
+from pellucid import nn, optim
 from pellucid.nn import functional as F
 from pellucid.nn.gpt import GPT, GPTConfig
 
@@ -180,4 +181,30 @@ def test_random_numbers_are_the_same_for_any_size() -> None:
         made = compiled(noise(n, m))
         pl.manual_seed(7)
         np.testing.assert_array_equal(made.numpy(), drop(noise(n, m)).numpy())
+    assert ONE in compiled.explain()
+
+
+def test_a_module_names_its_arguments() -> None:
+    pl.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.1),
+        nn.Linear(4 * 36, 10),
+    )  # fmt: skip
+    optimiser = optim.SGD(model.parameters(), lr=0.1)
+
+    @pl.jit(dynamic={"x": {0: "n"}, "y": {0: "n"}})
+    def learn(x: Tensor, y: Tensor) -> Tensor:
+        loss: Tensor = F.cross_entropy(model(x), y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return loss
+
+    for n in (9, 4, 33):
+        assert np.isfinite(learn(noise(n, 1, 6, 6), places(n)).item())
+    assert learn.explain().startswith("learn: compiled 1 time(s)")
+    model.eval()
+    compiled = pl.jit(model, dynamic={"x": {0: "n"}})
+    for n in (1, 7):
+        check(model, compiled, (noise(n, 1, 6, 6),))
     assert ONE in compiled.explain()

@@ -80,7 +80,7 @@ class _BatchNorm(Module):
             seen = self.num_batches_tracked + 1
             self.num_batches_tracked.assign_(seen)
             share = 1.0 / seen.astype("float32") if self.momentum is None else self.momentum
-            unbiased = var * (count / max(count - 1, 1))
+            unbiased = var * count / max(count - 1, 1)
             old_mean, old_var = self.running_mean, self.running_var
             self.running_mean.assign_(old_mean * (1.0 - share) + mean * share)
             self.running_var.assign_(old_var * (1.0 - share) + unbiased * share)

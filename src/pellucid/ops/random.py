@@ -26,6 +26,7 @@ from pellucid.core.dtype import (
 )
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.shape import Shape, check_shape, size_of
+from pellucid.core.size import Size
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Cost, Op, Sample
 from pellucid.loop.compute import Index, Loops, Lowering
@@ -59,6 +60,7 @@ from pellucid.ops.layout import reshaped_index
 from pellucid.ops.movement import broadcast_to, reshape, slice_axis
 from pellucid.ops.parts import make_complex
 from pellucid.ops.shared import Array, Types, cast_expr, nest
+from pellucid.ops.sizes import size_value
 from pellucid.ops.sort import argsort
 from pellucid.ops.take import take
 from pellucid.ops.unary import cos, log, sqrt
@@ -181,6 +183,13 @@ def _write_out(c: Buffer, out: Buffer, row: Index, count: int) -> tuple[Stmt, ..
     return (For("i", Const(WORDS * LANES), inside),)
 
 
+def _moved(blocks: int) -> Value:
+    """What is added to a state whose next numbers are so many blocks on."""
+    if isinstance(blocks, Size):
+        return multiply(constant(np.array([0, 1], np.uint64)), size_value(blocks, uint64))
+    return constant(np.array([0, blocks], np.uint64))
+
+
 def _cost(inputs: Types, outputs: Types, attrs: Attrs) -> Cost:
     blocks = -(-outputs[0].size // WORDS)
     return Cost(blocks * ROUNDS * 10, inputs[0].nbytes + outputs[0].nbytes)
@@ -224,7 +233,7 @@ def random_bits(state: Value, shape: int | Sequence[int]) -> tuple[Value, Value]
     sizes = check_shape("random_bits", shape)
     count = size_of(sizes)
     words = reshape(emit(RANDOM_BITS, state, shape=(count,)), sizes)
-    moved = constant(np.array([0, -(-count // WORDS)], np.uint64))
+    moved = _moved(-(-count // WORDS))
     return words, add(state, moved)
 
 

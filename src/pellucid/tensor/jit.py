@@ -404,8 +404,8 @@ def _store(traced: Traced, outputs: Sequence[Array]) -> None:
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:
-    try:
-        return inspect.signature(fn)
+    try:  # a module's arguments have the names that its `forward` gives them
+        return inspect.signature(getattr(fn, "forward", fn))
     except (TypeError, ValueError):
         raise ArgumentError(
             "jit", "takes a Python function", operands={"it": repr(fn)},
