@@ -201,6 +201,45 @@ def test_static_arguments_containers_and_names() -> None:
     near(gradient[1], np.full(X.shape, 5.0))
 
 
+def test_defaults_numbers_and_several_results() -> None:
+    @pl.custom_vjp
+    def scaled(x: Any, factor: Any = 2.0) -> Any:
+        return x * factor, [x.sum(), factor]
+
+    def bwd(factor: Any, g: Any) -> Any:
+        return TEN * factor * g[0] + g[1][0], None
+
+    scaled.defvjp(lambda x, factor: (scaled(x, factor), factor), bwd)
+    for args, kwargs, factor in (((), {}, 2.0), ((3.0,), {}, 3.0), ((), {"factor": 4.0}, 4.0)):
+
+        def loss(x: Any, args: Any = args, kwargs: Any = kwargs) -> Any:
+            y, (total, _) = scaled(x, *args, **kwargs)
+            return y.sum() + total
+
+        near(pl.grad(loss)(pl.Tensor(Y)), np.full(3, TEN * factor + 1.0))
+    with pytest.raises(TypeError, match="scaled: missing a required argument: 'x'"):
+        scaled()
+
+
+def test_forward_rules_beside_integers_and_settings() -> None:
+    @pl.custom_jvp
+    def f(x: Any, n: Any, mode: Any) -> Any:
+        return {"y": x * n.astype("float64"), "n": n + 1, "mode": mode}
+
+    @f.defjvp
+    def rule(primals: Any, tangents: Any) -> Any:
+        x, n, mode = primals
+        assert (tangents[2], tangents[1].dtype) == (None, pl.int64)
+        return f(x, n, mode), {"y": TEN * tangents[0], "n": None, "mode": None}
+
+    x, n = pl.Tensor(Y), pl.Tensor(np.array([1, 2, 3]))
+    value, moved = pl.jvp(lambda x: f(x, n, "m"), (x,), (x,))
+    near(moved["y"], TEN * Y)
+    assert (value["mode"], moved["n"].tolist()) == ("m", [0, 0, 0])
+    each = pl.jit(pl.vmap(pl.grad(lambda x, n: f(x, n, "m")["y"])))
+    near(each(x, n), np.full(3, TEN))
+
+
 def test_without_a_rule_nothing_is_recorded() -> None:
     seen: list[Any] = []
 

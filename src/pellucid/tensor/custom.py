@@ -24,6 +24,7 @@ from pellucid.tensor.custom_call import (
     read_call,
     record_part,
     recording_rule,
+    signature_of,
     static_places,
     with_captures,
 )
@@ -40,7 +41,7 @@ class CustomVjp(HasRules):
     def __init__(self, fn: Fn, static: tuple[int, ...]) -> None:
         dress(self, fn)
         self.__name__: str
-        self.fn, self._static = fn, static
+        self.fn, self._static, self._signature = fn, static, signature_of(fn)
 
     def defvjp(self, fwd: Fn, bwd: Fn) -> None:
         """Say how it is differentiated.
@@ -60,7 +61,7 @@ class CustomVjp(HasRules):
         note_read(self, "rules")
         if not self.rules:
             raise ArgumentError(self.__name__, "has no rule yet", fix="call .defvjp(fwd, bwd)")
-        call = read_call(self.fn, self._static, args, kwargs)
+        call = read_call(self.__name__, self._signature, self._static, args, kwargs)
         if call.is_plain:
             return self.fn(*call.args)
         frame = answered(self, call)
@@ -209,7 +210,7 @@ class CustomJvp(HasRules):
     def __init__(self, fn: Fn, static: tuple[int, ...]) -> None:
         dress(self, fn)
         self.__name__: str
-        self.fn, self._static = fn, static
+        self.fn, self._static, self._signature = fn, static, signature_of(fn)
 
     def defjvp(self, rule: Fn) -> Fn:
         """Say how it is differentiated; usable as a decorator.
@@ -245,7 +246,7 @@ class CustomJvp(HasRules):
         note_read(self, "rules")
         if not self.rules:
             raise ArgumentError(self.__name__, "has no rule yet", fix="call .defjvp(rule)")
-        call = read_call(self.fn, self._static, args, kwargs)
+        call = read_call(self.__name__, self._signature, self._static, args, kwargs)
         if call.is_plain:
             return self.fn(*call.args)
         frame = answered(self, call)

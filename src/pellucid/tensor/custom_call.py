@@ -77,39 +77,52 @@ class Call:
 
 
 def read_call(
-    fn: Fn, static: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    name: str, signature: inspect.Signature | None, static: tuple[int, ...], args: Any, kwargs: Any
 ) -> Call:
-    """The arguments of a call of `fn`, named ones put in their places.
+    """The arguments of a call, named ones and defaults put in their places.
 
     Raises:
-        ArgumentError: an argument can be given by name only, or a static one is missing.
+        ArgumentError: an argument was given that can be given by name only, or a static one is
+            missing.
     """
-    name = getattr(fn, "__name__", "function")
-    if kwargs:
-        args = _positional(fn, name, args, kwargs)
+    if signature is not None:
+        args = _positional(signature, name, args, kwargs)
     places = tuple(sorted(i % len(args) if args else i for i in static))
     if any(i >= len(args) for i in places):
         operands = {"static": static, "arguments": len(args)}
         raise ArgumentError(name, "a static argument is missing", operands=operands)
     leaves, treedef = flatten(tuple(a for i, a in enumerate(args) if i not in places))
-    spots = [
-        i for i, v in enumerate(leaves) if is_array(v) and not isinstance(v, (bool, int, float))
-    ]
+    spots = [i for i, v in enumerate(leaves) if is_array(v) and not isinstance(v, _NUMBERS)]
     return Call(name, args, places, leaves, treedef, spots, [as_tensor(leaves[i]) for i in spots])
 
 
+_NUMBERS = (bool, int, float)
+
+
+def signature_of(fn: Fn) -> inspect.Signature | None:
+    """The function's signature, where it has one."""
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
+
+
 def _positional(
-    fn: Fn, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    signature: inspect.Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, ...]:
-    bound = inspect.signature(fn).bind(*args, **kwargs)
-    bound.apply_defaults()
-    if bound.kwargs:
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    named = [n for n in bound.kwargs if n in kwargs]
+    if named:
         raise ArgumentError(
             name,
             "a function with a rule of its own takes positional arguments",
-            operands={"by name": list(bound.kwargs)},
+            operands={"by name": named},
             fix="make them positional; settings can be static arguments",
         )
+    bound.apply_defaults()
     return bound.args
 
 
