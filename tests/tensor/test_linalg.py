@@ -484,6 +484,19 @@ def test_compiled_determinants_agree_with_lapack(n: int) -> None:
     np.testing.assert_allclose(pl.jit(slope)(t).numpy(), slope(t).numpy(), atol=1e-11 * scale)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 32, 33])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_factors_agree_with_lapack(n: int, dtype: str) -> None:
+    x = positive(3, n, n, dtype=dtype)
+    factor = pl.jit(linalg.cholesky)(pl.Tensor(x)).numpy()
+    np.testing.assert_array_equal(factor, np.tril(factor))
+    residual = np.abs(factor @ np.swapaxes(factor, -1, -2) - x).max() / np.abs(x).max()
+    assert residual < 10 * np.finfo(dtype).eps
+    x[1] = -x[1]
+    with pytest.raises(linalg.LinAlgError, match=r"must be positive definite, .* failed at x\[1\]"):
+        pl.jit(linalg.cholesky)(pl.Tensor(x))
+
+
 def test_a_small_system_in_a_loop_raises_out_of_it() -> None:
     @pl.jit
     def shrink(a: Any) -> Any:

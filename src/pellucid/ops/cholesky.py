@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pellucid.core.dtype import complex128, float32, float64
-from pellucid.graph.ir import TensorType, Value, emit
+from pellucid.core.dtype import complex128, float32, float64, int32
+from pellucid.graph.ir import Attrs, TensorType, Value, emit_all
 from pellucid.graph.op import Op, Sample, Site
-from pellucid.loop.compute import host_lowering
+from pellucid.loop.compute import Lowering, host_lowering
 from pellucid.ops.arithmetic import multiply, subtract
+from pellucid.ops.cholesky_loops import cholesky_loops
+from pellucid.ops.elimination import is_small
 from pellucid.ops.join import tril
 from pellucid.ops.matrices import (
     adjoint,
@@ -23,12 +25,12 @@ from pellucid.ops.matrices import (
     cubic_cost,
     guarded,
     hermitian,
-    hermitian_array,
     matrices,
     only_diagonal,
     product,
 )
-from pellucid.ops.shared import Array
+from pellucid.ops.regular import NOT_POSITIVE, regular
+from pellucid.ops.shared import Array, Types
 from pellucid.ops.solve import solve_lower, solve_upper
 
 
@@ -48,24 +50,27 @@ def cholesky(x: Value, upper: bool = False) -> Value:
 
     Gradient: Hermitian.
     """
-    factor = emit(CHOLESKY, matrices("cholesky", x, square=True))
+    value = matrices("cholesky", x, square=True)
+    factor, wrong = emit_all(CHOLESKY, value)
+    if is_small(value.type):
+        factor = regular("cholesky", factor, wrong, value)
     return adjoint(factor) if upper else factor
 
 
-def _infer(x: TensorType) -> TensorType:
+def _infer(x: TensorType) -> tuple[TensorType, TensorType]:
     check_matrices("cholesky", x, square=True)
-    return x
+    return x, TensorType(x.shape[:-2], int32)
 
 
-def _reference(x: Array) -> Array:
-    factor: Array = guarded(
-        "cholesky",
-        "the matrix must be positive definite",
-        "add a small multiple of the identity, or use eigh for one that is not",
-        np.linalg.cholesky,
-        hermitian_array(x),
-    )
-    return factor
+def _reference(x: Array) -> tuple[Array, Array]:
+    factor = guarded("cholesky", *NOT_POSITIVE, x)
+    return factor, np.zeros(x.shape[:-2], np.int32)
+
+
+def _lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
+    if is_small(inputs[0]):
+        return cholesky_loops()
+    return host_lowering(_reference)(inputs, outputs, attrs)
 
 
 def _lower_half(x: Value) -> Value:
@@ -73,8 +78,8 @@ def _lower_half(x: Value) -> Value:
     return subtract(tril(x), multiply(only_diagonal(x), 0.5))
 
 
-def _vjp(site: Site, g: Value) -> Sequence[Value | None]:
-    (factor,) = site.outputs
+def _vjp(site: Site, g: Value, _: None) -> Sequence[Value | None]:
+    factor = site.outputs[0]
     inner = _lower_half(product(adjoint(factor), g))
     left = solve_upper(adjoint(factor), inner)
     return [hermitian(adjoint(solve_upper(adjoint(factor), adjoint(left))))]
@@ -82,11 +87,11 @@ def _vjp(site: Site, g: Value) -> Sequence[Value | None]:
 
 def _jvp(site: Site, t: Value | None) -> Sequence[Value | None]:
     if t is None:
-        return [None]
-    (factor,) = site.outputs
+        return [None, None]
+    factor = site.outputs[0]
     inner = solve_lower(factor, hermitian(t))
     inner = adjoint(solve_lower(factor, adjoint(inner)))
-    return [product(factor, _lower_half(inner))]
+    return [product(factor, _lower_half(inner)), None]
 
 
 def _samples() -> Sequence[Sample]:
@@ -111,15 +116,16 @@ def _samples() -> Sequence[Sample]:
 CHOLESKY: Op = Op(
     name="cholesky",
     doc=(
-        "The lower triangular `L` of `L L^H = (x + x^H) / 2`. Primitive: a recurrence over the"
-        " elements. Derivatives: Murray 2016."
+        "The lower triangular `L` of `L L^H = (x + x^H) / 2`, and 1 per matrix where loops met a"
+        " pivot that is not positive. Primitive: a recurrence over the elements. Derivatives:"
+        " Murray 2016."
     ),
     infer=_infer,
     reference=_reference,
     vjp=_vjp,
     jvp=_jvp,
     batch=batch_stack(lambda: CHOLESKY),
-    lower=host_lowering(_reference),
+    lower=_lower,
     cost=cubic_cost(1, 3),
     samples=_samples,
 )

@@ -1,12 +1,13 @@
 """`regular`: a result computed by generated code, or the error that LAPACK would have raised.
 
-Small systems are solved by loops (`elimination.py`), which cannot raise. They note whether a pivot
-was 0, and this record, which costs a copy where none was, raises for them.
+Small matrices are factorised by loops (`elimination.py`, `cholesky_loops.py`), which cannot raise.
+They note whether a pivot was bad, and this record, which costs a copy where none was, raises then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,34 @@ from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Op, Sample, Site
 from pellucid.loop.compute import HostCall, Lowering
 from pellucid.ops.broadcast import broadcast_to, sum_axes
-from pellucid.ops.matrices import guarded
+from pellucid.ops.matrices import guarded, hermitian_array
 from pellucid.ops.shared import Array, Types, copy_cost
 
-RULE = "the matrix is singular"
-FIX = "use pinv or lstsq, or add a small multiple of the identity"
+Refusal = tuple[str, str, Callable[..., Any]]
+SINGULAR: Refusal = (
+    "the matrix is singular",
+    "use pinv or lstsq, or add a small multiple of the identity",
+    np.linalg.inv,
+)
+
+
+def hermitian_factor(x: Array) -> Array:
+    """LAPACK's Cholesky factor of the Hermitian parts."""
+    factor: Array = np.linalg.cholesky(hermitian_array(x))
+    return factor
+
+
+NOT_POSITIVE: Refusal = (
+    "the matrix must be positive definite",
+    "add a small multiple of the identity, or use eigh for one that is not",
+    hermitian_factor,
+)
+"""What was wrong, the mend, and the function of NumPy that knows which matrix it was."""
+
+
+def refusal(op: str) -> Refusal:
+    """What an operator says of matrices that it cannot take."""
+    return NOT_POSITIVE if op == "cholesky" else SINGULAR
 
 
 def regular(op: str, x: Value, wrong: Value, a: Value) -> Value:
@@ -29,7 +53,7 @@ def regular(op: str, x: Value, wrong: Value, a: Value) -> Value:
     Args:
         op: what the user called, for the message.
         x: the result.
-        wrong: int32, per matrix 1 if it seems singular, else 0.
+        wrong: int32, per matrix 1 if it seems singular (for `cholesky`, not positive definite).
         a: the matrices.
     """
     return emit(REGULAR, x, sum_axes(wrong, range(wrong.rank)), a, who=op)
@@ -43,7 +67,7 @@ def _infer(x: TensorType, wrong: TensorType, a: TensorType, *, who: str) -> Tens
 
 def _reference(x: Array, wrong: Array, a: Array, *, who: str) -> Array:
     if wrong:
-        guarded(who, RULE, FIX, np.linalg.inv, a)  # it knows which, and may know better
+        guarded(who, *refusal(who), a)  # LAPACK may know better than the loops
     return x
 
 
@@ -72,8 +96,8 @@ def _samples() -> Sequence[Sample]:
 REGULAR: Op = Op(
     name="regular",
     doc=(
-        "`x`, or an error in the name of `who` if `wrong` is not 0 and a matrix of `a` is singular."
-        " Primitive: nothing else raises while a program runs."
+        "`x`, or an error in the name of `who` if `wrong` is not 0 and a matrix of `a` is one that"
+        " `who` cannot take. Primitive: nothing else raises while a program runs."
     ),
     infer=_infer,
     reference=_reference,

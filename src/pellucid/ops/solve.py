@@ -35,7 +35,7 @@ from pellucid.ops.matrices import (
 )
 from pellucid.ops.movement import flip
 from pellucid.ops.promotion import common_dtype
-from pellucid.ops.regular import FIX, RULE, regular
+from pellucid.ops.regular import SINGULAR, regular
 from pellucid.ops.shared import Array, Types
 
 
@@ -164,7 +164,7 @@ def _infer(a: TensorType, b: TensorType) -> tuple[TensorType, TensorType]:
 
 
 def _reference(a: Array, b: Array) -> tuple[Array, Array]:
-    return guarded("solve", RULE, FIX, np.linalg.solve, a, b), _none_wrong(a)
+    return guarded("solve", *SINGULAR[:2], np.linalg.solve, a, b), _none_wrong(a)
 
 
 def _none_wrong(a: Array) -> Array:
@@ -259,7 +259,7 @@ def _inv_infer(x: TensorType) -> tuple[TensorType, TensorType]:
 
 
 def _inv_reference(x: Array) -> tuple[Array, Array]:
-    return guarded("inv", RULE, FIX, np.linalg.inv, x), _none_wrong(x)
+    return guarded("inv", *SINGULAR, x), _none_wrong(x)
 
 
 def _inv_lower(inputs: Types, outputs: Types, attrs: Attrs) -> Lowering:
