@@ -8,6 +8,7 @@ import pytest
 from pellucid.codegen.llvm import render_kernel
 from pellucid.core.dtype import DType, bool_, float16, float32, float64, int8, int64
 from pellucid.core.target import Target
+from pellucid.loop.functions import call
 from pellucid.loop.interpreter import run_kernel
 from pellucid.loop.ir import Buffer, Const, For, If, Kernel, Load, Store, Var, compare, iadd, imul
 from tests.codegen.native import run
@@ -59,3 +60,30 @@ def test_no_gather_for_short_steps() -> None:
     text = render_kernel(_strided(64, 2, 0, float32, store=False), HOST, "k")
     assert "gather" not in text
     assert "gather" in render_kernel(_strided(64, 9, 0, float32, store=False), HOST, "k")
+
+
+def _rows(n: int, width: int, dtype: DType) -> Kernel:
+    """`y[i] = x[i, 0] - x[i, last]`, of rows of `width` elements."""
+    x, y = Buffer("x", (n, width), dtype), Buffer("y", (n,), dtype)
+    ends = (Load(x, (I, Const(0))), Load(x, (I, Const(width - 1))))
+    body = Store(y, (I,), call("sub", *ends))
+    return Kernel("rows", (x, y), 1, (For("i", Const(n), (body,), "vector"),))
+
+
+@each_target
+@pytest.mark.parametrize("dtype", [float32, float64, int8], ids=str)
+@pytest.mark.parametrize("width", [2, 3, 4, 5])
+def test_elements_of_whole_rows(target: Target, dtype: DType, width: int) -> None:
+    for n in (1, 5, 16, 31, 100):
+        kernel = _rows(n, width, dtype)
+        x = samples(dtype, n * width).reshape(n, width)
+        want, got = (poison((n,), dtype) for _ in range(2))
+        run_kernel(kernel, x, want)
+        run(kernel, target, x, got)
+        np.testing.assert_array_equal(got, want)
+
+
+def test_elements_of_one_row_share_their_loads() -> None:
+    text = render_kernel(_rows(2 * HOST.lanes(float32), 2, float32), HOST, "k")
+    assert sum("load <" in line for line in text.splitlines()) == 2 * 2
+    assert "masked.load" not in text

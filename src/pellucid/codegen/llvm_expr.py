@@ -80,6 +80,14 @@ class Storage:
         return self.align or self.dtype.itemsize
 
 
+def _is_of_rows(place: Storage, form: Affine) -> bool:
+    """Whether lanes read one element each of rows as long as lanes are apart, which lie in memory
+    as wholes.
+    """
+    rows = len(place.strides) > 1 and place.strides[-2] == form.lane
+    return rows and all(factor % form.lane == 0 for _, factor in form.terms)
+
+
 # vectors as they are in memory, by pointer, version and address
 Turned = dict[tuple[str, DType, int, Affine], str]
 
@@ -377,6 +385,8 @@ class Expressions:
         """Lanes a few elements apart: whole vectors, and their elements picked out."""
         width, step = self.width, form.lane
         kind = vector(storage(place.dtype), width)
+        if not self.mask and _is_of_rows(place, form):
+            return self._load_of_rows(place, form)
         chunks = []
         for chunk in range(chunks_touched(width, step)):
             mask = read_mask(self.function, self.mask, width, step, chunk)
@@ -386,6 +396,19 @@ class Expressions:
             at = replace(form, const=form.const + chunk * width)
             chunks.append(self.raw(place, self.lanes_text(place, self.pointer(place, at), mask)))
         picked = gather_chunks(self.function, kind, chunks, step)
+        return from_memory(self.function, picked, place.dtype, width, self.target)
+
+    def _load_of_rows(self, place: Storage, form: Affine) -> Value:
+        """The same element of as many rows as there are lanes, out of whole rows: what reads
+        another element of them shares the loads.
+        """
+        width, step = self.width, form.lane
+        kind, element = vector(storage(place.dtype), width), form.const % step
+        chunks = []
+        for chunk in range(step):
+            at = replace(form, const=form.const - element + chunk * width)
+            chunks.append(self.raw(place, self.lanes_text(place, self.pointer(place, at), "")))
+        picked = gather_chunks(self.function, kind, chunks, step, element)
         return from_memory(self.function, picked, place.dtype, width, self.target)
 
     def raw(self, place: Storage, text: str) -> str:

@@ -42,10 +42,14 @@ def write_mask(function: Function, mask: str, width: int, step: int, chunk: int)
     return shuffle(function, vector("i1", width), (mask, "zeroinitializer"), order)
 
 
-def gather_chunks(function: Function, kind: str, chunks: Sequence[str], step: int) -> str:
-    """The lanes' elements out of the chunks they lie in; `kind` is the vector's LLVM type."""
+def gather_chunks(
+    function: Function, kind: str, chunks: Sequence[str], step: int, first: int = 0
+) -> str:
+    """The lanes' elements out of the chunks they lie in, from element `first` on; `kind` is the
+    vector's LLVM type.
+    """
     width = int(kind[1:].split(" ", 1)[0])
-    homes = [divmod(k * step, width) for k in range(width)]
+    homes = [divmod(k * step + first, width) for k in range(width)]
     order = [place if home == 0 else 0 for home, place in homes]
     result = shuffle(function, kind, (chunks[0], "poison"), order)
     for chunk, text in enumerate(chunks[1:], 1):
