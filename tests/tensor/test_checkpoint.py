@@ -271,3 +271,26 @@ def test_random_numbers_are_the_same_again(how: dict[str, Any]) -> None:
     np.testing.assert_array_equal(found[1][0].numpy(), found[3][0].numpy())
     for _, after in found:
         np.testing.assert_array_equal(after.numpy(), found[0][1].numpy())
+
+
+def test_of_modules() -> None:
+    """Their attributes stay theirs, and their parameters get the same gradients."""
+    model = pl.nn.Sequential(pl.nn.Linear(4, 8), pl.nn.Tanh(), pl.nn.Linear(8, 2), pl.nn.Tanh())
+    x = pl.Tensor(X[:, :4])
+
+    def gradients(f: Callable[[Any], Any]) -> list[Any]:
+        model.zero_grad()
+        (f(x) ** 2).sum().backward()
+        return [p.grad for p in model.parameters()]
+
+    want = gradients(model)
+    saving: list[Any] = [
+        pl.checkpoint(model),
+        pl.checkpoint(model, budget=9000),
+        pl.checkpoint_sequential(model),
+    ]
+    assert not hasattr(saving[0], "_training")
+    for f in saving:
+        for got, g in zip(gradients(f), want, strict=True):
+            assert got is not None
+            np.testing.assert_array_equal(got.numpy(), g.numpy())

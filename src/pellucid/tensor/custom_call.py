@@ -299,5 +299,5 @@ def static_places(static: int | Sequence[int]) -> tuple[int, ...]:
 
 def dress(wrapper: Any, fn: Fn) -> None:
     """Give a wrapper the function's name and documentation."""
-    functools.update_wrapper(wrapper, fn)
+    functools.update_wrapper(wrapper, fn, updated=())
     wrapper.__name__ = getattr(fn, "__name__", "function")

@@ -72,7 +72,7 @@ class Checkpointed:
     """A function that keeps little for its backward pass. Made by `checkpoint`."""
 
     def __init__(self, fn: Fn, policy: Policy, budget: int | None) -> None:
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())
         self._fn, self._policy, self._budget = fn, policy, budget
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
