@@ -208,3 +208,23 @@ def test_a_module_names_its_arguments() -> None:
     for n in (1, 7):
         check(model, compiled, (noise(n, 1, 6, 6),))
     assert ONE in compiled.explain()
+
+
+def test_slices_are_not_taken_of_parts_that_may_be_short() -> None:
+    def fn(x: Tensor, y: Tensor) -> Tensor:
+        return pl.concat([x, y], axis=0)[:3] * 2
+
+    compiled = pl.jit(fn, dynamic=PAIR)
+    for n, m in ((64, 5), (1, 5), (2, 7), (3, 1), (0, 9)):
+        check(fn, compiled, (noise(n, 4), noise(m, 4)))
+    assert ONE in compiled.explain()
+
+
+def test_gradients_of_slices_at_one_row() -> None:
+    def fn(x: Tensor) -> Any:
+        return pl.grad(lambda x: (x[:, :2] * x[:, 2:]).sum())(x)
+
+    compiled = pl.jit(fn, dynamic=LEADING)
+    for n in (1, 5, 2):
+        check(fn, compiled, (noise(n, 4),))
+    assert compiled.explain().startswith("fn: compiled 1 time(s)")

@@ -48,6 +48,12 @@ def length(numbers: Span) -> int:
     return len(numbers) if isinstance(numbers, range) else numbers.length
 
 
+def ends_of(numbers: Span) -> tuple[int, int]:
+    """The least and the greatest of numbers, of which there are some."""
+    first, last = numbers[0], numbers[-1]
+    return (first, last) if numbers.step > 0 else (last, first)
+
+
 def sliced(entry: slice, size: int) -> Span:
     """The places of an axis of `size` that a slice reads."""
     if not isinstance(size, Size) and is_static(entry.start, entry.stop, entry.step):

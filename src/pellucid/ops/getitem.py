@@ -18,7 +18,7 @@ from pellucid.core.dtype import Scalar, int64
 from pellucid.core.errors import IndexRangeError, TraceError
 from pellucid.core.shape import Shape, broadcast_shapes, size_of
 from pellucid.core.size import Size
-from pellucid.core.span import Span, length, sliced, span
+from pellucid.core.span import Span, ends_of, length, sliced, span
 from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, multiply
 from pellucid.ops.casting import astype
@@ -296,8 +296,8 @@ def _fitted(x: Value, plan: Plan, value: Value | Scalar) -> Value:
 def _placed(part: Value, plan: Plan, shape: Shape) -> Value:
     """`part` where the spans read, zeros elsewhere."""
     part = flip(part, [a for a, s in enumerate(plan.spans) if s.step < 0])
-    low = [min(s[0], s[-1]) if length(s) else 0 for s in plan.spans]
-    ends = [max(s[0], s[-1]) + 1 if length(s) else 0 for s in plan.spans]
+    low = [ends_of(s)[0] if length(s) else 0 for s in plan.spans]
+    ends = [ends_of(s)[1] + 1 if length(s) else 0 for s in plan.spans]
     high = [n - end for n, end in zip(shape, ends, strict=True)]
     holes = [abs(s.step) - 1 if length(s) > 1 else 0 for s in plan.spans]
     return pad(part, low, high, interior=holes)

@@ -15,7 +15,7 @@ from pellucid.core.dtype import Scalar, complex64, float32, int32, int64
 from pellucid.core.dtype import bool_ as bool_dtype
 from pellucid.core.errors import ArgumentError, ShapeError
 from pellucid.core.shape import normalize_axes, normalize_axis
-from pellucid.core.span import length, span
+from pellucid.core.span import ends_of, length, span
 from pellucid.graph.ir import Attrs, TensorType, Value, emit
 from pellucid.graph.op import Op, Sample, Site
 from pellucid.loop.compute import Index, Lowering, Pointwise, Readers
@@ -131,8 +131,8 @@ def _slice_vjp(site: Site, g: Value) -> list[Tangent]:
         for b in zip(ints(site.attrs, "start"), ints(site.attrs, "stop"), steps, strict=True)
     ]
     g = flip(g, tuple(a for a, s in enumerate(steps) if s < 0))
-    low = [min(r[0], r[-1]) if length(r) else 0 for r in spans]
-    ends = [max(r[0], r[-1]) + 1 if length(r) else 0 for r in spans]
+    low = [ends_of(r)[0] if length(r) else 0 for r in spans]
+    ends = [ends_of(r)[1] + 1 if length(r) else 0 for r in spans]
     high = [n - end for n, end in zip(shape, ends, strict=True)]
     return [pad(g, low, high, interior=[abs(s) - 1 for s in steps])]
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from pellucid import ops
+from pellucid.core.size import is_static
 from pellucid.graph.ir import Graph, Node, Value, emit
 from pellucid.ops.conv import Pair, spread
 from pellucid.passes.match import ints, made_by
@@ -65,7 +66,10 @@ def _padding(node: Node, padding: Node) -> Sequence[Value] | None:
     start, stop = ints(node, "start"), ints(node, "stop")
     before = ints(padding, "low")
     ends = [a + n for a, n in zip(before, x.shape, strict=True)]
-    if any(s >= e or t <= a for s, t, a, e in zip(start, stop, before, ends, strict=True)):
+    sides = list(zip(start, stop, before, ends, strict=True))
+    if any((s, t) != (a, e) for s, t, a, e in sides if not is_static(s, t, a, e)):
+        return None  # where an open axis ends is not known
+    if any(s >= e or t <= a for s, t, a, e in sides if is_static(s, t, a, e)):
         return None  # nothing of the operand is left on some axis
     low = [max(0, a - s) for a, s in zip(before, start, strict=True)]
     high = [max(0, t - e) for t, e in zip(stop, ends, strict=True)]
@@ -79,6 +83,8 @@ def _around_holes(node: Node, padding: Node) -> Sequence[Value] | None:
     """Less around an operand that gets holes, where the slice cuts off nothing of the operand."""
     start, stop, low = ints(node, "start"), ints(node, "stop"), ints(padding, "low")
     size, value = padding.outputs[0].shape, padding.attrs["value"]
+    if not is_static(start, stop, size):
+        return None
     before = [a - s for a, s in zip(low, start, strict=True)]
     parts = zip(ints(padding, "high"), size, stop, strict=True)
     behind = [b - (n - t) for b, n, t in parts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pellucid import ops
 from pellucid.core.shape import Shape
+from pellucid.core.size import is_static
 from pellucid.graph.ir import Node, Value, emit
 from pellucid.passes.match import constant_array, ints, made_by, operand, splat_source
 from pellucid.passes.rules_arithmetic import Operands
@@ -81,6 +82,8 @@ def slice_rule(node: Node, operands: Operands) -> Value | None:
     bounds = _bounds(node)
     if bounds == [(0, n, 1) for n in x.shape]:
         return x
+    if not is_static(x.shape, node.outputs[0].shape):
+        return None  # where an open axis ends is not known
     if (inner := made_by(x, "slice")) is not None:
         pairs = zip(_bounds(inner), bounds, strict=True)
         return ops.slice_(inner.inputs[0], *zip(*(_compose(a, b) for a, b in pairs), strict=True))
@@ -91,6 +94,8 @@ def slice_rule(node: Node, operands: Operands) -> Value | None:
 def _slice_of_part(joined: Node, bounds: list[Bounds]) -> Value | None:
     axis = joined.attrs["axis"]
     if not isinstance(axis, int) or not range(*bounds[axis]):
+        return None
+    if not is_static(tuple(part.shape for part in joined.inputs)):
         return None
     taken = range(*bounds[axis])
     first, last, offset = min(taken[0], taken[-1]), max(taken[0], taken[-1]), 0
