@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import pellucid as pl
-from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.errors import ArgumentError, PellucidError, ShapeError
 from pellucid.graph.key import graph_key
 from pellucid.graph.parser import parse_graph
 from pellucid.graph.printer import print_graph
@@ -92,3 +92,21 @@ def test_an_unannotated_function_has_a_type_per_use() -> None:
 def test_bad_types_are_refused() -> None:
     with pytest.raises(ArgumentError, match=r"a type reads f32\[batch, 784\]"):
         pl.infer_shapes(lambda x: x, ["float[3]"])
+
+
+def test_loops_reach_a_fixed_point() -> None:
+    def total(x: Tensor, start: Tensor) -> Any:
+        return pl.scan(lambda c, t: (c + t.sum(0), c * 2), start, x)
+
+    def powers(x: Tensor) -> Any:
+        return pl.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] @ c[1]), (0, x))
+
+    def growing(x: Tensor) -> Any:
+        return pl.scan(lambda c, t: (pl.concat([c, c]), t), x, x)
+
+    assert str(pl.infer_shapes(total, ["f32[t, b, d]", "f32[d]"]).result[1]) == "f32[t, d]"
+    assert str(pl.infer_shapes(powers, ["f32[n, n]"]).result[1]) == "f32[n, n]"
+    with pytest.raises(PellucidError, match=r"before f32\[n\] and after f32\[2\*n\] \(at test_inf"):
+        pl.infer_shapes(growing, ["f32[n]"])
+    with pytest.raises(PellucidError, match=r"equal types.*f32\[2\] and other f32\[n\]"):
+        pl.infer_shapes(lambda x: pl.cond(x.sum() > 0, lambda x: x, lambda x: x[:2], x), ["f32[n]"])
