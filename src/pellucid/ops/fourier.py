@@ -187,7 +187,7 @@ RFFT: Op = Op(
 
 def irfft_of(x: Value, axis: int, n: int, norm: str) -> Value:
     """`n` real numbers from the first `n // 2 + 1` frequencies along an axis."""
-    return emit(IRFFT, x, axis=axis, n=n, odd=n % 2 == 1, norm=norm)
+    return emit(IRFFT, x, axis=axis, n=n, odd=n % 2 > 0, norm=norm)
 
 
 def _irfft_infer(x: TensorType, *, axis: int, n: int, odd: bool, norm: str) -> TensorType:
