@@ -432,3 +432,8 @@ def test_a_copied_model_runs_its_own_jitted_methods() -> None:
     assert other.run(x, up=True).tolist() == [5, 5]
     assert other.run(x, up=False).tolist() == [1, 1]
     assert model.run(x, up=True).tolist() == [1, 1]
+
+
+def test_one_static_argument_may_be_named_alone() -> None:
+    power = pl.jit(lambda x, degree: x**degree, static_argnames="degree")
+    assert power(pl.Tensor(3.0), degree=2).item() == 9.0

@@ -432,18 +432,18 @@ def _explain_one(spec: Specialisation) -> list[str]:
 
 @overload
 def jit(
-    fn: Callable[P, R], *, static_argnames: Sequence[str] = (), dynamic: Mapping[str, Any] = ...,
-    convert: bool = False,
+    fn: Callable[P, R], *, static_argnames: str | Sequence[str] = (),
+    dynamic: Mapping[str, Any] = ..., convert: bool = False,
 ) -> JitFunction[P, R]: ...  # fmt: skip
 @overload
 def jit(
-    fn: None = None, *, static_argnames: Sequence[str] = (), dynamic: Mapping[str, Any] = ...,
-    convert: bool = False,
+    fn: None = None, *, static_argnames: str | Sequence[str] = (),
+    dynamic: Mapping[str, Any] = ..., convert: bool = False,
 ) -> Callable[[Callable[P, R]], JitFunction[P, R]]: ...  # fmt: skip
 def jit(
     fn: Any = None,
     *,
-    static_argnames: Sequence[str] = (),
+    static_argnames: str | Sequence[str] = (),
     dynamic: Mapping[str, Any] = MappingProxyType({}),
     convert: bool = False,
 ) -> Any:
@@ -456,8 +456,8 @@ def jit(
     Args:
         fn: any function whose control flow does not depend on tensor contents; with `convert`, on
             which it may depend.
-        static_argnames: arguments that are part of the signature instead of data; they must be
-            hashable.
+        static_argnames: the argument, or arguments, that are part of the signature instead of data;
+            they must be hashable.
         dynamic: sizes that are open, by argument and axis: `{"x": {0: "batch", 1: "seq"}}`. One
             program serves all of them, as far as what the function asks of its sizes comes out the
             same. A name is a string, or `pellucid.dim("batch", min=1, max=4096)`.
@@ -468,10 +468,11 @@ def jit(
         A `JitFunction`: call it as `fn`; `.lower(...)` shows every layer, `.explain()` what was
         compiled and why.
     """
+    static = (static_argnames,) if isinstance(static_argnames, str) else static_argnames
 
     def made(f: Any) -> Any:
         if convert:
-            return _ConvertedJit(converted(f), static_argnames, dynamic)
-        return JitFunction(f, static_argnames, dynamic)
+            return _ConvertedJit(converted(f), static, dynamic)
+        return JitFunction(f, static, dynamic)
 
     return made if fn is None else made(fn)
