@@ -32,7 +32,7 @@ def load(seed: int, folder: Path) -> Any:
     return module.program
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", [*range(24), 245])
 def test_random_program(seed: int, tmp_path: Path) -> None:
     program = load(seed, tmp_path)
     jitted = pl.jit(program, convert=True)

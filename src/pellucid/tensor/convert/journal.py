@@ -88,8 +88,8 @@ def journal(variables: Sequence[Variable]) -> Iterator[_Journal]:
 
 
 def note(place: Place) -> None:
-    """Say that a place is about to change."""
-    if _OPEN.journals:
+    """Say that a place is about to change; one without a key is of no concern outside."""
+    if _OPEN.journals and place.key is not None:
         book = _OPEN.journals[-1]
         if place.key not in book.declared and place.key not in book.entries:
             book.entries[place.key] = (place, place.get())
