@@ -5,6 +5,7 @@ Tensors, their functions, gradients and `jit` here; `nn`, `optim` and `data` bes
 
 from __future__ import annotations
 
+from math import e, inf, nan, pi
 from typing import TYPE_CHECKING, Any
 
 from pellucid.core.meanwhile import NO_COLLECTION, grow_old
@@ -48,7 +49,7 @@ from pellucid.tensor.custom_op import CustomOp, custom_op
 from pellucid.tensor.frozen import FrozenFunction
 from pellucid.tensor.function_class import Function
 from pellucid.tensor.functions import *  # noqa: F403  # exactly its __all__
-from pellucid.tensor.hints import missing_name
+from pellucid.tensor.hints import functions_of, missing_name
 from pellucid.tensor.infer import infer_shapes
 from pellucid.tensor.jit import JitFunction, jit
 from pellucid.tensor.late_import import follow
@@ -138,6 +139,7 @@ __all__ = [
     "data",
     "default_generator",
     "dim",
+    "e",
     "enable_grad",
     "extend",
     "fft",
@@ -152,6 +154,7 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "inf",
     "infer_shapes",
     "int8",
     "int16",
@@ -170,9 +173,12 @@ __all__ = [
     "load",
     "manual_seed",
     "map",
+    "nan",
+    "newaxis",
     "nn",
     "no_grad",
     "optim",
+    "pi",
     "pmax",
     "pmean",
     "pmin",
@@ -202,10 +208,26 @@ __all__ = [
 __all__ += functions.__all__
 __all__ += numpy_like.__all__
 
+newaxis = None  # x[newaxis] has an axis of one element in front, as NumPy's
+
 follow("einops._backends", "pellucid.tensor.einops_backend")
+
+_ELSEWHERE = {  # where to look for a name that is not here
+    "pellucid.nn.functional.{}": functions_of(nn.functional),
+    "pellucid.linalg.{}": linalg.__all__,
+    "pellucid.fft.{}": fft.__all__,
+    "pellucid.nn.{}": nn.__all__,
+    "pellucid.optim.{}": optim.__all__,
+    "x.{}": [name for name in dir(Tensor) if not name.startswith("_")],
+}
+
+
+def __dir__() -> list[str]:  # what is for users, not what this file needs
+    return sorted(__all__)
+
 
 if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
 
     def __getattr__(name: str) -> Any:
-        hint = "" if name.startswith("_") else missing_name(name, __all__)
-        raise AttributeError(hint or name, name=name)
+        hint = missing_name(name, __all__, _ELSEWHERE)
+        raise AttributeError(hint, name=name)

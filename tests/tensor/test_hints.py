@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,8 @@ from pellucid.tensor import hints
         ("numel", "use x.size"),
         ("long", r"use x.astype\('int64'\)"),
         ("cumsum", r"use pellucid.cumsum\(x\)"),
+        ("shap", r"did you mean 'shape'"),
+        ("inverse", r"use pellucid.linalg.inv\(x\)"),
         ("softmx", ""),
     ],
 )
@@ -53,3 +57,38 @@ def test_other_names_lead_to_functions(name: str) -> None:
     with pytest.raises(AttributeError, match="use pellucid") as caught:
         getattr(pl, name)
     assert hasattr(pl, str(caught.value).rpartition("pellucid.")[2])
+
+
+@pytest.mark.parametrize(
+    ("space", "name", "answer"),
+    [
+        (pl, "gelu", "use pellucid.nn.functional.gelu"),
+        (pl, "cross", "use pellucid.linalg.cross"),
+        (pl, "flatten", "use x.flatten"),
+        (pl.nn, "LSTM", "use pellucid.scan"),
+        (pl.nn, "Liner", "did you mean 'Linear'"),
+        (pl.nn.functional, "one_hot", "use pellucid.one_hot"),
+        (pl.optim, "lr_scheduler", "use pellucid.optim itself"),
+        (pl.linalg, "matrix_exp", r"use pellucid.linalg.expm\(x\)"),
+        (pl.fft, "rff", "did you mean 'rfft'"),
+    ],
+)
+def test_other_namespaces_answer_too(space: object, name: str, answer: str) -> None:
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}'. Fix: {answer}"):
+        getattr(space, name)
+
+
+@pytest.mark.parametrize("answers", [hints._METHODS, hints._MODULE, *hints._SPACES.values()])
+def test_answers_name_what_there_is(answers: dict[str, str]) -> None:
+    for answer in answers.values():
+        for path in re.findall(r"pellucid((?:\.\w+)+)", answer):
+            found: object = pl
+            for part in path.strip(".").split("."):
+                found = getattr(found, part)
+        for method in re.findall(r"\bx\.(\w+)", answer):
+            assert hasattr(pl.ones((2, 2)), method), answer
+
+
+def test_what_is_offered_is_for_users() -> None:
+    assert {"Tensor", "nn", "pi", "newaxis"} <= set(dir(pl))
+    assert not {"Any", "TYPE_CHECKING", "missing_name"} & set(dir(pl))

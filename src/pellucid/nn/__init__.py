@@ -5,6 +5,8 @@ Enters tensors, leaves tensors. State is in `Parameter` and `Buffer` cells, whic
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pellucid.nn import functional, init
 from pellucid.nn.activation import (
     ELU,
@@ -47,6 +49,7 @@ from pellucid.nn.loss import (
 )
 from pellucid.nn.module import LoadResult, Module
 from pellucid.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
+from pellucid.tensor.hints import answers
 from pellucid.tensor.tensor import Buffer, Parameter
 
 __all__ = [
@@ -104,3 +107,6 @@ __all__ = [
     "load_tensors",
     "save_tensors",
 ]
+
+if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
+    __getattr__ = answers("nn", __all__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pellucid.core.errors import ArgumentError, DTypeError, IndexRangeError, Sha
 from pellucid.graph.ir import Value
 from pellucid.ops.convolution import Padding
 from pellucid.tensor.dispatch import apply
+from pellucid.tensor.hints import answers
 from pellucid.tensor.random import Generator, default_generator
 from pellucid.tensor.tensor import Tensor
 from pellucid.tensor.transforms import is_tracing
@@ -558,3 +559,7 @@ def kl_div(log_probs: Tensor, target: Tensor, reduction: str = "mean") -> Tensor
     if reduction == "batchmean":
         return kl_div(log_probs, target, "sum") / float(max(log_probs.shape[0], 1))
     return call(ops.kl_div, log_probs, target, reduction=reduction)
+
+
+if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
+    __getattr__ = answers("nn.functional", globals(), ops.__all__)

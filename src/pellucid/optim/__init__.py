@@ -6,6 +6,8 @@ a whole training step, update included, is one jitted program.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pellucid.optim.clipping import clip_grad_norm_, clip_grad_value_
 from pellucid.optim.group import ParamGroup
 from pellucid.optim.optimizer import Optimizer
@@ -19,6 +21,7 @@ from pellucid.optim.schedules import (
     Schedule,
     StepLR,
 )
+from pellucid.tensor.hints import answers
 
 __all__ = [
     "SGD",
@@ -39,3 +42,6 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
 ]
+
+if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
+    __getattr__ = answers("optim", __all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -208,10 +209,11 @@ class Tensor(Arithmetic, InPlace, Shaping, Exchange):
     if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
 
         def __getattr__(self, name: str) -> Any:
-            if name == "name":  # only cells have one, and recording asks every tensor
+            if name == "name" or name.startswith("_"):  # recording and NumPy ask every tensor
                 raise AttributeError(name, name=name, obj=self)
-            hint = "" if name.startswith("_") else missing_method(name, ops.__all__)
-            raise AttributeError(hint or name, name=name, obj=self)
+            functions = getattr(importlib.import_module("pellucid"), "__all__", ())
+            attributes = [known for known in dir(type(self)) if not known.startswith("_")]
+            raise AttributeError(missing_method(name, functions, attributes), name=name, obj=self)
 
     def item(self) -> Any:
         """The only element as a Python scalar.
