@@ -419,3 +419,34 @@ def test_interrupt_during_compilation(after: float, tmp_path: Path) -> None:
     code, out, err = finish(start(COMPILING, PELLUCID_CACHE_DIR=tmp_path))
     assert (code, err) == (0, "")
     assert f"value {again.split()[1]}" in out
+
+
+@pytest.mark.parametrize("transform", [pl.grad, pl.value_and_grad, pl.vmap, pl.jacfwd, pl.hessian])
+def test_transforms_take_functions_not_results(transform: Any) -> None:
+    with pytest.raises(pl.PellucidError, match="Fix: give the function itself, not what it"):
+        transform(pl.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "answer"),
+    [("static_argnums", ". Fix: use static_argnames"), ("fullgraph", ". Fix: leave"), ("foo", "$")],
+)
+def test_other_libraries_keywords_of_jit_are_answered(keyword: str, answer: str) -> None:
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{keyword}'{answer}"):
+        pl.jit(abs, **{keyword: 1})  # type: ignore[call-overload]  # what the test is about
+
+
+def test_shapes_that_agree_from_the_front_are_answered() -> None:
+    with pytest.raises(pl.PellucidError, match=r"Fix: give b an axis .*: b\[..., None, None\]"):
+        pl.ones((3, 4, 2)) + pl.ones(3)
+    with pytest.raises(pl.PellucidError, match=r"b \(2,\)\.$"):
+        pl.ones((3, 4)) + pl.ones(2)
+
+
+def test_a_jitted_function_says_what_it_is() -> None:
+    def doubled(x: pl.Tensor) -> pl.Tensor:
+        return x * 2
+
+    jitted = pl.jit(doubled)
+    jitted(pl.ones(2))
+    assert repr(jitted) == "<jit doubled, compiled 1 time(s)>"

@@ -132,7 +132,7 @@ def as_dtype(spec: DTypeLike) -> DType:
         return _BY_NUMPY[np.dtype(spec)]
     except (TypeError, KeyError):
         hint = did_you_mean(str(spec), _BY_NAME)
-        if isinstance(spec, int):
+        if isinstance(spec, (int, float)):
             hint = "put sizes in one tuple, as in zeros((2, 3))"
         raise DTypeError("dtype", f"unknown dtype {spec!r}", fix=hint) from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsIndex
 
 from pellucid.core.errors import ArgumentError, AxisError, ShapeError
@@ -33,9 +33,21 @@ def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
         sizes = {s[axis] for s in shapes if len(s) >= -axis} - {1}
         if len(sizes) > 1:
             names = dict(zip("abcdefgh", shapes, strict=False))
-            raise ShapeError(op, f"shapes do not broadcast at axis {axis}", operands=names)
+            rule = f"shapes do not broadcast at axis {axis}"
+            raise ShapeError(op, rule, operands=names, fix=_one_more_axis(names))
         result.append(sizes.pop() if sizes else 1)
     return tuple(result)
+
+
+def _one_more_axis(shapes: Mapping[str, Shape]) -> str:
+    """The mend where two shapes agree from the front, while broadcasting aligns them at the end."""
+    if len(shapes) != 2:
+        return ""
+    (name, short), (_, long) = sorted(shapes.items(), key=lambda item: len(item[1]))
+    missing = len(long) - len(short)
+    if not short or not missing or long[: len(short)] != short:
+        return ""
+    return f"give {name} an axis of one at its end: {name}[..., {', '.join(['None'] * missing)}]"
 
 
 def normalize_axis(op: str, axis: int, shape: Sequence[int], new: int = 0) -> int:

@@ -113,7 +113,8 @@ class CustomVjp(HasRules):
                 given = tuple(given)
             if not (isinstance(given, tuple) and len(given) == len(like)):
                 rule = f"bwd must return a tuple of {len(like)} gradients, one for each argument"
-                raise ArgumentError(name, rule, operands={"it": type(given).__name__})
+                it = f"{len(given)} of them" if isinstance(given, tuple) else type(given).__name__
+                raise ArgumentError(name, rule, operands={"it": it})
             return _gradients(call, given)
 
         return record_part(name, bwd, pull, [*residuals, *seeds])

@@ -125,7 +125,8 @@ class _Registry:
         """
         if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)):
             rule = "a custom operator's name must be an identifier"
-            raise ArgumentError("custom_op", rule, operands={"name": repr(name)})
+            fix = 'write @custom_op("its_name") above the function' if callable(name) else ""
+            raise ArgumentError("custom_op", rule, operands={"name": repr(name)}, fix=fix)
         if name in self._taken:
             raise ArgumentError(
                 "custom_op", f"{name} is an operator of the package", fix=f"call it my_{name}"

@@ -19,6 +19,7 @@ from pellucid.tensor.recording import (
     Fn,
     Recorded,
     as_tensor,
+    check_function,
     commit,
     differentiable,
     is_array,
@@ -78,7 +79,9 @@ def value_and_grad(fn: Fn, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
     Raises:
         GradientError: (when called) an argument or the value is no float, or the value is no
             scalar.
+        ArgumentError: `fn` is no function, or `argnums` names no argument.
     """
+    check_function("grad", fn)
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -139,9 +142,19 @@ def _gradient_graph(graph: Graph, count: int) -> Graph:
 
 
 def grad(fn: Fn, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Fn:
-    """A function that returns the gradient of `fn`; with `has_aux`, a pair of gradient and aux.
+    """A function that returns the gradient of `fn` with respect to some of its arguments.
 
-    See `value_and_grad` for the arguments and errors.
+    Args:
+        fn: returns one float with one element; with `has_aux`, a pair of that and anything else.
+        argnums: which positional arguments to differentiate: an int, or several.
+        has_aux: `fn` returns `(value, aux)`; the result is then `(gradient, aux)`.
+
+    Returns:
+        The new function. The gradient has the structure, shapes and dtypes of the chosen argument;
+        for several `argnums` it is a tuple of such.
+
+    Raises:
+        As `value_and_grad`.
     """
     both = value_and_grad(fn, argnums, has_aux)
 

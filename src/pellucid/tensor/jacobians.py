@@ -12,7 +12,7 @@ from pellucid.core.errors import GradientError
 from pellucid.graph.ir import Value
 from pellucid.tensor.derivatives import grad, jvp, select, vjp
 from pellucid.tensor.dispatch import apply
-from pellucid.tensor.recording import Fn, is_array
+from pellucid.tensor.recording import Fn, check_function, is_array
 from pellucid.tensor.tensor import Tensor
 from pellucid.tensor.tree import TreeDef, flatten, unflatten
 from pellucid.tensor.vectorise import vmap
@@ -82,7 +82,9 @@ def jacfwd(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Fn:
 
     Raises:
         GradientError: (when called) an argument or a result is not float.
+        ArgumentError: `fn` is no function.
     """
+    check_function("jacfwd", fn)
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -121,6 +123,7 @@ def jacrev(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Fn:
     Of a complex result it is the derivative (of a holomorphic function); of a real result by
     `a + bi` it is the gradient, `d/da + i d/db`.
     """
+    check_function("jacrev", fn)
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

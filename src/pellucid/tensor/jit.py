@@ -46,6 +46,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _MOST_FORMS = 16  # of one signature that are kept: those of state that changed lately
 _MANY = 32  # compilations of one function that are worth a warning
+_ELSEWHERE = {
+    "static_argnums": 'use static_argnames="name"',
+    "donate_argnums": "leave it out: state in a Parameter or Buffer is updated in place",
+    "dynamic_shapes": "use dynamic={'argument': {axis: 'name'}}",
+    "fullgraph": "leave it out: a function is always recorded whole",
+    "mode": "leave it out: `pellucid tune` searches for faster schedules",
+    "backend": "leave it out: there is one",
+}
 _LOG = get_logger("tensor")
 
 
@@ -155,6 +163,9 @@ class JitFunction(Generic[P, R]):
                 (self._fn, tuple(sorted(self._static)), self._given),
             )
         )
+
+    def __repr__(self) -> str:
+        return f"<jit {self.__name__}, compiled {len(self._history)} time(s)>"
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -446,6 +457,7 @@ def jit(
     static_argnames: str | Sequence[str] = (),
     dynamic: Mapping[str, Any] = MappingProxyType({}),
     convert: bool = False,
+    **unknown: Any,
 ) -> Any:
     """Compile a function of tensors, whole, once per signature.
 
@@ -463,11 +475,19 @@ def jit(
             same. A name is a string, or `pellucid.dim("batch", min=1, max=4096)`.
         convert: rewrite the function's `if`, `while`, `for` and the like, and those of the user's
             functions it calls, so that tensors may decide; see `pellucid.convert`.
+        unknown: nothing; names of other libraries are answered with what to write.
 
     Returns:
         A `JitFunction`: call it as `fn`; `.lower(...)` shows every layer, `.explain()` what was
         compiled and why.
+
+    Raises:
+        ArgumentError: `fn` is no Python function, or has no parameter of a name that is given.
+        TypeError: an argument of another name.
     """
+    for name in unknown:
+        hint = f". Fix: {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise TypeError(f"jit() got an unexpected keyword argument {name!r}{hint}")
     static = (static_argnames,) if isinstance(static_argnames, str) else static_argnames
 
     def made(f: Any) -> Any:

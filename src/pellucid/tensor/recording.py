@@ -47,6 +47,15 @@ class Recorded:
 TENSOR = object()  # stands in a result where a tensor was
 
 
+def check_function(op: str, fn: Any) -> None:
+    """Raises ArgumentError where a transform is given something else than a function."""
+    if not callable(fn):
+        raise ArgumentError(
+            op, "takes a function", operands={"it": type(fn).__name__},
+            fix="give the function itself, not what it returned",
+        )  # fmt: skip
+
+
 def is_array(leaf: Any) -> bool:
     """Whether a leaf is data: a tensor, an array or a number."""
     return isinstance(leaf, (Tensor, np.ndarray, np.generic, bool, int, float, complex))

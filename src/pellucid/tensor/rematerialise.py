@@ -213,7 +213,7 @@ def checkpoint(
     """
     chosen = policy_for(policy)
     if budget is not None and (policy != "nothing" or not isinstance(budget, int) or budget < 0):
-        rule = "takes a policy, or a budget of bytes, not both"
+        rule = "takes a policy, or a budget of at least 0 bytes, not both"
         operands: dict[str, object] = {"policy": repr(policy), "budget": repr(budget)}
         raise ArgumentError("checkpoint", rule, operands=operands)
     if fn is None:

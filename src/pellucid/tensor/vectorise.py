@@ -26,6 +26,7 @@ from pellucid.tensor.recording import (
     Fn,
     Recorded,
     as_tensor,
+    check_function,
     is_array,
     record_function,
     run_graph,
@@ -72,6 +73,7 @@ def vmap(
         ShapeError: (when called) batch sizes differ, or nothing is batched.
         TypeError: an argument of another name.
     """
+    check_function("vmap", fn)
     _check(axis_name, axis_size, randomness, unknown)
 
     @functools.wraps(fn)
