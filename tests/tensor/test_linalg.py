@@ -484,6 +484,16 @@ def test_compiled_determinants_agree_with_lapack(n: int) -> None:
     np.testing.assert_allclose(pl.jit(slope)(t).numpy(), slope(t).numpy(), atol=1e-11 * scale)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 33])
+def test_compiled_determinants_of_singular_matrices_are_zero(n: int) -> None:
+    rank_one, shifted = np.ones((n, n)), np.triu(np.ones((n, n)), 1)
+    x = np.stack([np.zeros((n, n)), rank_one if n > 1 else shifted, shifted, np.eye(n)])
+    assert pl.jit(linalg.det)(pl.Tensor(x)).tolist() == [0, 0, 0, 1]
+    sign, logabsdet = pl.jit(linalg.slogdet)(pl.Tensor(x))
+    assert sign.tolist() == [0, 0, 0, 1]
+    assert logabsdet.tolist() == [-math.inf] * 3 + [0]
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 32, 33])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_compiled_factors_agree_with_lapack(n: int, dtype: str) -> None:

@@ -23,6 +23,8 @@ HOLES = np.where(RNG.random((4, 6)) < 0.3, NAN, RNG.normal(size=(4, 6)))
 HOLES[2] = NAN
 ENDS = np.array([0.0, -0.0, 1.5, -1.5, math.inf, -math.inf, NAN])
 INTS = np.array([[3, 1, 4], [1, 5, 9]])
+_LEAST = np.array([-128, 127, 0, 1, 5, -127, -3], np.int8)
+LEAST = [m.ravel() for m in np.meshgrid(_LEAST, _LEAST[_LEAST != 0])]
 POSITIVE = RNG.uniform(0.1, 3.0, (4, 5))
 FRACTIONS = (0.0, 0.3, 0.5, 1.0)
 
@@ -88,7 +90,10 @@ CASES: list[Case] = [
     case("cbrt", np.array([0.0, -8.0, 27.0, 1e-200, -1e200, math.inf, NAN])),
     case("deg2rad", M), case("rad2deg", M), case("sinc", np.array([0.0, 0.5, -1.0, 3.3])),
     case("logaddexp2", ENDS, 1.0), case("float_power", POSITIVE, 2), case("fmod", M * 9, POSITIVE),
-    case("fmod", INTS - 5, 3), case("heaviside", ENDS, 0.5),
+    case("fmod", INTS - 5, 3), case("fmod", *LEAST), case("gcd", *LEAST), case("fmod", ENDS, 2.0),
+    case("fmod", INTS.astype(np.uint8), np.uint8(3)), case("float_power", V + 1j, 2),
+    case("nanargmin", V > 0), case("nanargmax", INTS), case("append", V, 2.5),
+    case("heaviside", ENDS, 0.5),
     case("trapezoid", M), case("trapezoid", M, V[:5]), case("trapezoid", M, dx=0.5, axis=0),
     case("gradient", V), case("gradient", M), case("gradient", M, 0.5, axis=1),
     case("ediff1d", M), case("unwrap", np.cumsum(M, 1) * 4), case("unwrap", V * 9, period=3.0),
@@ -101,6 +106,9 @@ CASES: list[Case] = [
     case("vdot", M, M + 1), case("kron", M, V), case("kron", M, C),
     case("select", [V > 0.5, V > 0], [V, -V], 9.0),
 ]  # fmt: skip
+
+
+KINDS = {"f": "float", "i": "int", "u": "uint", "b": "bool", "c": "complex"}
 
 
 def tensors(value: Any) -> Any:
@@ -121,9 +129,7 @@ def assert_same(found: Any, wanted: Any, rtol: float = 1e-12) -> None:
     assert found.shape == wanted.shape
     rough = found.dtype == pl.float32  # what was made from Python numbers alone
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-6 if rough else rtol, atol=1e-12)
-    assert (
-        found.dtype.kind == {"f": "float", "i": "int", "u": "uint", "b": "bool"}[wanted.dtype.kind]
-    )
+    assert found.dtype.kind == KINDS[wanted.dtype.kind]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -250,12 +256,39 @@ def test_under_vmap_and_jit() -> None:
         (lambda: pl.gcd(pl.ones(2), 3), "takes integers"),
         (lambda: pl.interp(pl.ones(2), pl.ones(2), pl.ones(3)), "two vectors of one length"),
         (lambda: pl.gradient(pl.ones((1, 3)), axis=0), "two samples"),
-        (lambda: pl.jit(pl.bincount)(pl.Tensor([1])), "bincount|numpy"),
+        (lambda: pl.jit(pl.bincount)(pl.Tensor([1])), "bincount: the length.*length=n"),
+        (lambda: pl.cov(pl.ones(3), pl.ones(3)), "cov: rowvar must be.*vstack"),
+        (lambda: pl.nanargmin(pl.Tensor([1j])), "nanargmin: takes real numbers"),
+        (lambda: pl.argmax(pl.ones((2, 2)), axis=(0, 1)), "argmax: axis must be an integer"),
     ],
 )
 def test_wrong_input_says_what_is_wrong(wrong: Callable[[], Any], says: str) -> None:
     with pytest.raises(PellucidError, match=says):
         wrong()
+
+
+@pytest.mark.parametrize("name", ["fmod", "gcd"])
+def test_the_least_integer_under_jit(name: str) -> None:
+    found = pl.jit(getattr(pl, name))(*map(pl.Tensor, LEAST))
+    assert found.tolist() == getattr(np, name)(*LEAST).tolist()
+
+
+def test_remainders_below_zero_keep_their_sign_and_gradient() -> None:
+    x = pl.Tensor([-0.0, 0.0, -4.0, 5.0])
+    for fmod in (pl.fmod, pl.jit(pl.fmod)):
+        found = fmod(x, 2.0).numpy()
+        np.testing.assert_array_equal(np.signbit(found), [True, False, True, False])
+    assert pl.grad(lambda x: pl.fmod(x, 2.0).sum())(x).tolist() == [1.0] * 4
+
+
+def test_cbrt_has_derivatives_of_any_order() -> None:
+    def third(x: Any) -> Any:
+        return pl.grad(pl.grad(pl.grad(pl.cbrt)))(x)
+
+    x = pl.Tensor(np.float64(-1.7))
+    wanted = 10 / 27 * np.cbrt(-1.7) / (-1.7) ** 3
+    assert abs(third(x).item() - wanted) < 1e-12
+    assert abs(pl.grad(pl.grad(pl.cbrt))(x).item() + 2 / 9 * np.cbrt(-1.7) / 1.7**2) < 1e-12
 
 
 def test_signs_of_zeros() -> None:

@@ -1,7 +1,8 @@
 """Gaussian elimination as loops, for small matrices, where a call of LAPACK is most of the time.
 
 Rows are exchanged as in LAPACK's `getrf`, so that the pivot is the greatest of its column, but
-one after the other: no index depends on the numbers. A pivot of 0 is noted, and divided by.
+one after the other: no index depends on the numbers. A pivot of 0 is noted, and not divided by
+before the triangle is solved.
 """
 
 from __future__ import annotations
@@ -171,7 +172,10 @@ class _System:
             ),
             j=self.n + self.columns,
         )  # fmt: skip
-        return (self.keep(self.call("div", self.get(i, k), self.get(k, k))), *moved)
+        below, zero = self.get(i, k), Const(0.0, self.a.dtype)
+        share = self.call("div", below, self.get(k, k))
+        # nothing is taken where it is 0 already: under a pivot of 0, the share would be NaN
+        return (self.keep(select(Call("eq", (below, zero), bool_), zero, share)), *moved)
 
     def _back(self, t: Var) -> tuple[Stmt, ...]:
         """The solution in row `n - 1 - t`, from those below it."""

@@ -70,8 +70,12 @@ def cov(x: Value, rowvar: bool = True, correction: float = 1.0) -> Value:
         correction: what is taken off the number of samples (1: unbiased).
 
     Raises:
+        ArgumentError: `rowvar` is no bool (NumPy's second argument is more variables).
         ShapeError: `x` has more than two axes.
     """
+    if not isinstance(rowvar, bool):
+        fix = "put the variables together: vstack((x, y))"
+        raise ArgumentError("cov", "rowvar must be True or False", fix=fix)
     if x.rank > 2:
         raise ShapeError("cov", "takes a vector or a matrix", operands={"x": x.type})
     rows = atleast_2d(floating("cov", x))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import ml_dtypes
-import numpy as np
 
 from pellucid.core.dtype import bool_
 from pellucid.graph.ir import Value
@@ -28,10 +27,10 @@ from pellucid.ops.comparison import (
 )
 from pellucid.ops.create import scalar
 from pellucid.ops.parts import imag_part, make_complex, real_part
-from pellucid.ops.promotion import Operand, unify
+from pellucid.ops.promotion import Operand, refuse_complex, unify
 from pellucid.ops.reduction import Axis, all, max, min, prod, sum
 from pellucid.ops.scan import cumprod, cumsum
-from pellucid.ops.shared import accumulator, lowest
+from pellucid.ops.shared import accumulator
 from pellucid.ops.statistics import argmax, argmin, count_nonzero
 from pellucid.ops.unary import abs, sqrt
 
@@ -125,15 +124,19 @@ def _nan_extremum(
 def nanargmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Value:
     """The position of the greatest of what is no NaN; 0 where all is (where NumPy raises)."""
     value, valid = _valid("nanargmax", x)
-    worst = -math.inf if value.dtype.is_float else lowest(value.dtype)
-    return argmax(where(valid, value, worst), axis, keepdims)
+    refuse_complex("nanargmax", value)
+    if not value.dtype.is_float:  # there are no NaNs to pass over
+        return argmax(value, axis, keepdims)
+    return argmax(where(valid, value, -math.inf), axis, keepdims)
 
 
 def nanargmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Value:
     """The position of the least of what is no NaN; 0 where all is (where NumPy raises)."""
     value, valid = _valid("nanargmin", x)
-    worst = math.inf if value.dtype.is_float else np.iinfo(value.dtype.name).max
-    return argmin(where(valid, value, worst), axis, keepdims)
+    refuse_complex("nanargmin", value)
+    if not value.dtype.is_float:  # there are no NaNs to pass over
+        return argmin(value, axis, keepdims)
+    return argmin(where(valid, value, math.inf), axis, keepdims)
 
 
 def nan_to_num(

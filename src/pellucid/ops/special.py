@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pellucid.core.dtype import float64
+from pellucid.core.dtype import complex128, float64
 from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, divide, multiply, negative, reciprocal, square, subtract
-from pellucid.ops.binary import copysign, maximum, minimum, pow, remainder, xlogy
+from pellucid.ops.binary import copysign, maximum, minimum, pow, remainder, signbit, xlogy
 from pellucid.ops.casting import astype
 from pellucid.ops.comparison import (
     equal,
@@ -44,9 +44,11 @@ def cbrt(x: Operand) -> Value:
     wide = astype(value, float64)
     plain = logical_or(equal(wide, 0), logical_not(isfinite(wide)))
     size = abs(where(plain, 1, wide))
-    first = stop_gradient(exp(divide(log(size), 3.0)))
-    # a step of Newton's method takes the error of exp and log away
-    root = subtract(first, divide(subtract(first, divide(size, square(first))), 3.0))
+    first = exp(divide(log(size), 3.0))
+    # a step of Newton's method takes the error of exp and log away; derivatives do without it
+    known = stop_gradient(first)
+    step = divide(subtract(known, divide(stop_gradient(size), square(known))), 3.0)
+    root = subtract(first, step)
     return astype(where(plain, wide, copysign(root, wide)), value.dtype)
 
 
@@ -96,16 +98,23 @@ def logaddexp2(x: Operand, y: Operand) -> Value:
 
 
 def float_power(x: Operand, y: Operand) -> Value:
-    """`x ** y` in float64."""
+    """`x ** y` in float64, or complex128."""
     a, b = unify("float_power", x, y)
-    return pow(astype(a, float64), astype(b, float64))
+    wide = complex128 if a.dtype.is_complex else float64
+    return pow(astype(a, wide), astype(b, wide))
 
 
 def fmod(x: Operand, y: Operand) -> Value:
     """The remainder with the sign of `x`, as C's (`remainder` has that of `y`)."""
     a, b = unify("fmod", x, y)
-    rest = remainder(abs(a), abs(b))
-    return where(less(a, 0), negative(rest), rest)
+    if a.dtype.kind in ("uint", "bool"):
+        return remainder(a, b)
+    refuse_complex("fmod", a)
+    # of numbers below zero: the least integer has no positive twin, and -0.0 has a sign
+    below = signbit(a) if a.dtype.is_float else less(a, 0)
+    low = where(below, a, negative(a))
+    rest = remainder(low, where(less(b, 0), b, negative(b)))
+    return where(below, rest, negative(rest))
 
 
 def heaviside(x: Operand, at_zero: Operand) -> Value:

@@ -12,6 +12,7 @@ from pellucid.graph.ir import Value
 from pellucid.ops.join import concatenate, stack
 from pellucid.ops.layout import expand_dims, reshape, swapaxes
 from pellucid.ops.movement import flip, slice_axis
+from pellucid.ops.promotion import Operand, as_value, common_dtype
 from pellucid.ops.take import take
 
 
@@ -125,9 +126,10 @@ def rot90(x: Value, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Value:
     return flip(swapaxes(x, first, second), second) if turns == 3 else x
 
 
-def append(x: Value, values: Value, axis: int | None = None) -> Value:
+def append(x: Value, values: Operand, axis: int | None = None) -> Value:
     """`values` after `x` along `axis`; both as vectors where it is `None`."""
-    return concatenate([x, values], axis)
+    dtype = common_dtype("append", (x, values))
+    return concatenate([x, as_value("append", values, dtype)], axis)
 
 
 def delete(x: Value, indices: int | Sequence[int], axis: int | None = None) -> Value:

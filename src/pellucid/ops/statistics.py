@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pellucid.core.dtype import bool_, int32, int64, uint8
-from pellucid.core.shape import normalize_axes, size_of
+from pellucid.core.shape import normalize_axes, normalize_axis, size_of
 from pellucid.core.size import Size
 from pellucid.graph.ir import Value
 from pellucid.ops.arithmetic import add, divide, multiply, square, subtract
@@ -98,7 +98,7 @@ def _position(
 ) -> Value:
     refuse_complex(name, x)
     flat = reshape(x, (x.type.size,)) if axis is None else x
-    (at,) = normalize_axes(name, 0 if axis is None else axis, flat.shape)
+    at = normalize_axis(name, 0 if axis is None else axis, flat.shape)
     if flat.shape[at] == 0:
         raise nothing_to_choose(name, x.type, normalize_axes(name, axis, x.shape))
     if flat.dtype == bool_:

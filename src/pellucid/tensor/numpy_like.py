@@ -11,7 +11,8 @@ import numpy as np
 
 from pellucid import ops
 from pellucid.core.dtype import int64
-from pellucid.core.errors import ArgumentError, DTypeError
+from pellucid.core.errors import ArgumentError, DTypeError, TraceError
+from pellucid.core.source import user_line
 from pellucid.tensor.control import while_loop
 from pellucid.tensor.functions import abs, any, asarray, lift, lift_creation, where, zeros
 from pellucid.tensor.tensor import Tensor
@@ -33,7 +34,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, length: int | None
     """
     values = asarray(x)
     if length is None:
-        array = values.numpy()
+        array = _contents("bincount", values)
         if array.size and array.min() < 0:
             operands: dict[str, object] = {"least": int(array.min())}
             raise ArgumentError("bincount", "counts integers from 0 on", operands=operands)
@@ -41,6 +42,16 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, length: int | None
         if length == 0:
             return zeros((0,), int64 if weights is None else asarray(weights).dtype)
     return _bincount(values, weights, length)
+
+
+def _contents(op: str, x: Tensor) -> np.ndarray[Any, Any]:
+    try:
+        return x.numpy()
+    except TraceError as error:
+        rule = "the length of the result depends on the data, which a traced tensor does not have"
+        fix = f"say it: {op}(x, length=n)"
+        source = user_line()
+        raise TraceError(op, rule, operands={"x": x.type}, fix=fix, source=source) from error
 
 
 _bincount = lift(ops.bincount)
@@ -82,7 +93,7 @@ def _common_divisor(op: str, x: Any, y: Any) -> tuple[Tensor, Tensor, Tensor]:
         return where(done, high, low), where(done, 0, high % where(done, 1, low))
 
     divisor, _ = while_loop(lambda pair: any(pair[1] != 0), step, (abs(a), abs(b)))
-    return divisor, a, b
+    return abs(divisor), a, b  # the least integer is its own absolute value, and gives its sign on
 
 
 def tril_indices(rows: int, k: int = 0, columns: int | None = None) -> tuple[Tensor, Tensor]:
