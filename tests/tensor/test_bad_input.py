@@ -450,3 +450,32 @@ def test_a_jitted_function_says_what_it_is() -> None:
     jitted = pl.jit(doubled)
     jitted(pl.ones(2))
     assert repr(jitted) == "<jit doubled, compiled 1 time(s)>"
+
+
+def test_pytorchs_keywords_are_answered() -> None:
+    with pytest.raises(TypeError, match=r"keyword argument 'dim'. Fix: use axis and keepdims$"):
+        pl.sum(pl.ones((2, 3)), dim=0, keepdim=True)
+
+
+def test_an_object_of_an_unknown_class_is_to_be_registered() -> None:
+    class Weights:
+        def __init__(self) -> None:
+            self.w = pl.ones(2)
+
+    with pytest.raises(pl.PellucidError, match="Fix: register its class with register_dataclass"):
+        pl.grad(lambda weights: weights.w.sum())(Weights())
+
+
+@pytest.mark.parametrize(
+    ("fn", "mend"),
+    [
+        (lambda: nn.Conv2d(3, 8, 3)(pl.ones((2, 1, 8, 8))), "give x 3 channels"),
+        (lambda: nn.Conv2d(1, 8, 3)(pl.ones((1, 8, 8))), r"give x a batch axis: x\[None\]"),
+        (lambda: pl.split(pl.arange(7), 3), "use array_split"),
+        (lambda: pl.infer_shapes(abs, ["f33[n]"]), "did you mean 'f32'"),
+        (lambda: pl.extend.loops("kernel"), "wrap it: loops"),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_arguments_name_the_mend(fn: Callable[[], Any], mend: str) -> None:
+    with pytest.raises(pl.PellucidError, match=f"Fix: {mend}"):
+        fn()

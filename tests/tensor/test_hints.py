@@ -70,6 +70,7 @@ def test_other_names_lead_to_functions(name: str) -> None:
         (pl.nn.functional, "one_hot", "use pellucid.one_hot"),
         (pl.optim, "lr_scheduler", "use pellucid.optim itself"),
         (pl.linalg, "matrix_exp", r"use pellucid.linalg.expm\(x\)"),
+        (pl.data, "DataLoader", "use pellucid.data.batches"),
         (pl.fft, "rff", "did you mean 'rfft'"),
     ],
 )

@@ -162,6 +162,8 @@ def _float_test(op: Op, name: str, x: Operand) -> Value:
 def where(condition: Operand, x: Operand, y: Operand) -> Value:
     """`x` where the condition holds, else `y`; broadcast, `x` and `y` promoted.
 
+    Where only a condition is at hand, as in `numpy.where(condition)`, use `nonzero`.
+
     Gradient: reaches only the side chosen. A side whose own derivative is infinite where it is not
     chosen still gives 0 * inf = NaN upstream; make its operand safe with another `where`.
     """

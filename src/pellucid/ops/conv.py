@@ -65,7 +65,8 @@ def _check_images(op: str, x: TensorType, other: TensorType, name: str) -> None:
     if x.rank != 4 or other.rank != 4:
         operands: dict[str, object] = {"x": x.shape, name: other.shape}
         rule = f"x must be [N, C, H, W] and {name} of rank 4"
-        raise ShapeError(op, rule, operands=operands)
+        fix = "give x a batch axis: x[None]" if (x.rank, other.rank) == (3, 4) else ""
+        raise ShapeError(op, rule, operands=operands, fix=fix)
     require_equal_dtypes(op, x, other)
     if x.dtype.kind == "bool":
         raise DTypeError(op, "takes numbers, not bool", operands={"x": x})
@@ -94,7 +95,9 @@ def infer_conv(
     operands: dict[str, object] = {"x": x.shape, "w": w.shape, "groups": groups}
     if w.shape[1] * groups != x.shape[1] or w.shape[0] % groups:
         rule = "w must be [O, C / groups, kh, kw] with O divisible by groups"
-        raise ShapeError("conv2d", rule, operands=operands)
+        takes = w.shape[1] * groups
+        fix = f"give x {takes} channels, as w takes" if takes != x.shape[1] else ""
+        raise ShapeError("conv2d", rule, operands=operands, fix=fix)
     covered = [spread(k, d) for k, d in zip(w.shape[2:], dilation, strict=True)]
     if 0 in covered or any(n < c for n, c in zip(x.shape[2:], covered, strict=True)):
         operands["dilation"] = dilation

@@ -215,6 +215,7 @@ def split(x: Value, sections: int | Sequence[int], axis: int = 0) -> tuple[Value
                 "split",
                 "sections must divide the axis",
                 operands={"x": x.shape, "sections": sections},
+                fix="use array_split for parts of unequal sizes",
             )
         sizes = [n // sections] * sections
     else:

@@ -248,7 +248,15 @@ def loops(
             the package chooses. A step that is not legal is an error, not a wrong program.
         closed: every element of the only output is stored once and never read, so that elementwise
             consumers may take part where it is stored.
+
+    Raises:
+        ArgumentError: `nest` is no function.
     """
+    if not callable(nest):
+        raise ArgumentError(
+            "loops", "takes a function of types", operands={"it": type(nest).__name__},
+            fix="wrap it: loops(lambda inputs, outputs: ...)",
+        )  # fmt: skip
     return LoopKernel(nest, schedule, closed)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from pellucid.core.dtype import ALL
-from pellucid.core.errors import ArgumentError, ShapeError
+from pellucid.core.errors import ArgumentError, ShapeError, did_you_mean
 from pellucid.core.shape import Shape
 from pellucid.core.size import Dim, Size, Sizes, as_size, dims_of
 from pellucid.core.size_input import dim, parse_size
@@ -140,8 +140,9 @@ def parse_type(text: str, dims: dict[str, Dim]) -> TensorType:
     match = _TYPE.fullmatch(text)
     if match is None or match[1] not in _DTYPES:
         raise ArgumentError(
-            "infer_shapes", "a type reads f32[batch, 784]", operands={"it": repr(text)}
-        )
+            "infer_shapes", "a type reads f32[batch, 784]", operands={"it": repr(text)},
+            fix=did_you_mean(match[1], _DTYPES) if match else "",
+        )  # fmt: skip
     words = [w.strip() for w in match[2].split(",") if w.strip()]
     for name in (n for w in words for n in re.findall(r"[A-Za-z_]\w*", w)):
         dims.setdefault(name, Dim(name))

@@ -199,6 +199,12 @@ _SPACES = {
         "ExponentialLR": "LambdaLR(optimizer, lambda epoch: gamma**epoch)",
         "MultiStepLR": "LambdaLR",
     },
+    "data": {
+        "DataLoader": "pellucid.data.batches(x, y, batch_size)",
+        "TensorDataset": "pellucid.data.batches(x, y, batch_size)",
+        "Dataset": "arrays, with pellucid.data.batches(x, y, batch_size)",
+        "random_split": "pellucid.data.train_test_split(x, y)",
+    },
     "fft": {},
 }  # fmt: skip
 

@@ -138,11 +138,14 @@ def differentiable(op: str, name: str, leaf: Any) -> Tensor:
     """
     tensor = as_tensor(leaf) if is_array(leaf) else None
     if tensor is None or not tensor.dtype.is_inexact:
+        fix = "convert it with .astype('float32'), or leave it out of argnums"
+        if hasattr(leaf, "__dict__") and tensor is None:
+            fix = "register its class with register_dataclass or register_pytree_node"
         raise GradientError(
             op,
             "only floating-point arguments have derivatives",
             operands={name: type(leaf).__name__ if tensor is None else tensor.type},
-            fix="convert it with .astype('float32'), or leave it out of argnums",
+            fix=fix,
         )
     return tensor
 

@@ -7,6 +7,7 @@ Python fails somewhere inside; the user is told which operation it was and what 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from pellucid.tensor.box import Box
 RAW = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)  # of Python, bare
 _LONGEST = 40
 _KEY = "index with ints, slices of ints, None, ... and arrays of integers or bools"
+_KEYWORDS = {"dim": "axis", "keepdim": "keepdims", "unbiased": "correction"}  # PyTorch's: ours
 _FIXES = {"getitem": _KEY, "index_set": _KEY}  # written with brackets, not by name
 
 
@@ -36,10 +38,12 @@ def refusal(
     try:
         bound = inspect.signature(fn).bind(*args, **kwargs)
     except TypeError:
-        return error
+        ours = [_KEYWORDS[name] for name in kwargs if name in _KEYWORDS]
+        return TypeError(f"{error}. Fix: use {' and '.join(ours)}") if ours else error
     given = {name: _described(value) for name, value in bound.arguments.items()}
     rule = f"does not take these arguments ({error})"
-    fix = _FIXES.get(fn.__name__, f"see help(pellucid.{fn.__name__})")
+    public = fn.__name__ in getattr(sys.modules.get("pellucid"), "__all__", ())
+    fix = _FIXES.get(fn.__name__, f"see help(pellucid.{fn.__name__})" if public else "")
     refused = ArgumentError(fn.__name__, rule, operands=given, fix=fix)
     refused.__cause__ = error
     return refused
