@@ -253,7 +253,22 @@ GATHER: Op = Op(
 
 
 def gather(x: Value, indices: Value, *, axis: int, batch: int = 0, nan: bool = True) -> Value:
-    """The record as a function: no wrapping of negative indices, `axis` counted from the front."""
+    """The record as a function; `take` and `take_along_axis` are kinder.
+
+    Args:
+        x: `[*batch, *middle, n, *tail]`, with `n` at `axis`, which is counted from the front.
+        indices: integers, `[*batch, *which]`, in `[0, n)`; negative ones are outside.
+        axis: where the indices point.
+        batch: how many leading axes both share.
+        nan: whether an index outside gives NaN; else, and for other dtypes than floats, 0.
+
+    Returns:
+        `[*batch, *middle, *which, *tail]`.
+
+    Raises:
+        ShapeError: `batch` axes differ, or `axis` is not behind them.
+        DTypeError: indices are no integers.
+    """
     return emit(GATHER, x, indices, axis=axis, batch=batch, nan=nan)
 
 
@@ -446,12 +461,40 @@ SCATTER_SET: Op = Op(
 
 
 def scatter_add(x: Value, indices: Value, updates: Value, *, axis: int, batch: int = 0) -> Value:
-    """The record as a function: `axis` counted from the front, negative indices dropped."""
+    """A copy of `x` in which updates are added; an index outside adds nothing.
+
+    Those of equal indices are added one after another.
+
+    Args:
+        x: `[*batch, *middle, n, *tail]`, with `n` at `axis`, which is counted from the front.
+        indices: integers, `[*batch, *which]`, in `[0, n)`; negative ones are outside.
+        updates: `[*batch, *middle, *which, *tail]`, what `gather` with these indices would give.
+        axis: where the indices point.
+        batch: how many leading axes both share.
+
+    Raises:
+        ShapeError: the shapes do not fit each other.
+        DTypeError: indices are no integers.
+    """
     return emit(SCATTER_ADD, x, indices, updates, axis=axis, batch=batch)
 
 
 def scatter_set(x: Value, indices: Value, updates: Value, *, axis: int, batch: int = 0) -> Value:
-    """The record as a function: `axis` counted from the front, negative indices dropped."""
+    """A copy of `x` in which updates are written; an index outside writes nothing.
+
+    Of equal indices the last one stays.
+
+    Args:
+        x: `[*batch, *middle, n, *tail]`, with `n` at `axis`, which is counted from the front.
+        indices: integers, `[*batch, *which]`, in `[0, n)`; negative ones are outside.
+        updates: `[*batch, *middle, *which, *tail]`, what `gather` with these indices would give.
+        axis: where the indices point.
+        batch: how many leading axes both share.
+
+    Raises:
+        ShapeError: the shapes do not fit each other.
+        DTypeError: indices are no integers.
+    """
     return emit(SCATTER_SET, x, indices, updates, axis=axis, batch=batch)
 
 
