@@ -524,3 +524,42 @@ def test_a_function_that_fails_inside_a_loop_ends_it() -> None:
     seen[:] = [0] * 10
     _close(jitted(pl.ones(2)), np.full(2, 6, np.float32))
     _close(cell, np.full(2, 5, np.float32))
+
+
+@pytest.mark.parametrize("jit", [lambda f: f, pl.jit])
+def test_the_counter_of_a_loop_reaches_its_end(jit: Any) -> None:
+    def turns(first: Any, last: Any) -> tuple[int, Any]:
+        kinds = []
+
+        def body(i: Any, count: Any) -> Any:
+            kinds.append(i.dtype)
+            return count + 1
+
+        if isinstance(last, int):
+            count = jit(lambda n: pl.fori_loop(n, last, body, 0))(first)
+        else:
+            count = jit(lambda n, m: pl.fori_loop(n, m, body, 0))(first, last)
+        return count.item(), kinds[-1]
+
+    small = pl.asarray(250, dtype="uint8")
+    assert turns(small, 300) == (50, pl.int64)
+    assert turns(small, pl.asarray(300)) == (50, pl.int64)
+    assert turns(small, pl.asarray(255, dtype="uint8")) == (5, pl.uint8)
+    assert turns(pl.asarray(-1, dtype="int32"), 3) == (4, pl.int32)
+
+
+@pytest.mark.parametrize("jit", [lambda f: f, pl.jit])
+def test_ends_that_are_no_integers_are_refused(jit: Any) -> None:
+    def run(n: Any) -> Any:
+        return pl.fori_loop(0, n, lambda i, c: c + i, 0.0)
+
+    with pytest.raises(DTypeError, match=r"an end is an integer, got an end f32\[\]"):
+        jit(run)(pl.Tensor(1.5))
+    with pytest.raises(ShapeError, match="fori_loop: one element"):
+        jit(run)(pl.asarray([1, 2]))
+
+
+@pytest.mark.parametrize("unroll", [0, -1, False])
+def test_no_turn_of_a_scan_is_without_a_step(unroll: int) -> None:
+    with pytest.raises(ArgumentError, match="unroll is at least 1"):
+        pl.scan(lambda c, x: (c, x), 0.0, pl.ones(3), unroll=unroll)

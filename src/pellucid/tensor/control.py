@@ -14,13 +14,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from pellucid import ops
 from pellucid.autodiff.scan import ScanForm
 from pellucid.autodiff.switch import switch as switch_node
 from pellucid.autodiff.unroll import scan_unrolled
 from pellucid.autodiff.while_loop import WhileForm
 from pellucid.autodiff.while_loop import while_loop as while_node
-from pellucid.core.dtype import bool_, int32
+from pellucid.core.dtype import bool_, int32, int64
 from pellucid.core.errors import ArgumentError, DTypeError, ShapeError
 from pellucid.core.size import Size
 from pellucid.graph.ir import TensorType, Value
@@ -127,31 +129,34 @@ def fori_loop(lower: Any, upper: Any, body_fn: Fn, init: Any) -> Any:
     Args:
         lower: the first `i`: an int, or an integer tensor with one element.
         upper: where it ends, not included; likewise.
-        body_fn: takes `i`, an integer without axes, and the carry; returns the next carry.
+        body_fn: takes `i`, an integer without axes, and the carry; returns the next carry. `i` has
+            the dtype of `lower` where `upper` is sure to fit in it, else int64.
         init: the first carry, as for `while_loop`.
 
     Gradient: as of `scan` where both ends are known when the loop is recorded, else as of
     `while_loop` without `max_steps`.
 
     Raises:
-        ArgumentError: the structure of the carry changes, or an end is no integer.
-        ShapeError, DTypeError: the type of a carry changes.
+        ArgumentError: the structure of the carry changes, or an end is no number.
+        DTypeError: an end is no integer; or the dtype of a carry changes.
+        ShapeError: an end has more elements; or the shape of a carry changes.
     """
+    first, last = _end(lower), _end(upper)
+    start = _counter(first, last)
     if _is_known(lower) and _is_known(upper):
-        first, end = (_integer("fori_loop", "an end", v) for v in (lower, upper))
+        begin, end = (_integer("fori_loop", "an end", v) for v in (first, last))
 
         def step(carry: Any, _: Any) -> Any:
             i, value = carry
             return (i + 1, body_fn(i, value)), None
 
-        return scan(step, (first, init), length=max(0, end - first))[0][1]
+        return scan(step, (start, init), length=max(0, end - begin))[0][1]
 
     def body(carry: Any) -> Any:
         i, value = carry
         return i + 1, body_fn(i, value)
 
-    start = _single("fori_loop", lower) if isinstance(lower, Tensor) else lower
-    return while_loop(lambda carry: carry[0] < upper, body, (start, init))[1]
+    return while_loop(lambda carry: carry[0] < last, body, (start, init))[1]
 
 
 def scan(  # the parameters of the operation, as JAX names them
@@ -242,6 +247,27 @@ def _integer(op: str, what: str, value: Any) -> int:
         raise ArgumentError(op, f"{what} is an integer", operands=operands) from None
 
 
+def _end(value: Any) -> Any:
+    """An end of `fori_loop`: an integer, or a tensor without axes."""
+    if not isinstance(value, Tensor):
+        return value if isinstance(value, Size) else _integer("fori_loop", "an end", value)
+    if not value.dtype.is_integer:
+        raise DTypeError("fori_loop", "an end is an integer", operands={"an end": value.type},
+                         fix="convert it with .astype('int64')")  # fmt: skip
+    return _single("fori_loop", value)
+
+
+def _counter(first: Any, last: Any) -> Any:
+    """The first `i`. One that cannot reach the last would wrap around, and turn for ever."""
+    if not isinstance(first, Tensor):
+        return first
+    if isinstance(last, Tensor):
+        fits = last.dtype == first.dtype
+    else:
+        fits = not isinstance(last, Size) and last <= np.iinfo(first.dtype.name).max
+    return first if fits else apply(ops.astype, first, int64)
+
+
 def _single(op: str, value: Tensor) -> Tensor:
     if value.size != 1:
         raise ShapeError(op, "one element decides", operands={"it": value.type},
@@ -308,7 +334,10 @@ def _turns(count: int, unroll: int | bool) -> tuple[int, int]:
     if unroll is not True and _integer("scan", "unroll", unroll) == 1:
         return count, 1
     known = int(count)
-    return known, max(1, known if unroll is True else _integer("scan", "unroll", unroll))
+    times = known if unroll is True else _integer("scan", "unroll", unroll)
+    if times < 1 and unroll is not True:
+        raise ArgumentError("scan", "unroll is at least 1", operands={"unroll": unroll})
+    return known, max(1, times)
 
 
 def _run_scan(
