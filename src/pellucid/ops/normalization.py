@@ -26,7 +26,18 @@ from pellucid.ops.unary import exp, log, rsqrt
 
 
 def softmax(x: Value, axis: int | Sequence[int] = -1) -> Value:
-    """`exp(x) / sum(exp(x))` over `axis`; entries of -inf get 0, a row of only -inf is NaN."""
+    """`exp(x) / sum(exp(x))` over `axis`; entries of -inf get 0, a row of only -inf is NaN.
+
+    Args:
+        x: of any shape; narrow floats are computed in float32, integers as float32.
+        axis: one axis or several, over which the result adds up to 1.
+
+    Returns:
+        A value of the shape of `x`.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
     value = floating("softmax", x)
     if value.type.size == 0:
         return value

@@ -61,7 +61,17 @@ def var(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool =
 
 
 def std(x: Operand, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
-    """The standard deviation over `axis`, the root of `var`. Gradient: 0 where it is 0."""
+    """The standard deviation over `axis`, the root of `var`. Gradient: 0 where it is 0.
+
+    Args:
+        x: numbers of any kind; integers are taken as float32.
+        axis: one axis or several; all by default.
+        correction: the divisor is `n - correction`; 1 is PyTorch's default.
+        keepdims: whether the axes stay, with size 1.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
     (value,) = unify("std", x, to_float=True)
     axes = normalize_axes("std", axis, value.shape)
     wide = astype(value, accumulator(value.dtype))

@@ -137,7 +137,10 @@ class _Merge:
             return self._joined(a, b)
         except MismatchError as error:
             rule = f"both sides must have one type: it is {error.told('where')}"
-            raise TraceError("conditional expression", rule, source=line) from None
+            fix = (
+                "choose between tensors or numbers of one shape; a string or None cannot be chosen"
+            )
+            raise TraceError("conditional expression", rule, source=line, fix=fix) from None
 
     def _plan(self, i: int, line: str) -> _Plan | str | None:
         """How to build a variable's value; None leaves it, a text tells why it has none."""

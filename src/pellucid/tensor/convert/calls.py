@@ -154,7 +154,8 @@ def _extreme(fn: Callable[..., Any], better: Callable[[Any, Any], Any]) -> Calla
 def _sorted(items: Iterable[Any], **kwargs: Any) -> Any:
     every = list(items)
     if any(map(is_recorded, every)):
-        raise TraceError("sorted", "the order of recorded tensors is not known", fix="use .sort()")
+        rule = "the order of recorded tensors is not known"
+        raise TraceError("sorted", rule, fix="use pellucid.sort(xs)")
     return sorted(every, **kwargs)
 
 
