@@ -40,7 +40,8 @@ def test_parts_are_kept() -> None:
     ("name", "builtin"),
     [("ShapeError", ValueError), ("DTypeError", TypeError), ("ArgumentError", ValueError),
      ("IndexRangeError", IndexError), ("TraceError", TypeError), ("DeviceError", RuntimeError),
-     ("MissingExtraError", ImportError), ("CompileError", RuntimeError)],
+     ("MissingExtraError", ImportError), ("OutOfMemoryError", MemoryError),
+     ("CompileError", RuntimeError)],
 )  # fmt: skip
 def test_errors_are_also_what_python_callers_expect(name: str, builtin: type) -> None:
     assert issubclass(getattr(errors, name), (PellucidError, builtin))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pellucid.core.errors import OutOfMemoryError
 from pellucid.runtime.buffer import (
     ALIGNMENT,
     KEPT_BYTES,
@@ -169,3 +170,13 @@ def test_threads_that_make_arrays_at_once_get_different_ones() -> None:
     finally:
         sys.setswitchinterval(before)
     assert not wrong
+
+
+@pytest.mark.parametrize("size", [1 << 50, 1 << 62])
+def test_a_block_that_the_system_has_not_is_refused_with_its_size(size: int) -> None:
+    allocator = Allocator()
+    before = allocator.stats()
+    with pytest.raises(OutOfMemoryError, match=r"block of this size, got size 1,125,|size 4,611,"):
+        allocator.block(size)
+    assert allocator.stats() == before
+    assert allocator.empty((5000,), F32).shape == (5000,)

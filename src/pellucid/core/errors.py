@@ -117,6 +117,10 @@ class CompileError(PellucidError, RuntimeError):
     """Code generation or linking that failed."""
 
 
+class OutOfMemoryError(PellucidError, MemoryError):
+    """More memory than the system gives."""
+
+
 class MissingExtraError(PellucidError, ImportError):
     """An optional dependency that is not installed."""
 

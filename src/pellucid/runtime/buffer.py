@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.core.errors import OutOfMemoryError
 from pellucid.core.shape import Shape, size_of
 
 ALIGNMENT = 64
@@ -114,7 +115,7 @@ class Allocator:
             if size not in self._types:
                 self._free[size] = []
                 self._types[size] = _block_type(size, self._free[size], self)
-            memory = mmap.mmap(-1, size)
+            memory = _system_memory(size)
             if size >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
                 with contextlib.suppress(OSError):  # kernels without huge pages refuse
                     memory.madvise(mmap.MADV_HUGEPAGE)
@@ -123,6 +124,17 @@ class Allocator:
             self._mapped += size
             self._peak = max(self._peak, self._mapped)
             return address
+
+
+def _system_memory(size: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(-1, size)
+    except (OSError, OverflowError, MemoryError) as error:
+        raise OutOfMemoryError(
+            "memory", "the system does not give a block of this size",
+            operands={"size": f"{size:,} bytes"},
+            fix="compute in smaller parts, checkpoint, or give a while_loop its max_steps",
+        ) from error  # fmt: skip
 
 
 def _count_alone() -> int:
