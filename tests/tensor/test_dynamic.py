@@ -99,3 +99,35 @@ def test_it_is_pickled_with_what_is_open() -> None:
     again = pickle.loads(pickle.dumps(pl.jit(double, dynamic={"x": {0: "n"}})))
     again(noise(3)), again(noise(4))
     assert again.explain().startswith("double: compiled 1 time(s)")
+
+
+def _turned(x: Tensor) -> Tensor:
+    half, n = x.shape[0] // 2, x.shape[0]
+    return pl.fori_loop(half, n, lambda i, total: total + x[i] * i, pl.zeros(3))
+
+
+def _product(x: Tensor) -> Tensor:
+    return pl.fori_loop(0, x.shape[0], lambda i, total: total * x[i], pl.ones(3)).sum()
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        _turned,
+        pl.grad(_product),
+        pl.cov,
+        pl.grad(lambda x: pl.cumulative_prod(x, axis=0).sum()),
+    ],
+    ids=["fori_loop", "its gradient", "cov", "gradient of cumulative_prod"],
+)
+def test_open_sizes_down_to_one(fn: Any) -> None:
+    def call(x: Tensor) -> Tensor:
+        return fn(x)
+
+    compiled = pl.jit(call, dynamic={"x": {0: "n"}})
+    for n in (4, 1, 2, 7):
+        x = noise(n, 3)
+        wanted = fn(x).numpy()
+        found = compiled(x).numpy()
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)

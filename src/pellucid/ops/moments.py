@@ -83,7 +83,7 @@ def cov(x: Value, rowvar: bool = True, correction: float = 1.0) -> Value:
     centred = subtract(rows, mean(rows, 1, keepdims=True))
     free = rows.shape[1] - correction
     product = divide(matmul(centred, matrix_transpose(conj(centred))), float(free))
-    return reshape(product, ()) if rows.shape[0] == 1 else product
+    return sum(product) if 0 < rows.shape[0] <= 1 else product
 
 
 def corrcoef(x: Value, rowvar: bool = True) -> Value:

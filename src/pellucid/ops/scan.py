@@ -46,7 +46,7 @@ from pellucid.loop.ir import (
 from pellucid.ops.arithmetic import add, multiply
 from pellucid.ops.broadcast import broadcast_to
 from pellucid.ops.casting import astype
-from pellucid.ops.create import full, zeros_like
+from pellucid.ops.create import full, full_like, zeros_like
 from pellucid.ops.join import concatenate
 from pellucid.ops.layout import reshape
 from pellucid.ops.movement import pad, slice_axis
@@ -140,8 +140,10 @@ def _running(
 def _shifted(x: Value, axis: int, reverse: bool, fill: int) -> Value:
     """`x` moved one place along `axis`, away from where a scan starts; `fill` comes in."""
     n = x.shape[axis]
-    if n == 0:
+    if n <= 0:
         return x
+    if n <= 1:  # asked, for sizes left open
+        return full_like(x, fill)
     kept = slice_axis(x, axis, 1, n) if reverse else slice_axis(x, axis, 0, n - 1)
     low = tuple(int(a == axis and not reverse) for a in range(x.rank))
     high = tuple(int(a == axis and reverse) for a in range(x.rank))

@@ -127,7 +127,7 @@ def fori_loop(lower: Any, upper: Any, body_fn: Fn, init: Any) -> Any:
     """`carry = body_fn(i, carry)` for `i` from `lower` up to `upper`; returns the last carry.
 
     Args:
-        lower: the first `i`: an int, or an integer tensor with one element.
+        lower: the first `i`: an int, an open size, or an integer tensor with one element.
         upper: where it ends, not included; likewise.
         body_fn: takes `i`, an integer without axes, and the carry; returns the next carry. `i` has
             the dtype of `lower` where `upper` is sure to fit in it, else int64.
@@ -144,7 +144,7 @@ def fori_loop(lower: Any, upper: Any, body_fn: Fn, init: Any) -> Any:
     first, last = _end(lower), _end(upper)
     start = _counter(first, last)
     if _is_known(lower) and _is_known(upper):
-        begin, end = (_integer("fori_loop", "an end", v) for v in (first, last))
+        begin, end = (_count("fori_loop", "an end", v) for v in (first, last))
 
         def step(carry: Any, _: Any) -> Any:
             i, value = carry
@@ -230,13 +230,20 @@ def map(f: Fn, xs: Any) -> Any:
 
 
 def _is_known(value: Any) -> bool:
-    """Whether Python can look at the value now."""
+    """Whether Python can look at the value now; an open size is answered as it is asked."""
+    if isinstance(value, Size):
+        return True
     if not is_array(value):
         raise ArgumentError(
             "control flow", "a choice is made by a number or a tensor",
             operands={"it": type(value).__name__},
         )  # fmt: skip
     return not isinstance(value, Tensor) or STATE.trace is None
+
+
+def _count(op: str, what: str, value: Any) -> int:
+    """An integer, or an open size as it is."""
+    return value if isinstance(value, Size) else _integer(op, what, value)
 
 
 def _integer(op: str, what: str, value: Any) -> int:
@@ -250,7 +257,7 @@ def _integer(op: str, what: str, value: Any) -> int:
 def _end(value: Any) -> Any:
     """An end of `fori_loop`: an integer, or a tensor without axes."""
     if not isinstance(value, Tensor):
-        return value if isinstance(value, Size) else _integer("fori_loop", "an end", value)
+        return _count("fori_loop", "an end", value)
     if not value.dtype.is_integer:
         raise DTypeError("fori_loop", "an end is an integer", operands={"an end": value.type},
                          fix="convert it with .astype('int64')")  # fmt: skip
@@ -259,6 +266,8 @@ def _end(value: Any) -> Any:
 
 def _counter(first: Any, last: Any) -> Any:
     """The first `i`. One that cannot reach the last would wrap around, and turn for ever."""
+    if isinstance(first, Size):
+        return as_tensor(0) + first
     if not isinstance(first, Tensor):
         return first
     if isinstance(last, Tensor):
@@ -316,7 +325,7 @@ def _length(rows: Sequence[Tensor], length: int | None) -> int:
     """How many steps there are; an open size where slices are along one."""
     sizes = [x.shape[0] if x.shape else None for x in rows]
     if length is not None:
-        sizes.append(length if isinstance(length, Size) else _integer("scan", "length", length))
+        sizes.append(_count("scan", "length", length))
     if any(n is None or n != sizes[0] for n in sizes):
         operands: dict[str, object] = {f"xs[{i}]": x.type for i, x in enumerate(rows)}
         if length is not None:
