@@ -101,12 +101,12 @@ def test_it_is_pickled_with_what_is_open() -> None:
     assert again.explain().startswith("double: compiled 1 time(s)")
 
 
-def _turned(x: Tensor) -> Tensor:
+def _turned(x: Tensor) -> Any:
     half, n = x.shape[0] // 2, x.shape[0]
     return pl.fori_loop(half, n, lambda i, total: total + x[i] * i, pl.zeros(3))
 
 
-def _product(x: Tensor) -> Tensor:
+def _product(x: Tensor) -> Any:
     return pl.fori_loop(0, x.shape[0], lambda i, total: total * x[i], pl.ones(3)).sum()
 
 
@@ -121,7 +121,7 @@ def _product(x: Tensor) -> Tensor:
     ids=["fori_loop", "its gradient", "cov", "gradient of cumulative_prod"],
 )
 def test_open_sizes_down_to_one(fn: Any) -> None:
-    def call(x: Tensor) -> Tensor:
+    def call(x: Tensor) -> Any:
         return fn(x)
 
     compiled = pl.jit(call, dynamic={"x": {0: "n"}})
