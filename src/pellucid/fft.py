@@ -11,4 +11,4 @@ from pellucid.tensor.hints import answers
 __all__ = _fft.__all__  # a list
 
 if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
-    __getattr__ = answers("fft", __all__)
+    __getattr__, __dir__ = answers("fft", __all__)

@@ -11,4 +11,4 @@ from pellucid.tensor.linalg import *  # noqa: F403  # exactly its __all__
 __all__ = linalg.__all__  # a list
 
 if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
-    __getattr__ = answers("linalg", __all__)
+    __getattr__, __dir__ = answers("linalg", __all__)

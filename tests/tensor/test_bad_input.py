@@ -479,3 +479,10 @@ def test_an_object_of_an_unknown_class_is_to_be_registered() -> None:
 def test_wrong_arguments_name_the_mend(fn: Callable[[], Any], mend: str) -> None:
     with pytest.raises(pl.PellucidError, match=f"Fix: {mend}"):
         fn()
+
+
+def test_a_layer_takes_lists_and_arrays() -> None:
+    layer, rows = nn.Linear(3, 2), [[1.0, 2.0, 3.0]]
+    wanted = layer(pl.Tensor(rows)).numpy()
+    assert (layer(rows).numpy() == wanted).all()
+    assert (layer(np.array(rows, np.float32)).numpy() == wanted).all()

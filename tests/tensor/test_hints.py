@@ -93,3 +93,11 @@ def test_answers_name_what_there_is(answers: dict[str, str]) -> None:
 def test_what_is_offered_is_for_users() -> None:
     assert {"Tensor", "nn", "pi", "newaxis"} <= set(dir(pl))
     assert not {"Any", "TYPE_CHECKING", "missing_name"} & set(dir(pl))
+
+
+@pytest.mark.parametrize("space", [pl.nn, pl.optim, pl.data, pl.linalg, pl.fft, pl.nn.functional])
+def test_namespaces_offer_what_they_have(space: object) -> None:
+    offered = dir(space)
+    assert offered
+    assert not {"answers", "annotations", "TYPE_CHECKING"} & set(offered)
+    assert all(hasattr(space, name) for name in offered)

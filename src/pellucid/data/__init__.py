@@ -25,4 +25,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
-    __getattr__ = answers("data", __all__)
+    __getattr__, __dir__ = answers("data", __all__)

@@ -109,4 +109,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
-    __getattr__ = answers("nn", __all__)
+    __getattr__, __dir__ = answers("nn", __all__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,7 +20,7 @@ from pellucid.core.errors import ArgumentError, DTypeError, IndexRangeError, Sha
 from pellucid.graph.ir import Value
 from pellucid.ops.convolution import Padding
 from pellucid.tensor.dispatch import apply
-from pellucid.tensor.hints import answers
+from pellucid.tensor.hints import answers, functions_of
 from pellucid.tensor.random import Generator, default_generator
 from pellucid.tensor.tensor import Tensor
 from pellucid.tensor.transforms import is_tracing
@@ -91,6 +92,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Raises:
         ShapeError: the inner sizes differ.
     """
+    x = Tensor(x) if isinstance(x, (list, tuple)) else x
     if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
         width = weight.shape[-1]
         flat = x.ndim > 1 and math.prod(x.shape[1:]) == width
@@ -562,4 +564,6 @@ def kl_div(log_probs: Tensor, target: Tensor, reduction: str = "mean") -> Tensor
 
 
 if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
-    __getattr__ = answers("nn.functional", globals(), ops.__all__)
+    __getattr__, __dir__ = answers(
+        "nn.functional", functions_of(sys.modules[__name__]), ops.__all__
+    )

@@ -44,4 +44,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # type checkers should go on refusing unknown names
-    __getattr__ = answers("optim", __all__)
+    __getattr__, __dir__ = answers("optim", __all__)

@@ -228,8 +228,11 @@ def missing_name(
 
 def answers(
     space: str, known: Collection[str], functions: Collection[str] = ()
-) -> Callable[..., Any]:
-    """A `__getattr__` for the module `pellucid.<space>`, which says what to write instead.
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` for the module `pellucid.<space>`.
+
+    The first says what to write instead of a name that is missing, the second offers what is for
+    users.
 
     Args:
         space: the part of the name after `pellucid.`.
@@ -241,7 +244,7 @@ def answers(
         hint = _fix(name, _SPACES[space], known, {"pellucid.{}": functions})
         raise AttributeError(f"pellucid.{space} has no attribute {name!r}{hint}", name=name)
 
-    return missing
+    return missing, lambda: sorted(known)
 
 
 def functions_of(module: ModuleType) -> list[str]:
