@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+
 import numpy as np
 import pytest
 
@@ -9,9 +12,9 @@ from pellucid.core.errors import ScheduleError
 from pellucid.loop.interpreter import run_kernel
 from pellucid.loop.ir import Call, Const
 from pellucid.loop.parser import parse_kernel
-from pellucid.loop.rewrite import all_expressions, loops
+from pellucid.loop.rewrite import all_expressions, constant, loops
 from pellucid.loop.verifier import verify_kernel
-from pellucid.schedule.cut import cut
+from pellucid.schedule.cut import changes, cut
 
 PADDED = """kernel k(A: f32[8]) -> (B: f32[12]) {
   for j in 0..12:
@@ -66,3 +69,18 @@ def test_nothing_to_cut() -> None:
             ),
             "j",
         )
+
+
+@pytest.mark.parametrize("fn", ["lt", "ge", "le", "gt", "eq", "ne", "min", "max"])
+def test_edges_are_where_a_condition_changes(fn: str) -> None:
+    asked = {"min": operator.le, "max": operator.ge}.get(fn) or getattr(operator, fn)
+    for slope, start in itertools.product((-7, -3, -1, 1, 2, 5), range(-12, 13)):
+        truth = [asked(slope * i + start, 0) for i in range(-20, 21)]
+        expected = [i for i in range(-19, 21) if truth[i + 20] != truth[i + 19]]
+        assert list(changes(slope, start, fn)) == expected, (slope, start)
+
+
+def test_long_loops_are_cut_without_looking_at_every_turn() -> None:
+    text = PADDED.replace("12", str(10**13)).replace("8", str(10**13 - 4)).replace("7", "9")
+    after = cut(parse_kernel(text), "j")
+    assert [constant(x.extent) for x in loops(after.body)] == [2, 10**13 - 4, 2]

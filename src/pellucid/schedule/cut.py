@@ -13,9 +13,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pellucid.core.dtype import int64
 from pellucid.core.errors import ScheduleError
 from pellucid.loop.affine import affine
@@ -37,6 +34,8 @@ from pellucid.schedule.nest import rewrite_loops
 
 _COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "min", "max"))
 MOST_PIECES = 8
+_STRICT = {"lt", "ge", "max"}  # that ask whether the difference is below 0, not at most 0
+_EQUAL = {"eq", "ne"}
 MOST_TAPS = 64  # of a window, that are looked at one by one
 
 
@@ -101,7 +100,7 @@ def _rename(block: Block, old: str, new: str) -> Block:
 
 def _edges(loop: For, extent: int) -> Iterator[int]:
     """The iterations before which a condition on the loop's variable changes, for some tap."""
-    points, taps = np.arange(extent), _taps(loop)
+    taps = _taps(loop)
     seen: set[Expr] = set()
     for expr in all_expressions(loop.body):
         if not isinstance(expr, Call) or expr.fn not in _COMPARISONS or expr in seen:
@@ -116,8 +115,8 @@ def _edges(loop: For, extent: int) -> Iterator[int]:
         reached = list(itertools.product(*(range(taps[t]) for t in others)))
         for tap in reached if len(reached) <= MOST_TAPS else ():
             shift = sum(gap.terms[t] * n for t, n in zip(others, tap, strict=True))
-            values = points * gap.terms[Var(loop.var)] + gap.constant + shift
-            yield from _changes(values, expr.fn)
+            found = changes(gap.terms[Var(loop.var)], gap.constant + shift, expr.fn)
+            yield from (i for i in found if 0 < i < extent)
 
 
 def _taps(loop: For) -> dict[Expr, int]:
@@ -126,17 +125,12 @@ def _taps(loop: For) -> dict[Expr, int]:
     return {v: n for v, n in found.items() if n is not None and 0 < n <= MOST_TAPS}
 
 
-def _changes(values: NDArray[np.int64], fn: str) -> Iterator[int]:
-    """Where the truth of `values fn 0` changes from one element to the next."""
-    truths = {
-        "lt": values < 0,
-        "ge": values < 0,
-        "le": values <= 0,
-        "gt": values <= 0,
-        "eq": values == 0,
-        "ne": values == 0,
-        "min": values <= 0,
-        "max": values >= 0,
-    }
-    truth = truths[fn]
-    yield from (int(i) + 1 for i in np.flatnonzero(truth[1:] != truth[:-1]))
+def changes(slope: int, start: int, fn: str) -> tuple[int, ...]:
+    """Where the truth of `slope*i + start fn 0` changes from one whole `i` to the next."""
+    strict = fn in _STRICT
+    if slope < 0:
+        slope, start, strict = -slope, -start, not strict
+    reached, passed = -(start // slope), -start // slope + 1  # the first with >= 0, with > 0
+    if fn in _EQUAL:
+        return () if reached == passed else (reached, passed)
+    return (reached,) if strict else (passed,)
