@@ -11,6 +11,7 @@ from pellucid.core.dtype import DTypeLike, as_dtype, float32
 from pellucid.core.errors import ArgumentError
 from pellucid.tensor.box import Array, Box, as_array
 from pellucid.tensor.dispatch import apply
+from pellucid.tensor.dlpack import import_array
 from pellucid.tensor.tensor import Tensor, check_device, full
 
 
@@ -81,7 +82,7 @@ def from_dlpack(x: Any, device: Any = None, copy: bool | None = None) -> Tensor:
         raise TypeError(f"from_dlpack: takes an array that speaks DLPack, got {type(x).__name__}")
     if isinstance(x, Tensor):
         x = x.numpy()
-    array = np.from_dlpack(x) if copy is None else np.from_dlpack(x, copy=copy)
+    array = import_array(x, copy)
     return (
         _shared("from_dlpack", array, None)
         if copy is False

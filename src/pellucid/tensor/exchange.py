@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.core.errors import ArgumentError, DeviceError, TraceError
 from pellucid.core.source import user_line
 from pellucid.tensor.box import STATE, Array, Box
+from pellucid.tensor.dlpack import export_array
 from pellucid.tensor.trace import note_decision
 
 if TYPE_CHECKING:  # the class these methods end up on
@@ -77,7 +78,7 @@ class Exchange(Box):
                 rule = "this memory may change, or must not: it cannot be shared"
                 raise ArgumentError("dlpack", rule, fix="leave copy out, or say copy=True")
             array = array.copy()
-        return array.__dlpack__(max_version=max_version)
+        return export_array(array, max_version)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """The CPU, in DLPack's numbers."""
