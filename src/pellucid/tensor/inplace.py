@@ -65,7 +65,7 @@ class InPlace(Box):
                 "in-place operator",
                 "the result does not fit the tensor",
                 operands={"tensor": self.type, "result": result.type},
-                fix="write x = x + y",
+                fix="write x = x + y (x = x / y, ...), which makes a new tensor",
             )
         self._overwrite(result)  # type: ignore[attr-defined]  # Tensor's
         return self  # type: ignore[return-value]  # boxes made here are tensors
