@@ -147,7 +147,7 @@ def test_states_that_are_none(state: Any) -> None:
         ({"a": 1.0}, ArgumentError),
         ({1: np.ones(1)}, ArgumentError),
         ({"__metadata__": np.ones(1)}, ArgumentError),
-        ({"a": np.ones(1, np.complex64)}, DTypeError),
+        ({"a": np.ones(1, np.complex128)}, DTypeError),
         ({"a": np.array(["text"])}, DTypeError),
     ],
     ids=str,
