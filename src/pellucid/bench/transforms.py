@@ -163,6 +163,40 @@ def _newton(each: bool) -> Callable[[Setting], Race]:
     return make
 
 
+def newton_system(xp: Any, while_loop: Any, jacobian: Any, solve: Any) -> Callable[[Any], Any]:
+    """Where three equations hold, by Newton's method with the exact Jacobian."""
+
+    def equations(v: Any) -> Any:
+        x, y, z = v[0], v[1], v[2]
+        return xp.stack([x * x + y - 3, y * y + z - 5, z * z + x - 7])
+
+    def find(start: Any) -> Any:
+        def step(state: Any) -> Any:
+            v, _, count = state
+            move = solve(jacobian(equations)(v), equations(v))
+            return v - move, move, count + 1
+
+        def unsettled(state: Any) -> Any:
+            return xp.logical_and(xp.max(xp.abs(state[1])) > TOLERANCE, state[2] < 20)
+
+        return while_loop(unsettled, step, (start, xp.ones_like(start), 0))[0]
+
+    return find
+
+
+def _newton_system(_: Setting) -> Race:
+    start = np.ones(3, np.float32)
+    mine = newton_system(pl, pl.while_loop, pl.jacfwd, pl.linalg.solve)
+    candidate, load_of = ours(mine, start)
+
+    def jax() -> Any:
+        jax = load("jax")
+        loop, solve = jax.lax.while_loop, jax.numpy.linalg.solve
+        return jax_call(newton_system(jax.numpy, loop, jax.jacfwd, solve), start)
+
+    return Race(ours=candidate, load=load_of, peers={"jax": jax})
+
+
 def _singles(_: Setting) -> Race:
     """The gradient of each of 64 examples for LeNet's weights."""
     rng = np.random.default_rng(0)
@@ -265,6 +299,7 @@ ROWS = (
     Row(name="scan lstm gradient", group="transforms", goal=_JAX, make=_lstm(gradient=True)),
     Row(name="vmap scan lstm", group="transforms", goal=_JAX, make=_vmap_lstm),
     Row(name="while newton", group="transforms", goal=_JAX, make=_newton(each=False)),
+    Row(name="newton of 3 equations", group="transforms", goal=_JAX, make=_newton_system),
     Row(name="vmap newton", group="transforms", goal=_JAX, make=_newton(each=True)),
     Row(name="gradients of 64 examples, lenet", group="transforms", goal=_JAX, make=_singles),
     Row(
