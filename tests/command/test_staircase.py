@@ -4,6 +4,7 @@ import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,8 +84,8 @@ def test_slow_steps_are_run_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_wrong_step_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def schedule(kernel: Kernel, target: Target) -> tuple[Step, ...]:
-        steps = schedule_kernel(kernel, target)
+    def schedule(kernel: Kernel, target: Target, recipe: Any = None) -> tuple[Step, ...]:
+        steps = schedule_kernel(kernel, target, recipe=recipe)
         wrong = parse_kernel(str(steps[-1].kernel).replace("0.0", "1.0"))
         return (*steps, Step("spoil", (3,), wrong))
 

@@ -154,7 +154,6 @@ def test_index_values_wrap_and_stay_inside() -> None:
         ([-5], r"indices must be in \[-4, 4\), got index -5"),
         ((0, 0, 0, 0), "more indices than axes"),
         ((..., 0, ...), r"at most one \.\.\."),
-        (True, "takes ints, slices"),
         (np.ones((4, 4), bool), "a mask must have the shape of the axes it covers"),
         ("a", "takes ints, slices"),
     ],

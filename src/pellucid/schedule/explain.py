@@ -97,6 +97,10 @@ def _round_up(var: object, *_: object) -> str:
     return f"Loop {var} runs on to whole vectors; what is not there is zero and not read."
 
 
+def _overrun(var: object, *_: object) -> str:
+    return f"The last, shorter tile of {var} runs on as a full one and repeats its last work."
+
+
 def _simplify(*_: object) -> str:
     return "Index arithmetic folded and loops of one iteration removed."
 
@@ -124,6 +128,7 @@ SENTENCES: dict[str, Callable[..., str]] = {
     "privatize": _privatize,
     "rfactor": _privatize,
     "round_up": _round_up,
+    "overrun": _overrun,
     "simplify": _simplify,
 }
 
