@@ -8,7 +8,6 @@ functions used here will do, so that the way can be tested without a device.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -34,7 +33,9 @@ class CudaRuntime:
 
     @functools.cached_property
     def _library(self) -> ctypes.CDLL | None:
-        path = self.path or ctypes.util.find_library("cudart")
+        from ctypes.util import find_library  # noqa: PLC0415  # 8 ms, where a GPU is asked for
+
+        path = self.path or find_library("cudart")
         try:
             return ctypes.CDLL(path) if path else None
         except OSError:
