@@ -84,17 +84,31 @@ def extract(
     """
     with GraphBuilder(name) as builder:
         env = {v: builder.input(v.type, v.name) for v in inputs}
-        needed = set(outputs) - set(env)
-        kept = []
-        for node in reversed(nodes):
-            if not needed.isdisjoint(node.outputs):
-                kept.append(node)
-                needed.update(v for v in node.inputs if v not in env)
-        given = dict(env)
-        for node in reversed(kept):
-            copy_node(builder, node, env)
-            env.update({v: given[v] for v in node.outputs if v in given})
-        return builder.finish([env[v] for v in outputs])
+        return builder.finish(copy_needed(builder, nodes, outputs, env))
+
+
+def copy_needed(
+    builder: GraphBuilder, nodes: Sequence[Node], outputs: Sequence[Value], env: dict[Value, Value]
+) -> list[Value]:
+    """Copy as few nodes of a program as some of its values take; these values in the builder.
+
+    Args:
+        builder: where to.
+        nodes: the program's, in order.
+        outputs: values that are asked for.
+        env: what is given in the builder, by value of the program; extended.
+    """
+    needed = set(outputs) - set(env)
+    kept = []
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.outputs):
+            kept.append(node)
+            needed.update(v for v in node.inputs if v not in env)
+    given = dict(env)
+    for node in reversed(kept):
+        copy_node(builder, node, env)
+        env.update({v: given[v] for v in node.outputs if v in given})
+    return [env[v] for v in outputs]
 
 
 def is_zero(value: Value) -> bool:

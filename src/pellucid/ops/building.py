@@ -20,6 +20,7 @@ from pellucid.ops.einsum import diagonal
 from pellucid.ops.join import concatenate, repeat
 from pellucid.ops.layout import expand_dims
 from pellucid.ops.movement import flip, pad
+from pellucid.ops.ranges import eye
 from pellucid.ops.scan import cumprod
 from pellucid.ops.stacking import ravel
 
@@ -54,8 +55,8 @@ def tri(rows: int, columns: int | None = None, k: int = 0, dtype: DTypeLike = fl
 
 def identity(n: int, dtype: DTypeLike = float32) -> Value:
     """The identity matrix `[n, n]`."""
-    shape = check_shape("identity", (n, n))
-    return astype(equal(iota(shape, 0), iota(shape, 1)), dtype)
+    rows, columns = check_shape("identity", (n, n))
+    return eye(rows, columns, dtype=dtype)
 
 
 def indices(shape: Sequence[int], dtype: DTypeLike = int64) -> Value:

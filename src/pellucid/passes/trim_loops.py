@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pellucid.autodiff.bodies import CHEAP, extract, frontier
+from pellucid.autodiff.bodies import CHEAP, copy_needed, extract, frontier
 from pellucid.autodiff.common import copy_node, zeros_of
 from pellucid.autodiff.scan import ScanForm, scan
 from pellucid.autodiff.switch import branches_of, switch
 from pellucid.autodiff.while_loop import WhileForm, while_loop
 from pellucid.graph.ir import Graph, GraphBuilder, Node, Value, inline
-from pellucid.passes.match import constant_array
+from pellucid.passes.match import constant_array, splat_source
 from pellucid.passes.rewrite import Rule, map_bodies, rewrite_until_stable, use_counts
 
 MOVED = frozenset({
@@ -208,7 +208,7 @@ class _Loop:
         if self.cond is not None:
             tested = frontier(self.cond.nodes, self.cond.outputs, self.cond.inputs)
             read = read | {twins[v] for v in tested}
-        outside = [around[v] for v in around if v in read and not _is_literal(around[v])]
+        outside = [around[v] for v in around if v in read and splat_source(around[v]) is None]
         constants = tuple(dict.fromkeys(outside))
         slices = [v for v in rows if v in read]
         arrays = dict(zip(rows, self.xs, strict=True))
@@ -258,28 +258,7 @@ def _inside(
                 env[value] = outer[around[own]]
             else:
                 env[value] = _literal(builder, around[own])
-        needed = {v for v in outputs if v not in env}
-        kept = []
-        for node in reversed(graph.nodes):
-            if not needed.isdisjoint(node.outputs):
-                kept.append(node)
-                needed.update(v for v in node.inputs if v not in env)
-        for node in reversed(kept):
-            given = {v: env[v] for v in node.outputs if v in env}
-            copy_node(builder, node, env)
-            env.update(given)
-        return builder.finish([env[v] for v in outputs])
-
-
-def _is_literal(value: Value) -> bool:
-    """Whether a value is one number, repeated or not."""
-    node = value.node
-    while node is not None and node.op.name in ("broadcast_to", "reshape"):
-        node = node.inputs[0].node
-    if node is None or node.op.name != "constant":
-        return False
-    array = constant_array(node.outputs[0])
-    return array is not None and array.size == 1
+        return builder.finish(copy_needed(builder, graph.nodes, outputs, env))
 
 
 def _literal(builder: GraphBuilder, value: Value) -> Value:
@@ -335,7 +314,7 @@ def _trim_switch(
     for branch in branches:
         found = frontier(branch.nodes, [branch.outputs[k] for k in outputs], branch.inputs)
         reads |= {k for k, v in enumerate(branch.inputs) if v in found}
-    outside = [operands[k] for k in sorted(reads) if not _is_literal(operands[k])]
+    outside = [operands[k] for k in sorted(reads) if splat_source(operands[k]) is None]
     kept = tuple(dict.fromkeys(outside))
     if len(kept) == len(operands) and len(outputs) == len(used):
         return None

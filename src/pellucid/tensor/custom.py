@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 from pellucid.autodiff.custom import VjpGraphs, custom_end
 from pellucid.autodiff.custom import custom_jvp as emit_jvp
@@ -35,13 +35,42 @@ from pellucid.tensor.trace import Capture
 from pellucid.tensor.tree import flatten, unflatten
 
 
-class CustomVjp(HasRules):
-    """A function whose backward rule its author wrote. Made by `custom_vjp`."""
+class _Ruled(HasRules):
+    """A function with a derivative of its own.
+
+    Attributes:
+        rules: what its author wrote; empty at first.
+    """
+
+    _missing: ClassVar[str]  # how rules are given
 
     def __init__(self, fn: Fn, static: tuple[int, ...]) -> None:
         dress(self, fn)
         self.__name__: str
         self.fn, self._static, self._signature = fn, static, signature_of(fn)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's result."""
+        note_read(self, "rules")
+        if not self.rules:
+            raise ArgumentError(self.__name__, "has no rule yet", fix=self._missing)
+        call = read_call(self.__name__, self._signature, self._static, args, kwargs)
+        if call.is_plain:
+            return self.fn(*call.args)
+        frame = answered(self, call)
+        if frame is not None:
+            return frame.answer()
+        return _end(self, call) if nested(self) >= MOST_NESTED else self._node(call)
+
+    def _node(self, call: Call) -> Any:
+        """The call as a node with the rules."""
+        raise NotImplementedError
+
+
+class CustomVjp(_Ruled):
+    """A function whose backward rule its author wrote. Made by `custom_vjp`."""
+
+    _missing = "call .defvjp(fwd, bwd)"
 
     def defvjp(self, fwd: Fn, bwd: Fn) -> None:
         """Say how it is differentiated.
@@ -56,20 +85,8 @@ class CustomVjp(HasRules):
         self.rules = (fwd, bwd)
         note_edit()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The function's result."""
-        note_read(self, "rules")
-        if not self.rules:
-            raise ArgumentError(self.__name__, "has no rule yet", fix="call .defvjp(fwd, bwd)")
-        call = read_call(self.__name__, self._signature, self._static, args, kwargs)
-        if call.is_plain:
-            return self.fn(*call.args)
-        frame = answered(self, call)
-        if frame is not None:
-            return frame.answer()
-        return _end(self, call) if nested(self) >= MOST_NESTED else self._node(call, *self.rules)
-
-    def _node(self, call: Call, fwd: Fn, bwd: Fn) -> Any:
+    def _node(self, call: Call) -> Any:
+        fwd, bwd = self.rules
         name = call.name
         primal = _primal(self, call)
         own = [v.type for v in primal.traced.graph.outputs]
@@ -128,7 +145,7 @@ def _put(call: Call, values: Sequence[Tensor]) -> list[Any]:
     return leaves
 
 
-def _primal(function: CustomVjp | CustomJvp, call: Call) -> Recorded:
+def _primal(function: _Ruled, call: Call) -> Recorded:
     """The function itself, recorded."""
     return record_part(
         call.name, function.fn, lambda values: function.fn(*call.whole(values)), call.types
@@ -153,7 +170,7 @@ def _vjp_graphs(
     return VjpGraphs(plain, prune(made), left, with_captures(rule, captures, 0))
 
 
-def _end(function: CustomVjp | CustomJvp, call: Call) -> Any:
+def _end(function: _Ruled, call: Call) -> Any:
     """A call deep in rules of rules: with its value, but without a derivative."""
     primal = _primal(function, call)
     captures = primal.traced.captures
@@ -205,13 +222,10 @@ def _cotangent(primal: Recorded, values: Sequence[Tensor]) -> Any:
     return unflatten(primal.result, leaves)
 
 
-class CustomJvp(HasRules):
+class CustomJvp(_Ruled):
     """A function whose forward rule its author wrote. Made by `custom_jvp`."""
 
-    def __init__(self, fn: Fn, static: tuple[int, ...]) -> None:
-        dress(self, fn)
-        self.__name__: str
-        self.fn, self._static, self._signature = fn, static, signature_of(fn)
+    _missing = "call .defjvp(rule)"
 
     def defjvp(self, rule: Fn) -> Fn:
         """Say how it is differentiated; usable as a decorator.
@@ -242,20 +256,8 @@ class CustomJvp(HasRules):
 
         self.defjvp(rule)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The function's result."""
-        note_read(self, "rules")
-        if not self.rules:
-            raise ArgumentError(self.__name__, "has no rule yet", fix="call .defjvp(rule)")
-        call = read_call(self.__name__, self._signature, self._static, args, kwargs)
-        if call.is_plain:
-            return self.fn(*call.args)
-        frame = answered(self, call)
-        if frame is not None:
-            return frame.answer()
-        return _end(self, call) if nested(self) >= MOST_NESTED else self._node(call, *self.rules)
-
-    def _node(self, call: Call, rule: Fn) -> Any:
+    def _node(self, call: Call) -> Any:
+        (rule,) = self.rules
         name, primal = call.name, _primal(self, call)
         own = [v.type for v in primal.traced.graph.outputs]
         count = len(call.boxes)
